@@ -1,0 +1,246 @@
+"""Dataclasses of one experiment, with their validation. Imports no jax.
+
+All are frozen and hashable, so a config can be a static argument of `jax.jit`.
+Ratios are `Fraction` strings ("1/16"), units stand in the names.
+"""
+
+import dataclasses
+import types
+import typing
+from fractions import Fraction
+from typing import Any
+
+from rca_jax.errors import InputError
+
+
+def _require(condition: bool, message: str) -> None:
+  if not condition:
+    raise InputError(message)
+
+
+def _require_one_of(name: str, value: Any, allowed: tuple) -> None:
+  _require(value in allowed, f'{name}={value!r} is unknown; choose one of {", ".join(allowed)}.')
+
+
+def _require_positive(config: Any, *names: str) -> None:
+  for name in names:
+    value = getattr(config, name)
+    _require(value > 0, f'{name}={value} must be positive.')
+
+
+@dataclasses.dataclass(frozen=True)
+class CsiConfig:
+  """Where CSI comes from: a TR 38.901 UMa cell, its carrier and its array."""
+
+  scenario: str = 'uma'  # uma (LOS by probability) | uma_los | uma_nlos | multipath (eq. (1))
+  mode: str = 'site'  # site: one environment | fresh: a new one for every group
+  correlation: str = 'stock'  # stock | exponential (TR as written) | track (drifting)
+  carrier_frequency_hz: float = 6.7e9
+  bandwidth_hz: float = 20e6
+  num_subcarriers: int = 1024  # N_c
+  num_delay_taps: int = 32  # N_a, the delay rows that are kept
+  num_tx_antennas: int = 32  # N_t, half-wavelength ULA along y
+  bs_height_m: float = 25.0
+  ue_height_m: float = 1.5
+  cell_size_m: float = 300.0  # side of the square around the BS that UEs live in
+  min_bs_distance_m: float = 35.0  # horizontal
+  max_ue_distance_m: float = 10.0  # within a group, every pair is closer than this
+
+  def __post_init__(self):
+    _require_one_of('csi.scenario', self.scenario, ('uma', 'uma_los', 'uma_nlos', 'multipath'))
+    _require_one_of('csi.mode', self.mode, ('site', 'fresh'))
+    _require_one_of('csi.correlation', self.correlation, ('stock', 'exponential', 'track'))
+    _require_positive(
+        self, 'carrier_frequency_hz', 'bandwidth_hz', 'num_subcarriers', 'num_delay_taps',
+        'num_tx_antennas', 'bs_height_m', 'ue_height_m', 'cell_size_m', 'max_ue_distance_m')
+    _require(
+        self.num_delay_taps <= self.num_subcarriers,
+        f'csi.num_delay_taps={self.num_delay_taps} must not exceed '
+        f'csi.num_subcarriers={self.num_subcarriers}.')
+    _require(
+        0 <= self.min_bs_distance_m + self.max_ue_distance_m / 2 < self.cell_size_m / 2,
+        f'csi.min_bs_distance_m={self.min_bs_distance_m} leaves no room in a cell of '
+        f'csi.cell_size_m={self.cell_size_m}.')
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Which CSI a run trains and tests on."""
+
+  path: str = ''  # '': the generator, inside the step; else a data set folder or an npz with `csi`
+  test_path: str = ''  # '': generated test groups, or the `test` split of `path`
+  seed: int = 0  # environment and test groups; runs that share it share both
+  num_test_groups: int = 10_000
+
+  def __post_init__(self):
+    _require(self.num_test_groups > 0, f'data.num_test_groups={self.num_test_groups} must be positive.')
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """The network: the letter's sizes as Table II gives them away."""
+
+  attention: str = 'residual_cross'  # a name of models.attention.ATTENTION
+  compression_ratio: str = '1/8'  # CR = k / (2 N_a N_t)
+  model_dim: int = 192  # d
+  num_heads: int = 8  # h
+  mlp_dim: int = 768
+  num_encoder_layers: int = 4  # L1
+  num_decoder_layers: int = 3  # L2
+  num_rca_blocks: int = 3  # L3
+  dtype: str = 'float32'  # of the computation; parameters and statistics stay float32
+
+  def __post_init__(self):
+    _require_one_of('model.dtype', self.dtype, ('float32', 'bfloat16'))
+    _require_positive(self, 'model_dim', 'num_heads', 'mlp_dim')
+    _require(
+        self.model_dim % self.num_heads == 0,
+        f'model.num_heads={self.num_heads} must divide model.model_dim={self.model_dim}.')
+    _require(
+        self.model_dim % 2 == 0,
+        f'model.model_dim={self.model_dim} must be even (sine and cosine positions).')
+    for name in ('num_encoder_layers', 'num_decoder_layers', 'num_rca_blocks'):
+      _require(getattr(self, name) >= 0, f'model.{name}={getattr(self, name)} must not be negative.')
+
+
+@dataclasses.dataclass(frozen=True)
+class UplinkConfig:
+  """What the feedback symbols go through."""
+
+  channel: str = 'awgn'  # a name of uplink.djscc.CHANNELS
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """Adam with the Noam schedule as printed, or Muon with a cosine."""
+
+  name: str = 'adam'  # adam | muon
+  schedule: str = 'noam'  # noam | cosine (linear warm-up, then cosine to zero)
+  learning_rate: float = 1.0  # noam: its scale; cosine: the peak
+  warmup_steps: int = 4000
+  b1: float = 0.9
+  b2: float = 0.98
+  eps: float = 1e-9
+  clip_norm: float = 0.0  # global gradient norm; 0: no clipping
+
+  def __post_init__(self):
+    _require_one_of('optimizer.name', self.name, ('adam', 'muon'))
+    _require_one_of('optimizer.schedule', self.schedule, ('noam', 'cosine'))
+    _require_positive(self, 'learning_rate', 'warmup_steps', 'eps')
+    _require(self.clip_norm >= 0, f'optimizer.clip_norm={self.clip_norm} must not be negative.')
+
+
+@dataclasses.dataclass(frozen=True)
+class StageConfig:
+  """One training stage: how long, at which SNR, with which optimizer."""
+
+  num_steps: int = 0
+  snr_db_min: float = 0.0  # SNR is uniform in [min, max], afresh per UE and step
+  snr_db_max: float = 20.0
+  optimizer: OptimizerConfig = OptimizerConfig()
+
+  def __post_init__(self):
+    _require(self.num_steps >= 0, f'num_steps={self.num_steps} must not be negative.')
+    _require(
+        self.snr_db_min <= self.snr_db_max,
+        f'snr_db_min={self.snr_db_min} must not exceed snr_db_max={self.snr_db_max}.')
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig:
+  """Two stages: a broad SNR range first, then one fine-tuning per fixed SNR."""
+
+  batch_size: int = 256  # groups, over all devices
+  pretrain: StageConfig = StageConfig(num_steps=625_000)  # 2000 epochs of 80,000 groups
+  finetune: StageConfig = StageConfig(num_steps=94_000)  # its SNR range is not used:
+  finetune_snr_db: tuple[float, ...] = ()  # one fine-tuned copy per SNR named here
+  steps_per_call: int = 100  # steps fused on the device between two log lines
+  checkpoint_every_steps: int = 5000
+  num_checkpoints_kept: int = 2
+
+  def __post_init__(self):
+    _require_positive(
+        self, 'batch_size', 'steps_per_call', 'checkpoint_every_steps', 'num_checkpoints_kept')
+    _require(
+        self.checkpoint_every_steps % self.steps_per_call == 0,
+        f'training.checkpoint_every_steps={self.checkpoint_every_steps} must be a multiple of '
+        f'training.steps_per_call={self.steps_per_call}.')
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentConfig:
+  """Everything that decides a run; written to WORKDIR/config.json."""
+
+  method: str = 'RCA-MUNet'  # the name in results rows
+  num_ues: int = 2  # M, in training
+  seed: int = 0  # parameters, training groups and noise
+  matmul_precision: str = 'default'  # a name jax.default_matmul_precision knows
+  csi: CsiConfig = CsiConfig()
+  data: DataConfig = DataConfig()
+  model: ModelConfig = ModelConfig()
+  uplink: UplinkConfig = UplinkConfig()
+  training: TrainingConfig = TrainingConfig()
+
+  def __post_init__(self):
+    _require(
+        self.num_ues >= 2,
+        f'num_ues={self.num_ues}: multi-user feedback needs at least 2 UEs per group; for the '
+        "single-user network keep 2 and set model.attention='self' (no UE then sees another).")
+    _require_one_of(
+        'matmul_precision', self.matmul_precision, ('default', 'high', 'highest', 'float32', 'tensorfloat32', 'bfloat16'))
+    codeword_dim(self.model, self.csi)
+
+
+def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:
+  """k = CR * 2 N_a N_t, the real entries of one report.
+
+  Raises:
+    InputError: the ratio is no fraction in (0, 1], or k is no even integer.
+  """
+  full = 2 * csi.num_delay_taps * csi.num_tx_antennas
+  try:
+    k = Fraction(model.compression_ratio) * full
+  except (ValueError, ZeroDivisionError):
+    raise InputError(
+        f'model.compression_ratio={model.compression_ratio!r} is no fraction; write e.g. "1/16".') from None
+  _require(
+      k.denominator == 1 and k % 2 == 0 and 2 <= k <= full,
+      f'model.compression_ratio={model.compression_ratio} of 2*N_a*N_t={full} gives k={k}; '
+      'k must be an even integer from 2 to 2*N_a*N_t (k/2 complex symbols).')
+  return int(k)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+  """A config dataclass as nested plain dicts (JSON-ready but for tuples)."""
+  return dataclasses.asdict(config)
+
+
+def from_dict(config_class: type, values: dict[str, Any], path: str = 'config') -> Any:
+  """The inverse of `to_dict`.
+
+  Raises:
+    InputError: a field is unknown, or has a value of another type.
+  """
+  hints = typing.get_type_hints(config_class)
+  unknown = sorted(set(values) - set(hints))
+  _require(
+      not unknown,
+      f'{path} has no field {", ".join(unknown)}; its fields are {", ".join(hints)}.')
+  return config_class(**{
+      name: _coerce(hints[name], value, f'{path}.{name}') for name, value in values.items()})
+
+
+def _coerce(hint: Any, value: Any, path: str) -> Any:
+  if dataclasses.is_dataclass(hint):
+    _require(isinstance(value, dict), f'{path}={value!r} must be a table of fields.')
+    return from_dict(hint, value, path)
+  if isinstance(hint, types.GenericAlias):  # tuple[float, ...]
+    element = typing.get_args(hint)[0]
+    _require(isinstance(value, (list, tuple)), f'{path}={value!r} must be a list.')
+    return tuple(_coerce(element, item, path) for item in value)
+  if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    return float(value)
+  _require(
+      isinstance(value, hint) and not (hint is int and isinstance(value, bool)),
+      f'{path}={value!r} must be of type {hint.__name__}.')
+  return value
