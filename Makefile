@@ -1,0 +1,47 @@
+# Every target sets itself up; a machine needs Python >= 3.11 and make, nothing else.
+#   make demo        train a small network and draw one page of results, in demo/
+#   make test        the test suite          make test-slow   its long tests
+#   make lint        ruff                    make bench       speed of this machine
+#   make clean       remove everything that make and Python left here
+
+# The first of these that is new enough and can make virtual environments.
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13; do \
+  $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' \
+    2>/dev/null && echo $$python && break; done)
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.installed-from-constraints
+
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+
+.PHONY: demo test test-slow lint bench clean
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	$(RUN) -m launch.demo --out=demo
+
+test: $(READY)
+	$(RUN) -m pytest -q -n 2
+
+test-slow: $(READY)
+	$(RUN) -m pytest -q -m slow
+
+lint: $(READY)
+	$(RUN) -m ruff check
+
+bench: $(READY)
+	$(RUN) -m benchmarks.run
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build dist *.egg-info demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Written last, so an interrupted installation is taken up again by the next call.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@test -n '$(PYTHON)' || { echo 'error: found no Python >= 3.11 with its venv module;' \
+	  'install one (Debian, Ubuntu: python3 python3-venv) or name it: make PYTHON=/path/to/python3' \
+	  >&2; exit 1; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	@touch $@
