@@ -1,0 +1,112 @@
+"""The shape of the source tree: who imports whom, and what the library never does."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+LIBRARY = sorted((ROOT / 'rca_jax').rglob('*.py'))
+LAUNCHERS = sorted((ROOT / 'launch').glob('*.py'))
+BASE = {'config', 'errors'}
+
+# What each part of rca_jax may import from the other parts: the README's line, downwards.
+MAY_IMPORT = {
+    'errors': set(),
+    'config': {'errors'},
+    'csi': BASE,
+    'uplink': BASE,
+    'models': BASE | {'uplink', 'csi'},
+    'classical': BASE | {'uplink', 'csi'},
+    'training': BASE | {'csi', 'uplink', 'models', 'classical'},
+    'evaluation': BASE | {'csi', 'uplink', 'models', 'classical', 'training'},
+    'report': BASE | {'csi', 'uplink', 'models', 'classical', 'training', 'evaluation'},
+}
+FORBIDDEN_IMPORTS = {'pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'shelve', 'marshal'}
+FORBIDDEN_CALLS = {'eval', 'exec', 'compile', '__import__', 'jax.config.update', 'config.update'}
+
+
+def module_name(path: pathlib.Path) -> str:
+  parts = path.relative_to(ROOT).with_suffix('').parts
+  return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+def part_of(module: str) -> str:
+  """rca_jax.csi.fields -> csi; the package itself -> ''."""
+  return (module.split('.') + [''])[1]
+
+
+def imported_modules(path: pathlib.Path, known: set[str]) -> set[str]:
+  """Every module that a file imports anywhere in it, by its full dotted name."""
+  found = set()
+  for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    if isinstance(node, ast.Import):
+      found |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f'{path.name}:{node.lineno}: imports are absolute in this project'
+      submodules = {f'{node.module}.{alias.name}' for alias in node.names} & known
+      found |= submodules or {node.module}
+  return found
+
+
+KNOWN = {module_name(path) for path in LIBRARY}
+IMPORTS = {module_name(path): imported_modules(path, KNOWN) for path in LIBRARY}
+
+
+def test_every_part_has_a_rule():
+  assert {part_of(name) for name in KNOWN} - {''} <= set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize('part', MAY_IMPORT)
+def test_imports_point_one_way(part):
+  ours = {name: modules for name, modules in IMPORTS.items() if part_of(name) == part}
+  wrong = [
+      f'{name} imports {module}'
+      for name, modules in ours.items() for module in modules
+      if module.split('.')[0] == 'rca_jax' and part_of(module) not in MAY_IMPORT[part] | {part, ''}]
+  assert not wrong
+
+
+def test_no_module_imports_itself_through_others():
+  remaining = {name: modules & KNOWN - {name} for name, modules in IMPORTS.items()}
+  while leaves := {name for name, modules in remaining.items() if not modules & remaining.keys()}:
+    remaining = {name: modules for name, modules in remaining.items() if name not in leaves}
+  # A package and its own modules see each other by design: `__init__` only re-exports.
+  cycle = sorted(remaining)
+  assert not cycle, f'these modules import each other: {cycle}'
+
+
+def test_nobody_in_the_library_imports_the_launchers():
+  outside = {'launch', 'configs', 'benchmarks', 'tests'}
+  wrong = [
+      f'{name} imports {module}' for name, modules in IMPORTS.items() for module in modules
+      if module.split('.')[0] in outside]
+  assert not wrong
+
+
+def test_configuration_needs_no_jax():
+  for name in ('rca_jax', 'rca_jax.config', 'rca_jax.errors'):
+    assert not {module.split('.')[0] for module in IMPORTS[name]} & {'jax', 'flax', 'optax'}
+
+
+@pytest.mark.parametrize('path', LIBRARY, ids=module_name)
+def test_library_never_unpickles_evaluates_or_configures_jax(path):
+  imported = {module.split('.')[0] for module in IMPORTS[module_name(path)]}
+  assert not imported & FORBIDDEN_IMPORTS
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Call):
+      assert ast.unparse(node.func) not in FORBIDDEN_CALLS, f'{path.name}:{node.lineno}'
+      for keyword in node.keywords:  # np.load and np.save
+        allows = keyword.arg == 'allow_pickle' and ast.unparse(keyword.value) != 'False'
+        assert not allows, f'{path.name}:{node.lineno}'
+
+
+def test_launchers_are_thin():
+  lengths = {path.name: len(path.read_text().splitlines()) for path in LAUNCHERS}
+  assert all(length < 80 for length in lengths.values()), lengths
+
+
+def test_files_are_named_after_what_they_hold():
+  folders = ('rca_jax', 'launch', 'configs', 'benchmarks', 'tests')
+  files = [path for folder in folders for path in (ROOT / folder).rglob('*.py')]
+  assert not [str(path) for path in files if path.stem in ('utils', 'util', 'helpers', 'misc')]
