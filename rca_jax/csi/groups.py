@@ -1,0 +1,72 @@
+"""Groups of nearby UEs, and their CSI."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rca_jax.config import CsiConfig
+from rca_jax.csi import response
+from rca_jax.csi.site import Site, paths, sample_site
+
+_NUM_TRIES = 24  # 6 % of the default cell's groups come too near to the BS: 24 in a row never do
+
+
+class CsiGroups(NamedTuple):
+  """G groups of M nearby UEs."""
+
+  csi: jax.Array  # [G, M, N_a, N_t] complex64, mean |h|^2 = 1 per UE
+  positions: jax.Array  # [G, M, 3] float32 m, BS at the origin
+  los: jax.Array  # [G, M] bool
+  energy_kept: jax.Array  # [G, M] float32, share of the power in the first N_a delay rows
+
+
+def sample_groups(
+    key: jax.Array, config: CsiConfig, num_groups: int, num_ues: int = 4, site: Site | None = None,
+) -> CsiGroups:
+  """Draws groups of nearby UEs and their CSI.
+
+  In `site` mode all groups live in `site` (drawn from the key where it is None); in `fresh` mode
+  each has an environment of its own and `site` must be None. `config`, `num_groups` and `num_ues`
+  are static under `jax.jit`.
+  """
+  site_key, position_key = jax.random.split(key)
+  positions = sample_positions(position_key, config, num_groups, num_ues)
+  if config.mode == 'fresh':
+    keys = jax.random.split(site_key, num_groups)
+    return jax.vmap(lambda k, p: csi_at(sample_site(k, config), p))(keys, positions)
+  return csi_at(sample_site(site_key, config) if site is None else site, positions)
+
+
+def csi_at(site: Site, positions: jax.Array) -> CsiGroups:
+  """CSI at positions [..., ue, 3] in m. Differentiable in them."""
+  config = site.config
+  found = paths(site, positions)
+  taps = response.taps(found, config.num_tx_antennas)
+  csi = response.delay_angle(taps, config)
+  kept = (jnp.abs(csi) ** 2).sum((-1, -2)) / response.total_energy(taps, config)
+  return CsiGroups(response.normalise(csi), positions, found.los, kept)
+
+
+def sample_positions(key: jax.Array, config: CsiConfig, num_groups: int, num_ues: int) -> jax.Array:
+  """Group centres uniform in the cell, UEs uniform in a disc around them: [G, M, 3] m.
+
+  A group that comes nearer to the BS than `min_bs_distance_m` is drawn again.
+  """
+  return jax.vmap(partial(_one_group, config=config, num_ues=num_ues))(
+      jax.random.split(key, num_groups))
+
+
+def _one_group(key: jax.Array, config: CsiConfig, num_ues: int) -> jax.Array:
+  centre_key, radius_key, angle_key = jax.random.split(key, 3)
+  half = config.cell_size_m / 2
+  centre = jax.random.uniform(centre_key, (_NUM_TRIES, 1, 2), minval=-half, maxval=half)
+  shape = (_NUM_TRIES, num_ues, 1)
+  # Two points of a disc are never farther apart than its diameter.
+  radius = config.max_ue_distance_m / 2 * jnp.sqrt(jax.random.uniform(radius_key, shape))
+  angle = jax.random.uniform(angle_key, shape, maxval=2 * jnp.pi)
+  ground = centre + radius * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
+  far_enough = (jnp.linalg.norm(ground, axis=-1) >= config.min_bs_distance_m).all(-1)
+  ground = ground[jnp.argmax(far_enough)]
+  return jnp.concatenate([ground, jnp.full((num_ues, 1), config.ue_height_m)], -1)

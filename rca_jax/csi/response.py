@@ -1,0 +1,99 @@
+"""Paths -> CSI: steering vectors, delay rows, truncation, normalisation.
+
+Deviation: the DFT over subcarriers is the inverse one (e^{+j}) where the letter writes F_d, since
+h(f) = sum a e^{-j 2 pi f tau} must put its energy into the first rows. Both DFTs are unitary.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rca_jax.config import CsiConfig
+from rca_jax.csi import uma
+from rca_jax.csi.site import Paths
+
+
+class Taps(NamedTuple):
+  """Paths as a receiver's tool writes them: L delays with one coefficient per BS antenna."""
+
+  delay_s: jax.Array  # [..., L]
+  coefficient: jax.Array  # [..., L, N_t] complex64
+
+
+def steering(sine: jax.Array, num_tx_antennas: int) -> jax.Array:
+  """a_t below eq. (1): exp(-j pi n sine), sine [...] -> [..., N_t] complex64.
+
+  By doubling (a, then a times exp(-j pi 2^i sine)): five products in place of N_t exponentials.
+  """
+  vector = jnp.ones((*sine.shape, 1), jnp.complex64)
+  while vector.shape[-1] < num_tx_antennas:
+    step = jnp.exp(-1j * jnp.pi * vector.shape[-1] * sine)[..., None]
+    vector = jnp.concatenate([vector, vector * step], -1)
+  return vector[..., :num_tx_antennas]
+
+
+def taps(paths: Paths, num_tx_antennas: int) -> Taps:
+  """Sums the rays of every sub-cluster over the array (TR 38.901 eq. (7.5-22)).
+
+  The array lies along y, so its phase is that of sin(zenith) sin(azimuth). The LOS path comes last.
+  """
+  sine = jnp.sin(paths.zenith) * jnp.sin(paths.azimuth)
+  rays = paths.gain[..., None] * steering(sine, num_tx_antennas)  # [..., C, R, N_t]
+  bounds = zip(uma.SUBCLUSTER_ENDS[:-1], uma.SUBCLUSTER_ENDS[1:], strict=True)
+  subclusters = jnp.stack([rays[..., start:end, :].sum(-2) for start, end in bounds], -2)
+  los_sine = jnp.sin(paths.los_zenith) * jnp.sin(paths.los_azimuth)
+  los = paths.los_gain[..., None] * steering(los_sine, num_tx_antennas)
+  batch = paths.los.shape
+  return Taps(
+      jnp.concatenate([paths.delay_s.reshape(*batch, -1), jnp.zeros((*batch, 1))], -1),
+      jnp.concatenate([subclusters.reshape(*batch, -1, num_tx_antennas), los[..., None, :]], -2))
+
+
+def _dirichlet(x: jax.Array, num_points: int) -> jax.Array:
+  """sum_k exp(j 2 pi k x / N), k = 0..N-1, closed form; x [...] float32 -> [...] complex64."""
+  near_zero = jnp.abs(x) < 1e-4
+  safe = jnp.where(near_zero, 1e-4, x)  # both branches finite, so that gradients are
+  ratio = jnp.sin(jnp.pi * safe) / jnp.sin(jnp.pi * safe / num_points)
+  ratio = jnp.where(near_zero, num_points, ratio)
+  return ratio * jnp.exp(1j * jnp.pi * x * (num_points - 1) / num_points)
+
+
+def delay_angle(taps: Taps, config: CsiConfig) -> jax.Array:
+  """Angular-delay CSI, first N_a rows: [..., N_a, N_t] complex64, not normalised.
+
+  Row d is the delay d / bandwidth, column b peaks at b = (N_t / 2) sin(azimuth) sin(zenith).
+  """
+  rows = jnp.arange(config.num_delay_taps)
+  x = rows[:, None] - config.bandwidth_hz * taps.delay_s[..., None, :]  # [..., N_a, L]
+  kernel = _dirichlet(x, config.num_subcarriers) / jnp.sqrt(config.num_subcarriers)
+  return jnp.fft.ifft(kernel @ taps.coefficient, norm='ortho')
+
+
+def total_energy(taps: Taps, config: CsiConfig) -> jax.Array:
+  """Energy of all N_c subcarriers and N_t antennas, [...]; what `delay_angle` keeps a part of.
+
+  Parseval: the energy over subcarriers from the correlations of the taps, no DFT needed.
+  """
+  gram = jnp.einsum('...in,...jn->...ij', taps.coefficient, taps.coefficient.conj())
+  difference = config.bandwidth_hz * (taps.delay_s[..., :, None] - taps.delay_s[..., None, :])
+  kernel = _dirichlet(-difference, config.num_subcarriers)
+  return jnp.real((gram * kernel).sum((-1, -2)))
+
+
+def normalise(csi: jax.Array) -> jax.Array:
+  """Scales each UE to mean |h|^2 = 1 over its N_a x N_t entries. Zero CSI stays zero."""
+  energy = jnp.mean(jnp.abs(csi) ** 2, (-1, -2), keepdims=True)
+  return csi * jax.lax.rsqrt(jnp.maximum(energy, 1e-30))
+
+
+def to_features(csi: jax.Array) -> jax.Array:
+  """csi [..., N_a, N_t] complex -> features [..., N_t, 2 N_a] float32, real parts then imaginary."""
+  tokens = jnp.swapaxes(csi, -1, -2)
+  return jnp.concatenate([tokens.real, tokens.imag], -1).astype(jnp.float32)
+
+
+def from_features(features: jax.Array) -> jax.Array:
+  """The inverse of `to_features`: [..., N_t, 2 N_a] -> [..., N_a, N_t] complex64."""
+  real, imag = jnp.split(features.astype(jnp.float32), 2, -1)
+  return jnp.swapaxes(jax.lax.complex(real, imag), -1, -2)

@@ -1,0 +1,256 @@
+"""A radio environment as a pytree, and its propagation paths as a pure function of position.
+
+TR 38.901 clause 7.5 steps 2-11 with the spatial consistency of clause 7.6.3: every random
+variable of the procedure (LOS state, large-scale parameters, cluster delays, powers, angles) is a
+smooth random field over the ground, so nearby UEs see similar clusters *because* the fields are
+smooth. The BS stands at the origin; azimuth is measured from the x axis, zenith from the vertical.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rca_jax.config import CsiConfig
+from rca_jax.csi import fields, uma
+
+SPEED_OF_LIGHT = 299_792_458.0
+# The fields that one cluster is made of: uniform for its delay, normal for its shadowing, then a
+# sign and a jitter for each of its four angles.
+ANGLES = ('AOD', 'AOA', 'ZOD', 'ZOA')
+_CLUSTER_VARIABLES = ('delay', 'shadowing', *(f'{a}_{v}' for a in ANGLES for v in ('sign', 'jitter')))
+_TRACK_MIN_SCATTERER_DISTANCE_M = 5.0
+
+
+@flax.struct.dataclass
+class Site:
+  """One environment: its random fields and what it holds fixed."""
+
+  los_state: fields.Field  # one field
+  lsp: fields.Field  # leaves [2, 7, ...], one field each
+  clusters: fields.Field  # leaves [2, ...], MAX_CLUSTERS * len(_CLUSTER_VARIABLES) fields
+  ray_offsets: jax.Array  # [4, MAX_CLUSTERS, NUM_RAYS], coupled at random (step 8), per angle
+  ray_phase: jax.Array  # [2, MAX_CLUSTERS, NUM_RAYS] rad (step 10)
+  config: CsiConfig = flax.struct.field(pytree_node=False)
+
+
+class Paths(NamedTuple):
+  """What reaches a UE. C clusters of S sub-clusters and R rays, in sub-cluster order."""
+
+  delay_s: jax.Array  # [..., C, S], after the LOS path
+  gain: jax.Array  # [..., C, R] complex64; sum of |gain|^2 over all rays and the LOS path is 1
+  azimuth: jax.Array  # [..., C, R] rad, of departure
+  zenith: jax.Array  # [..., C, R] rad, of departure
+  los_gain: jax.Array  # [...] complex64; delay zero
+  los_azimuth: jax.Array  # [...] rad
+  los_zenith: jax.Array  # [...] rad
+  los: jax.Array  # [...] bool
+
+
+def sample_site(key: jax.Array, config: CsiConfig) -> Site:
+  """Draws an environment."""
+  los_key, lsp_key, cluster_key, coupling_key, phase_key = jax.random.split(key, 5)
+  tables = uma.state_tables(config.carrier_frequency_hz)
+  sample = partial(fields.sample_field, correlation=config.correlation)
+  lsp_keys = jax.random.split(lsp_key, tables.lsp_distance_m.shape)
+  return Site(
+      los_state=sample(los_key, distance_m=uma.LOS_STATE_DISTANCE_M, num_fields=1),
+      lsp=jax.vmap(jax.vmap(lambda k, d: sample(k, distance_m=d, num_fields=1)))(
+          lsp_keys, jnp.asarray(tables.lsp_distance_m)),
+      clusters=jax.vmap(lambda k, d: sample(
+          k, distance_m=d, num_fields=len(_CLUSTER_VARIABLES) * uma.MAX_CLUSTERS))(
+              jax.random.split(cluster_key), jnp.asarray(tables.cluster_distance_m)),
+      ray_offsets=_couple(coupling_key),
+      ray_phase=jax.random.uniform(
+          phase_key, (2, uma.MAX_CLUSTERS, uma.NUM_RAYS), maxval=2 * jnp.pi),
+      config=config)
+
+
+def _couple(key: jax.Array) -> jax.Array:
+  """Step 8: random coupling of the rays' angles, within sub-clusters."""
+  shape = (len(ANGLES), uma.MAX_CLUSTERS, uma.NUM_RAYS)
+  offsets = jnp.broadcast_to(jnp.asarray(uma.RAY_OFFSETS, jnp.float32), shape)
+  bounds = zip(uma.SUBCLUSTER_ENDS[:-1], uma.SUBCLUSTER_ENDS[1:], strict=True)
+  return jnp.concatenate([
+      jax.random.permutation(jax.random.fold_in(key, start), offsets[..., start:end], -1, True)
+      for start, end in bounds], -1)
+
+
+def paths(site: Site, positions: jax.Array) -> Paths:
+  """Propagation paths at positions [..., ue, 3] in m -> `Paths` with leaves [..., ue, ...].
+
+  Differentiable in the positions. With `correlation='track'` the UEs of one group (axis -2) see
+  one draw of clusters, that of their centre, whose scatterers stay where they are (clause 7.6.3.2).
+  """
+  anchors = positions
+  if site.config.correlation == 'track':
+    anchors = jnp.broadcast_to(positions.mean(-2, keepdims=True), positions.shape)
+  flat = jax.vmap(partial(_paths_at, site))(positions.reshape(-1, 3), anchors.reshape(-1, 3))
+  return jax.tree.map(lambda leaf: leaf.reshape(positions.shape[:-1] + leaf.shape[1:]), flat)
+
+
+def _paths_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
+  """`paths` of one UE at `position` [3], with the clusters drawn for `anchor` [3]."""
+  config, ground = site.config, anchor[:2]
+  los = is_los(site, ground)
+  state = los.astype(jnp.int32)
+  table = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32)[state],
+                       uma.state_tables(config.carrier_frequency_hz))
+  lsp = large_scale_parameters(site, ground)
+  cluster = _cluster_variables(site, state, ground)
+  delay_s, power, los_share = _delays_and_powers(table, lsp, los, cluster)
+  rays = _ray_angles(site, table, lsp, los, cluster, power, los_share, anchor)
+
+  arrival = _unit_vector(rays['AOA'], rays['ZOA'])  # [C, R, 3], from the UE to its last scatterer
+  excess_m = _excess_path_m(arrival, delay_s, position, anchor, config)  # [C, R]
+  phase = site.ray_phase[state] + _wavenumber(config) * (arrival @ anchor - excess_m)
+  amplitude = jnp.sqrt((1 - los_share) * power / uma.NUM_RAYS)
+  delay_s = delay_s + excess_m.mean(-1) / SPEED_OF_LIGHT
+  los_azimuth, los_zenith = _departure(position, config)
+  return Paths(
+      delay_s=delay_s[:, None] + _subcluster_offsets(table, power),
+      gain=amplitude[:, None] * jnp.exp(1j * phase),
+      azimuth=rays['AOD'],
+      zenith=rays['ZOD'],
+      los_gain=jnp.sqrt(los_share) * jnp.exp(-1j * _wavenumber(config) * _distance(position, config)),
+      los_azimuth=los_azimuth,
+      los_zenith=los_zenith,
+      los=los)
+
+
+def is_los(site: Site, ground: jax.Array) -> jax.Array:
+  """LOS state at ground [2] m: a field of 50 m against table 7.4.2-1's probability -> bool."""
+  config = site.config
+  if config.scenario != 'uma':
+    return jnp.array(config.scenario == 'uma_los')
+  uniform = jax.scipy.stats.norm.cdf(fields.evaluate(site.los_state, ground)[0])
+  return uniform < uma.los_probability(jnp.linalg.norm(ground), config.ue_height_m)
+
+
+def large_scale_parameters(site: Site, ground: jax.Array) -> dict[str, jax.Array]:
+  """Clause 7.5 step 4 at ground [2] m: SF and K in dB, DS in s, angular spreads in degrees."""
+  config = site.config
+  los = is_los(site, ground)
+  state = los.astype(jnp.int32)
+  table = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32)[state],
+                       uma.state_tables(config.carrier_frequency_hz))
+  field = jax.tree.map(lambda leaf: leaf[state], site.lsp)
+  normal = jax.vmap(fields.evaluate, (0, None))(field, ground)[:, 0]
+  mean = table.lsp_mean.at[uma.LSPS.index('ZSD')].set(
+      uma.zsd_mean(los, jnp.linalg.norm(ground), config.ue_height_m))
+  lsp = dict(zip(uma.LSPS, mean + table.lsp_std * (table.lsp_mixing @ normal), strict=True))
+  limits = {'ASD': 104.0, 'ASA': 104.0, 'ZSD': 52.0, 'ZSA': 52.0}
+  spreads = {name: jnp.minimum(10.0 ** lsp[name], limit) for name, limit in limits.items()}
+  return lsp | spreads | {'DS': 10.0 ** lsp['DS']}
+
+
+def _cluster_variables(site: Site, state: jax.Array, ground: jax.Array) -> dict[str, jax.Array]:
+  """Standard normal variables of all clusters at ground [2], each [C]."""
+  field = jax.tree.map(lambda leaf: leaf[state], site.clusters)
+  values = fields.evaluate(field, ground).reshape(len(_CLUSTER_VARIABLES), uma.MAX_CLUSTERS)
+  return dict(zip(_CLUSTER_VARIABLES, values, strict=True))
+
+
+def _delays_and_powers(table, lsp, los, cluster):
+  """Steps 5 and 6: delays [C] s, scattered powers [C] that sum to 1, the LOS path's share.
+
+  In LOS the first cluster has delay zero. That is the law of the TR's sorted delays: of 12
+  exponential variables less their minimum, 11 are exponential again (no memory).
+  """
+  first = jnp.arange(uma.MAX_CLUSTERS) == 0
+  exponential = -jax.scipy.stats.norm.logcdf(cluster['delay'])
+  exponential = jnp.where(first, 0.0, exponential)
+  delay_s = table.delay_scaling * lsp['DS'] * exponential
+  power = jnp.exp(-exponential * (table.delay_scaling - 1)) * 10 ** (
+      -table.shadowing_db * cluster['shadowing'] / 10)
+  power = jnp.where(table.active > 0, power, 0.0)
+  power = power / power.sum()
+  k = 10 ** (lsp['K'] / 10)
+  los_share = jnp.where(los, k / (1 + k), 0.0)
+  total = _with_los(power, los_share)
+  power = jnp.where(total < total.max() * 10**-2.5, 0.0, power)  # step 6: below -25 dB
+  delay_s = jnp.where(los, delay_s / uma.los_delay_scaling(lsp['K']), delay_s)
+  return delay_s, power / power.sum(), los_share
+
+
+def _with_los(power: jax.Array, los_share: jax.Array) -> jax.Array:
+  """Eq. (7.5-8): cluster powers with the LOS path counted in the first."""
+  return ((1 - los_share) * power).at[0].add(los_share)
+
+
+def _ray_angles(site, table, lsp, los, cluster, power, los_share, anchor) -> dict[str, jax.Array]:
+  """Step 7: the four angles of every ray, rad [C, R]."""
+  config = site.config
+  total = _with_los(power, los_share)
+  log_ratio = -jnp.log(jnp.maximum(total / total.max(), 10**-2.5))
+  c_phi = table.azimuth_scaling * jnp.where(los, uma.los_azimuth_scaling(lsp['K']), 1.0)
+  c_theta = table.zenith_scaling * jnp.where(los, uma.los_zenith_scaling(lsp['K']), 1.0)
+  azimuth_shape = 2 / 1.4 * jnp.sqrt(log_ratio) / c_phi
+  zenith_shape = log_ratio / c_theta
+
+  distance_2d_m = jnp.linalg.norm(anchor[:2])
+  aod, zod = _departure(anchor, config)
+  zod_offset_deg = uma.zod_offset_deg(
+      los, distance_2d_m, config.ue_height_m, config.carrier_frequency_hz)
+  cluster_zsd_deg = 3 / 8 * 10 ** uma.zsd_mean(los, distance_2d_m, config.ue_height_m)
+  centre = {'AOD': aod, 'AOA': aod + jnp.pi, 'ZOA': jnp.pi - zod,
+            'ZOD': zod + jnp.deg2rad(zod_offset_deg)}
+  spread_deg = {'AOD': lsp['ASD'], 'AOA': lsp['ASA'], 'ZOD': lsp['ZSD'], 'ZOA': lsp['ZSA']}
+  ray_spread_deg = {'AOD': table.cluster_asd_deg, 'AOA': table.cluster_asa_deg,
+                    'ZOD': cluster_zsd_deg, 'ZOA': table.cluster_zsa_deg}
+  rays = {}
+  for index, name in enumerate(ANGLES):
+    shape = azimuth_shape if name[0] == 'A' else zenith_shape
+    offset = jnp.sign(cluster[f'{name}_sign']) * shape + cluster[f'{name}_jitter'] / 7
+    offset = offset - jnp.where(los, offset[0], 0.0)  # eq. (7.5-12): the first points to the BS
+    offset_deg = (spread_deg[name] * offset)[:, None] + ray_spread_deg[name] * site.ray_offsets[index]
+    rays[name] = centre[name] + jnp.deg2rad(offset_deg)
+  return rays
+
+
+def _subcluster_offsets(table, power: jax.Array) -> jax.Array:
+  """Step 11, table 7.5-5: extra delays [C, S] s; zero but for the two strongest clusters."""
+  strongest = power >= jnp.sort(power)[-2]
+  return jnp.where(strongest[:, None], table.cluster_ds_s * uma.SUBCLUSTER_DELAYS, 0.0)
+
+
+def _excess_path_m(arrival, delay_s, position, anchor, config) -> jax.Array:
+  """How much longer each ray's path is at `position` than at `anchor`, [C, R] m.
+
+  The last scatterer stays where it is: as seen from the anchor, on the ellipse of the ray's delay.
+  """
+  if config.correlation != 'track':
+    return jnp.zeros(arrival.shape[:-1])
+  direct_m = _distance(anchor, config)
+  total_m = (direct_m + SPEED_OF_LIGHT * delay_s)[:, None]
+  to_bs = -_from_bs(anchor, config) / direct_m
+  range_m = (total_m**2 - direct_m**2) / (2 * (total_m - direct_m * (arrival @ to_bs)) + 1e-3)
+  range_m = jnp.maximum(range_m, _TRACK_MIN_SCATTERER_DISTANCE_M)
+  scatterer = anchor + range_m[..., None] * arrival
+  return jnp.linalg.norm(position - scatterer, axis=-1) - range_m
+
+
+def _unit_vector(azimuth: jax.Array, zenith: jax.Array) -> jax.Array:
+  return jnp.stack([jnp.sin(zenith) * jnp.cos(azimuth), jnp.sin(zenith) * jnp.sin(azimuth),
+                    jnp.cos(zenith)], -1)
+
+
+def _from_bs(position: jax.Array, config: CsiConfig) -> jax.Array:
+  return position - jnp.array([0.0, 0.0, config.bs_height_m])
+
+
+def _distance(position: jax.Array, config: CsiConfig) -> jax.Array:
+  return jnp.linalg.norm(_from_bs(position, config))
+
+
+def _departure(position: jax.Array, config: CsiConfig) -> tuple[jax.Array, jax.Array]:
+  """Azimuth and zenith of the UE as seen from the BS, rad."""
+  vector = _from_bs(position, config)
+  return jnp.arctan2(vector[1], vector[0]), jnp.arccos(vector[2] / _distance(position, config))
+
+
+def _wavenumber(config: CsiConfig) -> float:
+  return 2 * np.pi * config.carrier_frequency_hz / SPEED_OF_LIGHT
