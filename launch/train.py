@@ -1,0 +1,48 @@
+"""Trains what a config describes; run again on the same workdir to continue.
+
+  python -m launch.train --config=configs/rca_munet.py:small --workdir=runs/small
+  python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=2 --workdir=runs/cr16 \
+      --config.training.batch_size=512
+
+Exit codes: 0 all stages complete, 2 wrong input, 1 diverged, 143 stopped by SIGTERM (resumable).
+On several hosts start it once on each with --multihost and the same workdir on shared storage.
+"""
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from launch.main import experiment_config, run
+from rca_jax.errors import InputError
+from rca_jax.training.loop import fit
+
+_CONFIG = config_flags.DEFINE_config_file('config', help_string='FILE[:VARIANT]')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+_MULTIHOST = flags.DEFINE_bool('multihost', False, 'One of several processes of a run.')
+_COORDINATOR = flags.DEFINE_string(
+    'coordinator_address', None, 'HOST:PORT of process 0; not needed on Cloud TPU and Slurm.')
+_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'As above.')
+_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'As above.')
+
+_EXIT_SIGTERM = 128 + 15
+
+
+def main() -> int:
+  config = experiment_config(_CONFIG)
+  if _MULTIHOST.value:
+    _join_hosts()
+  return 0 if fit(config, _WORKDIR.value) else _EXIT_SIGTERM
+
+
+def _join_hosts() -> None:
+  try:
+    jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  except (ValueError, RuntimeError) as error:
+    raise InputError(
+        f'--multihost: no coordinator ({str(error).splitlines()[0]}); give --coordinator_address='
+        'HOST:PORT, --num_processes=N and --process_id=I, the same address on every host.'
+    ) from error
+
+
+if __name__ == '__main__':
+  run(main)

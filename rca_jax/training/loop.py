@@ -1,0 +1,257 @@
+"""The whole of a training: stages, checkpoints, resume, metrics."""
+
+import contextlib
+import functools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from rca_jax.config import ExperimentConfig, StageConfig
+from rca_jax.errors import InputError
+from rca_jax.models.rca_munet import build_model
+from rca_jax.training import checkpoint
+from rca_jax.training.data import CsiSource, training_source
+from rca_jax.training.keys import Stream, stream_key
+from rca_jax.training.optimizer import make_optimizer, make_schedule
+from rca_jax.training.progress import Progress
+from rca_jax.training.sharding import check_batch_size, data_mesh, replicated
+from rca_jax.training.step import (
+    StepMetrics,
+    TrainCall,
+    TrainState,
+    init_params,
+    init_state,
+    make_train_call,
+)
+from rca_jax.training.workdir import claim, locked
+from rca_jax.training.writer import MetricsWriter
+
+
+class Stage(NamedTuple):
+  """One entry of the schedule; `name` is its folder under WORKDIR/checkpoints."""
+
+  name: str
+  index: int
+  config: StageConfig
+  snr_db_range: tuple[float, float]
+
+
+def stage_name(snr_db: float | None = None) -> str:
+  """'pretrain', or the stage fine-tuned at one SNR."""
+  return 'pretrain' if snr_db is None else f'finetune_{snr_db:g}db'
+
+
+def stages(config: ExperimentConfig) -> list[Stage]:
+  """The stages in order: all fine-tunings start from the pretraining's weights.
+
+  Raises:
+    InputError: a stage's steps are no positive multiple of `steps_per_call`.
+  """
+  training = config.training
+  pretrain = training.pretrain
+  found = [Stage(stage_name(), 0, pretrain, (pretrain.snr_db_min, pretrain.snr_db_max))]
+  for index, snr_db in enumerate(training.finetune_snr_db, 1):
+    found.append(Stage(stage_name(snr_db), index, training.finetune, (snr_db, snr_db)))
+  for stage in found:
+    num_steps = stage.config.num_steps
+    if num_steps == 0 or num_steps % training.steps_per_call:
+      raise InputError(
+          f'the {stage.name} stage has num_steps={num_steps}; it must be a positive multiple of '
+          f'training.steps_per_call={training.steps_per_call} (every call runs the same program).')
+  return found
+
+
+class _Run(NamedTuple):
+  """What all stages of a run share."""
+
+  config: ExperimentConfig
+  workdir: Path
+  mesh: Mesh
+  model: nn.Module
+  source: CsiSource
+  stages: list[Stage]
+  stop: threading.Event
+
+
+def fit(config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None) -> bool:
+  """Trains all stages, or what is left of them, into `workdir`.
+
+  Returns:
+    Whether all stages are complete; False after SIGTERM, which saves a checkpoint first.
+
+  Raises:
+    InputError: config, data, workdir or checkpoint do not fit (see the functions called).
+    FloatingPointError: the loss is not finite; nothing of that call was saved.
+  """
+  workdir = Path(os.path.abspath(workdir))
+  mesh = data_mesh() if mesh is None else mesh
+  check_batch_size(config.training.batch_size, mesh)
+  todo = stages(config)
+  model = build_model(config)
+  with contextlib.ExitStack() as stack:
+    if jax.process_index() == 0:
+      stack.enter_context(locked(workdir / '.lock'))
+      claim(workdir, config)
+    # Around every call: the precision is part of what a compiled program is found by.
+    stack.enter_context(jax.default_matmul_precision(config.matmul_precision))
+    source = training_source(config)
+    source = source._replace(arrays=jax.device_put(source.arrays, replicated(mesh)))
+    stop = stack.enter_context(_set_by_sigterm())
+    return _fit_stages(_Run(config, workdir, mesh, model, source, todo, stop))
+
+
+def abstract_params(config: ExperimentConfig) -> Any:
+  """Shapes and types of the parameters, to restore them into."""
+  return jax.eval_shape(functools.partial(_initial_params, config, build_model(config)))
+
+
+def _initial_params(config: ExperimentConfig, model: nn.Module) -> Any:
+  csi = config.csi
+  shape = (1, config.num_ues, csi.num_tx_antennas, 2 * csi.num_delay_taps)
+  return init_params(model, stream_key(config.seed, Stream.PARAMETERS), shape)
+
+
+def _first_state(
+    run: _Run, optimizer: optax.GradientTransformation, pretrained: Any) -> TrainState:
+  # A copy: the state is donated, the pretrained weights serve every fine-tuning.
+  params = (
+      _initial_params(run.config, run.model) if pretrained is None
+      else jax.tree.map(jnp.copy, pretrained))
+  return init_state(params, optimizer)
+
+
+def _fit_stages(run: _Run) -> bool:
+  model_dim = run.config.model.model_dim
+
+  @functools.cache  # fine-tunings share one compiled program: their SNR is an argument
+  def compiled(stage: StageConfig) -> tuple[optax.GradientTransformation, TrainCall]:
+    optimizer = make_optimizer(stage.optimizer, model_dim, stage.num_steps)
+    schedule = make_schedule(stage.optimizer, model_dim, stage.num_steps)
+    return optimizer, make_train_call(
+        run.model, optimizer, schedule, run.source, run.config.training.steps_per_call, run.mesh)
+
+  pretrained = None
+  for stage in run.stages:
+    optimizer, call = compiled(stage.config)
+    first_state = jax.jit(
+        functools.partial(_first_state, run, optimizer), out_shardings=replicated(run.mesh))
+    state = _fit_stage(run, stage, functools.partial(first_state, pretrained), call)
+    if int(state.step) < stage.config.num_steps:
+      return False
+    pretrained = state.params if pretrained is None else pretrained
+  return True
+
+
+def _fit_stage(
+    run: _Run, stage: Stage, start: Callable[[], TrainState], call: TrainCall) -> TrainState:
+  """Runs a stage from its newest checkpoint, or from `start()`, to its end or a SIGTERM."""
+  training, num_steps = run.config.training, stage.config.num_steps
+  folder = checkpoint.checkpoint_folder(run.workdir, stage.name)
+  key = jax.random.fold_in(stream_key(run.config.seed, Stream.TRAINING), stage.index)
+  key, snr_db_range = jax.device_put(
+      (key, np.asarray(stage.snr_db_range, np.float32)), replicated(run.mesh))
+  with checkpoint.open_for_writing(folder, training.num_checkpoints_kept) as manager:
+    if manager.latest_step() is None:
+      state = start()
+    else:
+      state = checkpoint.restore(manager, jax.eval_shape(start), replicated(run.mesh))
+    done, per_call = int(state.step), training.steps_per_call
+    if done == num_steps:
+      return state
+    with contextlib.closing(_Log(run, stage, done, folder)) as log:
+      for step in range(done + per_call, num_steps + 1, per_call):
+        state, metrics = call(state, run.source.arrays, key, snr_db_range)
+        log.put(step, metrics)  # fetches the call before, while this one runs
+        stopping = _any_process(run.stop.is_set())
+        if stopping or step % training.checkpoint_every_steps == 0 or step == num_steps:
+          log.drain()  # a NaN raises here: it is never saved
+          checkpoint.save(manager, state)
+        if stopping:
+          break
+  return state
+
+
+class _Log:
+  """Metrics of the calls, one call late: fetching them does not hold up the device."""
+
+  def __init__(self, run: _Run, stage: Stage, step: int, folder: Path):
+    self._stage, self._folder, self._waiting = stage, folder, None
+    self._writer = self._progress = None
+    if jax.process_index() == 0:
+      names = [stage.name for stage in run.stages]
+      self._writer = MetricsWriter(run.workdir, names, stage.name, step)
+      self._progress = Progress(
+          stage.name, step, stage.config.num_steps, run.config.training.batch_size)
+
+  def put(self, step: int, metrics: StepMetrics) -> None:
+    """Takes a call's metrics in, and writes those of the call before."""
+    self._write()
+    self._waiting = step, metrics
+
+  def drain(self) -> None:
+    """Writes what is waiting; returns once it is on disk."""
+    self._write()
+    if self._writer is not None:
+      self._writer.flush()
+
+  def close(self) -> None:
+    if self._writer is not None:
+      self._progress.close()
+      self._writer.close()
+
+  def _write(self) -> None:
+    if self._waiting is None:
+      return
+    (step, metrics), self._waiting = self._waiting, None
+    metrics = jax.device_get(metrics)
+    self._check_finite(step, metrics)
+    if self._writer is not None:
+      nmse_db = float(10 * np.log10(metrics.nmse.mean()))
+      learning_rate = float(metrics.learning_rate[-1])
+      self._writer.write(step, {
+          'loss': float(metrics.loss.mean()), 'nmse_db': nmse_db,
+          'gradient_norm': float(metrics.gradient_norm.mean()), 'learning_rate': learning_rate})
+      self._progress.update(step, nmse_db, learning_rate)
+
+  def _check_finite(self, step: int, metrics: StepMetrics) -> None:
+    finite = np.isfinite(metrics.loss) & np.isfinite(metrics.gradient_norm)
+    if finite.all():
+      return
+    first = int(np.argmin(finite))
+    saved = sorted(int(path.name) for path in self._folder.glob('*') if path.name.isdigit())
+    raise FloatingPointError(
+        f'{self._stage.name} diverged at step {step - len(finite) + first + 1}: loss '
+        f'{metrics.loss[first]}, gradient norm {metrics.gradient_norm[first]}, learning rate '
+        f'{metrics.learning_rate[first]:.3g}; last checkpoint at step '
+        f'{saved[-1] if saved else "none"}; lower the learning rate or set optimizer.clip_norm.')
+
+
+@contextlib.contextmanager
+def _set_by_sigterm() -> Iterator[threading.Event]:
+  event = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield event  # signals reach the main thread only
+    return
+  previous = signal.signal(signal.SIGTERM, lambda *_: event.set())
+  try:
+    yield event
+  finally:
+    signal.signal(signal.SIGTERM, previous)
+
+
+def _any_process(flag: bool) -> bool:
+  """All processes must save at the same step, whichever was told to stop."""
+  if jax.process_count() == 1:
+    return flag
+  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))

@@ -1,0 +1,37 @@
+"""One mesh axis, `data`: parameters on every device, the batch divided among them.
+
+Programs are written for the global batch with global keys, and JAX's threefry draws the same
+numbers however they are divided (`jax_threefry_partitionable`, JAX's default), so a run does
+not depend on the number of devices.
+"""
+
+from collections.abc import Sequence
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from rca_jax.errors import InputError
+
+
+def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """A one-dimensional mesh over `devices`, by default all there are (of all hosts)."""
+  devices = jax.devices() if devices is None else list(devices)
+  return jax.make_mesh((len(devices),), ('data',), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """The same array on every device."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def over_batch(mesh: Mesh) -> NamedSharding:
+  """The first axis divided among the devices."""
+  return NamedSharding(mesh, PartitionSpec('data'))
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+  """Raises InputError unless every device gets the same number of groups."""
+  if batch_size % mesh.size:
+    raise InputError(
+        f'training.batch_size={batch_size} must be a multiple of the number of devices, '
+        f'{mesh.size}.')

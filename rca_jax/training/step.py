@@ -1,0 +1,102 @@
+"""The train step: groups are made, fed back, compared, all inside one compiled program.
+
+`steps_per_call` steps are fused by `lax.scan`. Everything random in step n comes from
+`fold_in(key, n)`, n counted from the stage's start, so a resumed run draws what an
+uninterrupted one draws.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from rca_jax.csi import to_features
+from rca_jax.training.data import CsiSource
+from rca_jax.training.sharding import over_batch, replicated
+
+
+@flax.struct.dataclass
+class TrainState:
+  """What training changes: arrays only. `step` is the number of steps made."""
+
+  step: jax.Array
+  params: Any
+  opt_state: optax.OptState
+
+
+class StepMetrics(NamedTuple):
+  """Of one step, or stacked [steps]; float32."""
+
+  loss: jax.Array
+  nmse: jax.Array  # linear, mean over UEs and groups
+  gradient_norm: jax.Array  # before clipping
+  learning_rate: jax.Array
+
+
+TrainCall = Callable[[TrainState, Any, jax.Array, jax.Array], tuple[TrainState, StepMetrics]]
+
+
+def init_params(model: nn.Module, key: jax.Array, features_shape: tuple[int, ...]) -> Any:
+  """Parameters of `model`; `features_shape` is [batch, ue, N_t, 2*N_a]."""
+  features = jnp.zeros(features_shape)
+  return model.init(key, features, jnp.zeros(features_shape[:2]), key)['params']
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+  """A stage's first state: given parameters, fresh optimizer state, step 0."""
+  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+
+def mse_loss(features_hat: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """The letter's loss, and the NMSE beside it; float32 scalars.
+
+  Args:
+    features_hat, features: [batch, ue, N_t, 2*N_a].
+
+  Returns:
+    Squared error, summed over UEs and entries, mean over the batch; and the linear NMSE, per UE
+    squared error over energy, mean over UEs and batch.
+  """
+  features = features.astype(jnp.float32)
+  error = jnp.sum((features_hat.astype(jnp.float32) - features) ** 2, axis=(-2, -1))
+  energy = jnp.sum(features**2, axis=(-2, -1))
+  return jnp.mean(jnp.sum(error, axis=-1)), jnp.mean(error / energy)
+
+
+def make_train_call(
+    model: nn.Module, optimizer: optax.GradientTransformation, schedule: optax.Schedule,
+    source: CsiSource, steps_per_call: int, mesh: Mesh) -> TrainCall:
+  """Compiles (state, source.arrays, key, snr_db_range) -> (state, metrics [steps_per_call]).
+
+  The state is donated: use the returned one. `snr_db_range` is [min, max] in dB; the SNR is
+  uniform in it, afresh per UE and step.
+  """
+
+  def step(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
+    groups_key, snr_key, noise_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+    csi = source.batch(arrays, groups_key, state.step)
+    csi = jax.lax.with_sharding_constraint(csi, over_batch(mesh))
+    features = to_features(csi)
+    snr_db = jax.random.uniform(
+        snr_key, features.shape[:2], minval=snr_db_range[0], maxval=snr_db_range[1])
+
+    def loss_fn(params):
+      return mse_loss(model.apply({'params': params}, features, snr_db, noise_key), features)
+
+    (loss, nmse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = StepMetrics(
+        loss, nmse, optax.global_norm(gradient), jnp.asarray(schedule(state.step), jnp.float32))
+    return TrainState(state.step + 1, params, opt_state), metrics
+
+  def call(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
+    return jax.lax.scan(
+        lambda state, _: step(state, arrays, key, snr_db_range), state, length=steps_per_call)
+
+  return jax.jit(call, donate_argnums=0, out_shardings=replicated(mesh))

@@ -1,0 +1,85 @@
+"""The folder of a run: one config, one writer at a time."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rca_jax.config import ExperimentConfig, from_dict, to_dict
+from rca_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+  """Holds `path` as a lock file; the system lets go of it even when the process is killed.
+
+  Raises:
+    InputError: another process holds it, or its folder cannot be written.
+  """
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open('a')
+  except OSError as error:
+    raise InputError(
+        f'{path.parent}: workdir cannot be written ({error.strerror}); choose another --workdir.'
+    ) from None
+  with file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise InputError(
+          f'{path.parent}: another run is writing to this workdir; wait for it or choose another '
+          '--workdir.') from None
+    yield
+
+
+def claim(workdir: Path, config: ExperimentConfig) -> None:
+  """Writes WORKDIR/config.json, or checks that it says the same.
+
+  Raises:
+    InputError: it says something else (the first differing field is named).
+  """
+  path = workdir / 'config.json'
+  if not path.exists():
+    write_atomically(path, json.dumps(to_dict(config), indent=2) + '\n')
+    return
+  found, given = _flat(to_dict(read_config(workdir))), _flat(to_dict(config))
+  for name, value in given.items():
+    if found[name] != value:
+      raise InputError(
+          f'{workdir}: workdir of another config: {name} is {found[name]!r} there, {value!r} in '
+          'this run; set it back to continue that run, or choose another --workdir.')
+
+
+def read_config(workdir: str | Path) -> ExperimentConfig:
+  """The config of WORKDIR/config.json.
+
+  Raises:
+    InputError: it is missing or damaged.
+  """
+  path = Path(workdir) / 'config.json'
+  try:
+    values = json.loads(path.read_text())
+  except FileNotFoundError:
+    raise InputError(
+        f'{workdir}: has no config.json; give the --workdir of a launch.train run.') from None
+  except (OSError, ValueError) as error:
+    raise InputError(f'{path}: not a readable config ({error}).') from None
+  return from_dict(ExperimentConfig, values)
+
+
+def write_atomically(path: Path, text: str) -> None:
+  """Whoever reads `path` sees the old text or the new, whole."""
+  partial = path.with_name(path.name + '.tmp')
+  partial.write_text(text)
+  os.replace(partial, path)
+
+
+def _flat(values: dict[str, Any], path: str = 'config') -> dict[str, Any]:
+  flat = {}
+  for name, value in values.items():
+    flat |= _flat(value, f'{path}.{name}') if isinstance(value, dict) else {f'{path}.{name}': value}
+  return flat
