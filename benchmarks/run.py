@@ -51,13 +51,11 @@ def _use_cores(num_cores: int) -> None:
 
 
 def _measure(batch_size: int) -> Any:
-  import dataclasses
-
   import jax
 
   from benchmarks import cases
   from configs import rca_munet
-  from rca_jax.config import CsiConfig
+  from rca_jax.config import CsiConfig, ExperimentConfig, from_dict
 
   on_cpu = jax.default_backend() == 'cpu'
   yield cases.matmul_peak(2048 if on_cpu else 8192, 'float32')
@@ -67,8 +65,8 @@ def _measure(batch_size: int) -> Any:
   yield from cases.generator(CsiConfig(mode='fresh'), BATCH_SIZES[1:2])
   for name, variant in (('full size', ''), ('small', 'small')):
     config = rca_munet.get_config(variant)
-    training = dataclasses.replace(config.training, batch_size=batch_size)
-    yield cases.train_step(name, dataclasses.replace(config, training=training))
+    config.training.batch_size = batch_size
+    yield cases.train_step(name, from_dict(ExperimentConfig, config.to_dict()))
 
 
 def _describe_machine(num_cores: int) -> dict[str, str]:
