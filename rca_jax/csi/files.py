@@ -34,7 +34,7 @@ def read_npz(path: str | Path) -> CsiGroups:
     with np.load(path, allow_pickle=False) as file:
       arrays = {name: file[name] for name in CsiGroups._fields if name in file.files}
       names = list(file.files)
-  except (AttributeError, *_DAMAGED) as error:  # AttributeError: a bare .npy
+  except (TypeError, *_DAMAGED) as error:  # TypeError: a bare .npy
     raise InputError(
         f'{path}: not a readable npz file ({_first_line(error)}); it may be cut or damaged, '
         'write or copy it again.') from None

@@ -59,13 +59,12 @@ def sample_positions(key: jax.Array, config: CsiConfig, num_groups: int, num_ues
 
 
 def _one_group(key: jax.Array, config: CsiConfig, num_ues: int) -> jax.Array:
-  centre_key, radius_key, angle_key = jax.random.split(key, 3)
   half = config.cell_size_m / 2
-  centre = jax.random.uniform(centre_key, (_NUM_TRIES, 1, 2), minval=-half, maxval=half)
-  shape = (_NUM_TRIES, num_ues, 1)
+  uniform = jax.random.uniform(key, (_NUM_TRIES, 1 + num_ues, 2))
+  centre = half * (2 * uniform[:, :1] - 1)
   # Two points of a disc are never farther apart than its diameter.
-  radius = config.max_ue_distance_m / 2 * jnp.sqrt(jax.random.uniform(radius_key, shape))
-  angle = jax.random.uniform(angle_key, shape, maxval=2 * jnp.pi)
+  radius = config.max_ue_distance_m / 2 * jnp.sqrt(uniform[:, 1:, :1])
+  angle = 2 * jnp.pi * uniform[:, 1:, 1:]
   ground = centre + radius * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
   far_enough = (jnp.linalg.norm(ground, axis=-1) >= config.min_bs_distance_m).all(-1)
   ground = ground[jnp.argmax(far_enough)]

@@ -13,6 +13,8 @@ from rca_jax.config import CsiConfig
 from rca_jax.csi import uma
 from rca_jax.csi.site import Paths
 
+_FINE = 8  # antennas whose steering is multiplied out, see `taps`
+
 
 class Taps(NamedTuple):
   """Paths as a receiver's tool writes them: L delays with one coefficient per BS antenna."""
@@ -22,15 +24,8 @@ class Taps(NamedTuple):
 
 
 def steering(sine: jax.Array, num_tx_antennas: int) -> jax.Array:
-  """a_t below eq. (1): exp(-j pi n sine), sine [...] -> [..., N_t] complex64.
-
-  By doubling (a, then a times exp(-j pi 2^i sine)): five products in place of N_t exponentials.
-  """
-  vector = jnp.ones((*sine.shape, 1), jnp.complex64)
-  while vector.shape[-1] < num_tx_antennas:
-    step = jnp.exp(-1j * jnp.pi * vector.shape[-1] * sine)[..., None]
-    vector = jnp.concatenate([vector, vector * step], -1)
-  return vector[..., :num_tx_antennas]
+  """a_t below eq. (1): exp(-j pi n sine), sine [...] -> [..., N_t] complex64."""
+  return jnp.exp(-1j * jnp.pi * jnp.arange(num_tx_antennas) * sine[..., None])
 
 
 def taps(paths: Paths, num_tx_antennas: int) -> Taps:
@@ -39,9 +34,18 @@ def taps(paths: Paths, num_tx_antennas: int) -> Taps:
   The array lies along y, so its phase is that of sin(zenith) sin(azimuth). The LOS path comes last.
   """
   sine = jnp.sin(paths.zenith) * jnp.sin(paths.azimuth)
-  rays = paths.gain[..., None] * steering(sine, num_tx_antennas)  # [..., C, R, N_t]
+  # Antenna n = FINE * i + j: the steering vector is an outer product of two short ones, so the
+  # sum over rays needs N_t products a ray and only N_t / FINE + FINE exponentials.
+  num_coarse = -(-num_tx_antennas // _FINE)
+  fine = steering(sine, _FINE)
+  coarse = paths.gain[..., None] * steering(_FINE * sine, num_coarse)
+
+  def subcluster(start: int, end: int) -> jax.Array:
+    total = sum(coarse[..., ray, :, None] * fine[..., ray, None, :] for ray in range(start, end))
+    return total.reshape(*total.shape[:-2], -1)[..., :num_tx_antennas]
+
   bounds = zip(uma.SUBCLUSTER_ENDS[:-1], uma.SUBCLUSTER_ENDS[1:], strict=True)
-  subclusters = jnp.stack([rays[..., start:end, :].sum(-2) for start, end in bounds], -2)
+  subclusters = jnp.stack([subcluster(start, end) for start, end in bounds], -2)
   los_sine = jnp.sin(paths.los_zenith) * jnp.sin(paths.los_azimuth)
   los = paths.los_gain[..., None] * steering(los_sine, num_tx_antennas)
   batch = paths.los.shape

@@ -25,6 +25,21 @@ _CLUSTER_VARIABLES = ('delay', 'shadowing', *(f'{a}_{v}' for a in ANGLES for v i
 _TRACK_MIN_SCATTERER_DISTANCE_M = 5.0
 
 
+class _Calibration(NamedTuple):
+  distance_scale: float  # of all correlation distances but the LOS state's
+  k_offset_db: float  # on the mean of the K-factor
+
+
+# `stock` follows the reference data of docs/data.md. Its clusters change a little more slowly than
+# the TR's distances say, and more power is scattered: QuaDRiGa rescales every sub-cluster to one
+# modulus along the array, which spreads its power over the beams.
+_CALIBRATION = {
+    'stock': _Calibration(1.25, -1.0),
+    'exponential': _Calibration(1.0, 0.0),
+    'track': _Calibration(1.0, 0.0),
+}
+
+
 @flax.struct.dataclass
 class Site:
   """One environment: its random fields and what it holds fixed."""
@@ -55,14 +70,15 @@ def sample_site(key: jax.Array, config: CsiConfig) -> Site:
   los_key, lsp_key, cluster_key, coupling_key, phase_key = jax.random.split(key, 5)
   tables = uma.state_tables(config.carrier_frequency_hz)
   sample = partial(fields.sample_field, correlation=config.correlation)
+  scale = _CALIBRATION[config.correlation].distance_scale
   lsp_keys = jax.random.split(lsp_key, tables.lsp_distance_m.shape)
   return Site(
       los_state=sample(los_key, distance_m=uma.LOS_STATE_DISTANCE_M, num_fields=1),
       lsp=jax.vmap(jax.vmap(lambda k, d: sample(k, distance_m=d, num_fields=1)))(
-          lsp_keys, jnp.asarray(tables.lsp_distance_m)),
+          lsp_keys, scale * jnp.asarray(tables.lsp_distance_m)),
       clusters=jax.vmap(lambda k, d: sample(
           k, distance_m=d, num_fields=len(_CLUSTER_VARIABLES) * uma.MAX_CLUSTERS))(
-              jax.random.split(cluster_key), jnp.asarray(tables.cluster_distance_m)),
+              jax.random.split(cluster_key), scale * jnp.asarray(tables.cluster_distance_m)),
       ray_offsets=_couple(coupling_key),
       ray_phase=jax.random.uniform(
           phase_key, (2, uma.MAX_CLUSTERS, uma.NUM_RAYS), maxval=2 * jnp.pi),
@@ -72,11 +88,9 @@ def sample_site(key: jax.Array, config: CsiConfig) -> Site:
 def _couple(key: jax.Array) -> jax.Array:
   """Step 8: random coupling of the rays' angles, within sub-clusters."""
   shape = (len(ANGLES), uma.MAX_CLUSTERS, uma.NUM_RAYS)
-  offsets = jnp.broadcast_to(jnp.asarray(uma.RAY_OFFSETS, jnp.float32), shape)
-  bounds = zip(uma.SUBCLUSTER_ENDS[:-1], uma.SUBCLUSTER_ENDS[1:], strict=True)
-  return jnp.concatenate([
-      jax.random.permutation(jax.random.fold_in(key, start), offsets[..., start:end], -1, True)
-      for start, end in bounds], -1)
+  subcluster = np.searchsorted(uma.SUBCLUSTER_ENDS[1:], np.arange(uma.NUM_RAYS), 'right')
+  shuffled = jnp.argsort(subcluster + jax.random.uniform(key, shape), -1)
+  return jnp.asarray(uma.RAY_OFFSETS, jnp.float32)[shuffled]
 
 
 def paths(site: Site, positions: jax.Array) -> Paths:
@@ -137,10 +151,11 @@ def large_scale_parameters(site: Site, ground: jax.Array) -> dict[str, jax.Array
   state = los.astype(jnp.int32)
   table = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32)[state],
                        uma.state_tables(config.carrier_frequency_hz))
-  field = jax.tree.map(lambda leaf: leaf[state], site.lsp)
-  normal = jax.vmap(fields.evaluate, (0, None))(field, ground)[:, 0]
+  both = jax.vmap(jax.vmap(fields.evaluate, (0, None)), (0, None))(site.lsp, ground)  # [2, 7, 1]
+  normal = both[state, :, 0]
   mean = table.lsp_mean.at[uma.LSPS.index('ZSD')].set(
       uma.zsd_mean(los, jnp.linalg.norm(ground), config.ue_height_m))
+  mean = mean.at[uma.LSPS.index('K')].add(_CALIBRATION[config.correlation].k_offset_db)
   lsp = dict(zip(uma.LSPS, mean + table.lsp_std * (table.lsp_mixing @ normal), strict=True))
   limits = {'ASD': 104.0, 'ASA': 104.0, 'ZSD': 52.0, 'ZSA': 52.0}
   spreads = {name: jnp.minimum(10.0 ** lsp[name], limit) for name, limit in limits.items()}
@@ -149,43 +164,35 @@ def large_scale_parameters(site: Site, ground: jax.Array) -> dict[str, jax.Array
 
 def _cluster_variables(site: Site, state: jax.Array, ground: jax.Array) -> dict[str, jax.Array]:
   """Standard normal variables of all clusters at ground [2], each [C]."""
-  field = jax.tree.map(lambda leaf: leaf[state], site.clusters)
-  values = fields.evaluate(field, ground).reshape(len(_CLUSTER_VARIABLES), uma.MAX_CLUSTERS)
+  # Both states, then the right one: a shared matrix product costs less than a gather of weights.
+  both = jax.vmap(fields.evaluate, (0, None))(site.clusters, ground)
+  values = both[state].reshape(len(_CLUSTER_VARIABLES), uma.MAX_CLUSTERS)
   return dict(zip(_CLUSTER_VARIABLES, values, strict=True))
 
 
 def _delays_and_powers(table, lsp, los, cluster):
-  """Steps 5 and 6: delays [C] s, scattered powers [C] that sum to 1, the LOS path's share.
+  """Steps 5 and 6: delays after the LOS path [C] s, scattered powers [C] of sum 1, LOS share.
 
-  In LOS the first cluster has delay zero. That is the law of the TR's sorted delays: of 12
-  exponential variables less their minimum, 11 are exponential again (no memory).
+  Deviation from the TR: delays are not shifted to start at zero and clusters below -25 dB stay,
+  since a minimum and a threshold are no smooth functions of position; so the LOS path is a path of
+  its own instead of a part of the first cluster.
   """
-  first = jnp.arange(uma.MAX_CLUSTERS) == 0
   exponential = -jax.scipy.stats.norm.logcdf(cluster['delay'])
-  exponential = jnp.where(first, 0.0, exponential)
   delay_s = table.delay_scaling * lsp['DS'] * exponential
   power = jnp.exp(-exponential * (table.delay_scaling - 1)) * 10 ** (
       -table.shadowing_db * cluster['shadowing'] / 10)
   power = jnp.where(table.active > 0, power, 0.0)
-  power = power / power.sum()
   k = 10 ** (lsp['K'] / 10)
-  los_share = jnp.where(los, k / (1 + k), 0.0)
-  total = _with_los(power, los_share)
-  power = jnp.where(total < total.max() * 10**-2.5, 0.0, power)  # step 6: below -25 dB
   delay_s = jnp.where(los, delay_s / uma.los_delay_scaling(lsp['K']), delay_s)
-  return delay_s, power / power.sum(), los_share
-
-
-def _with_los(power: jax.Array, los_share: jax.Array) -> jax.Array:
-  """Eq. (7.5-8): cluster powers with the LOS path counted in the first."""
-  return ((1 - los_share) * power).at[0].add(los_share)
+  return delay_s, power / power.sum(), jnp.where(los, k / (1 + k), 0.0)
 
 
 def _ray_angles(site, table, lsp, los, cluster, power, los_share, anchor) -> dict[str, jax.Array]:
   """Step 7: the four angles of every ray, rad [C, R]."""
   config = site.config
-  total = _with_los(power, los_share)
-  log_ratio = -jnp.log(jnp.maximum(total / total.max(), 10**-2.5))
+  relative = (1 - los_share) * power
+  relative = relative / jnp.maximum(relative.max(), los_share)  # eq. (7.5-8)
+  log_ratio = -jnp.log(jnp.maximum(relative, 1e-6))
   c_phi = table.azimuth_scaling * jnp.where(los, uma.los_azimuth_scaling(lsp['K']), 1.0)
   c_theta = table.zenith_scaling * jnp.where(los, uma.los_zenith_scaling(lsp['K']), 1.0)
   azimuth_shape = 2 / 1.4 * jnp.sqrt(log_ratio) / c_phi
@@ -205,7 +212,6 @@ def _ray_angles(site, table, lsp, los, cluster, power, los_share, anchor) -> dic
   for index, name in enumerate(ANGLES):
     shape = azimuth_shape if name[0] == 'A' else zenith_shape
     offset = jnp.sign(cluster[f'{name}_sign']) * shape + cluster[f'{name}_jitter'] / 7
-    offset = offset - jnp.where(los, offset[0], 0.0)  # eq. (7.5-12): the first points to the BS
     offset_deg = (spread_deg[name] * offset)[:, None] + ray_spread_deg[name] * site.ray_offsets[index]
     rays[name] = centre[name] + jnp.deg2rad(offset_deg)
   return rays
