@@ -1,0 +1,108 @@
+"""How good an estimate is: values per sample first, their mean next, dB last.
+
+CSI is complex [batch, ue, N_a, N_t] in the truncated angular-delay domain; every metric
+returns [batch] float32, already averaged over the UEs of a sample.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rca_jax.errors import InputError
+
+
+def nmse(csi: jax.Array, csi_hat: jax.Array) -> jax.Array:
+  """||H - H_hat||^2 / ||H||^2 per UE, then the mean over UEs. Linear; see `to_db`.
+
+  Mean of ratios, never a ratio of sums. Real features [batch, ue, N_t, 2 N_a] of both
+  give the same value. All-zero CSI has no NMSE (NaN or infinity): drop it beforehand.
+
+  Raises:
+    InputError: the shapes differ or are not four-dimensional.
+  """
+  _check_shapes(csi, csi_hat)
+  return jnp.mean(_energy(csi - csi_hat, (-2, -1)) / _energy(csi, (-2, -1)), axis=-1)
+
+
+def to_db(linear: jax.Array) -> jax.Array:
+  """10 log10 of a power ratio; take means before, never after."""
+  return 10.0 * jnp.log10(linear)
+
+
+def cosine_similarity(
+    csi: jax.Array, csi_hat: jax.Array, num_padded_rows: int = 257,
+    num_carriers: int = 125) -> jax.Array:
+  """rho in the definition of the CsiNet literature: mean over carriers of |cos|.
+
+  Delay rows are zero-padded to `num_padded_rows`, transformed to frequency, and the first
+  `num_carriers` are compared as vectors over the antennas. A zero estimate gives 0.
+
+  Raises:
+    InputError: shapes do not fit, there are more delay rows than `num_padded_rows`, or more
+      carriers than those.
+  """
+  return jnp.mean(
+      jnp.sqrt(_squared_cosine(csi, csi_hat, num_padded_rows, num_carriers)), axis=(-2, -1))
+
+
+def sgcs(
+    csi: jax.Array, csi_hat: jax.Array, num_padded_rows: int = 257,
+    num_carriers: int = 125) -> jax.Array:
+  """Squared generalised cosine similarity at one carrier per subband: mean of |cos|^2.
+
+  Arguments and errors as `cosine_similarity`; not the square of its mean.
+  """
+  return jnp.mean(_squared_cosine(csi, csi_hat, num_padded_rows, num_carriers), axis=(-2, -1))
+
+
+def bootstrap_ci95(
+    values: np.ndarray, seed: int, *, in_db: bool, num_resamples: int = 1000,
+) -> tuple[float, float]:
+  """95 % percentile bootstrap interval of the mean over samples, in dB for NMSE.
+
+  Args:
+    values: one linear value per sample, [n].
+    seed: of the numpy Generator that draws the resamples.
+    in_db: whether the interval is that of 10 log10(mean).
+    num_resamples: how many samples of size n are drawn with replacement.
+
+  Raises:
+    InputError: `values` is empty or not one-dimensional.
+  """
+  values = np.asarray(values, np.float64)
+  if values.ndim != 1 or not values.size:
+    raise InputError(
+        f'values have shape {list(values.shape)}; expected one value per sample, [n] with n > 0.')
+  rng = np.random.default_rng(seed)
+  means = np.array([
+      values[rng.integers(values.size, size=values.size)].mean() for _ in range(num_resamples)])
+  low, high = np.quantile(10 * np.log10(means) if in_db else means, [0.025, 0.975])
+  return float(low), float(high)
+
+
+def _energy(x: jax.Array, axis: int | tuple[int, ...]) -> jax.Array:
+  return jnp.sum(jnp.square(x.real) + jnp.square(x.imag), axis=axis)
+
+
+def _squared_cosine(
+    csi: jax.Array, csi_hat: jax.Array, num_padded_rows: int, num_carriers: int) -> jax.Array:
+  """[batch, ue, carrier]."""
+  _check_shapes(csi, csi_hat)
+  num_rows = csi.shape[-2]
+  if not num_rows <= num_padded_rows or not 1 <= num_carriers <= num_padded_rows:
+    raise InputError(
+        f'num_padded_rows={num_padded_rows} must be at least the N_a={num_rows} delay rows and '
+        f'the num_carriers={num_carriers} (at least 1) carriers.')
+  h, h_hat = (
+      jnp.fft.fft(x, n=num_padded_rows, axis=-2)[..., :num_carriers, :] for x in (csi, csi_hat))
+  inner = jnp.sum(jnp.conj(h_hat) * h, axis=-1)
+  norms = _energy(h, -1) * _energy(h_hat, -1)
+  is_zero = norms == 0
+  return jnp.where(is_zero, 0.0, jnp.square(jnp.abs(inner)) / jnp.where(is_zero, 1.0, norms))
+
+
+def _check_shapes(csi: jax.Array, csi_hat: jax.Array) -> None:
+  if csi.ndim != 4 or csi.shape != csi_hat.shape:
+    raise InputError(
+        f'csi has shape {list(csi.shape)} and csi_hat {list(csi_hat.shape)}; expected the same '
+        '[batch, ue, N_a, N_t] for both.')

@@ -1,0 +1,77 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rca_jax.config import CsiConfig, ModelConfig
+from rca_jax.errors import InputError
+from rca_jax.models.attention import ATTENTION, mean_of_other_ues, residual_cut
+from rca_jax.models.decoder import Decoder, build_decoder
+
+K = 16
+SIZES = dict(
+    num_delay_taps=4, num_tx_antennas=8, codeword_dim=K, model_dim=16, num_heads=2, mlp_dim=32,
+    num_layers=1, num_rca_blocks=1)
+
+
+def _codewords(batch: int, num_ues: int) -> jax.Array:
+  return jax.random.normal(jax.random.key(5), (batch, num_ues, K))
+
+
+@pytest.fixture(scope='module')
+def variables():
+  return jax.jit(Decoder(**SIZES).init)(jax.random.key(0), _codewords(1, 2))
+
+
+def _ue_coupling(name: str, variables) -> np.ndarray:
+  """[batch, ue, batch, ue]: largest |d output / d input| between any two reports."""
+  decoder = Decoder(**SIZES, attention=name)
+  # Forward mode: jaxlib 0.10.2's CPU compiler gets the jitted reverse Jacobian wrong.
+  jacobian = jax.jit(jax.jacfwd(lambda x: decoder.apply(variables, x)))(_codewords(2, 3))
+  return np.abs(jacobian).max(axis=(2, 3, 6))
+
+
+@pytest.mark.parametrize('name', ATTENTION)
+def test_who_depends_on_whom(name, variables):
+  coupling = _ue_coupling(name, variables)
+  same_ue = np.eye(3, dtype=bool)
+  for b in range(2):
+    assert (coupling[b, :, 1 - b] == 0).all()  # groups never touch each other
+    assert (coupling[b, :, b][same_ue] > 0).all()
+    others = coupling[b, :, b][~same_ue]
+    assert (others == 0).all() if 'self' in name else (others > 0).all()
+
+
+def test_permuting_ues_permutes_outputs(variables):
+  codewords = _codewords(2, 4)
+  order = np.array([3, 1, 0, 2])
+  apply = jax.jit(Decoder(**SIZES).apply)
+  np.testing.assert_allclose(
+      apply(variables, codewords[:, order]), apply(variables, codewords)[:, order], atol=1e-5)
+
+
+def test_a_pair_of_functions_is_an_attention(variables):
+  codewords = _codewords(1, 2)
+  pair = Decoder(**SIZES, attention=(mean_of_other_ues, residual_cut))
+  np.testing.assert_array_equal(
+      jax.jit(pair.apply)(variables, codewords),
+      jax.jit(Decoder(**SIZES).apply)(variables, codewords))
+
+
+def test_cross_attention_needs_two_ues_and_self_does_not(variables):
+  with pytest.raises(InputError, match='num_ues=1'):
+    Decoder(**SIZES).apply(variables, _codewords(2, 1))
+  alone = jax.eval_shape(
+      Decoder(**SIZES, attention='self').apply, variables, _codewords(2, 1))
+  assert alone.shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize('shape', [(2, 2, K + 2), (2, K), (K,), (1, 2, 2, K)])
+def test_wrong_shape_is_an_input_error(variables, shape):
+  with pytest.raises(InputError, match=r'expected \[batch, ue, k\] with k=16'):
+    Decoder(**SIZES).apply(variables, jnp.zeros(shape))
+
+
+def test_unknown_attention_in_a_config_is_an_input_error():
+  with pytest.raises(InputError, match="model.attention='none' is unknown; choose one of self"):
+    build_decoder(ModelConfig(attention='none'), CsiConfig())

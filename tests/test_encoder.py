@@ -1,0 +1,63 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rca_jax.config import CsiConfig, ModelConfig
+from rca_jax.errors import InputError
+from rca_jax.models.encoder import Encoder, build_encoder
+
+ENCODER = Encoder(
+    num_delay_taps=4, num_tx_antennas=8, codeword_dim=16, model_dim=16, num_heads=2, mlp_dim=32,
+    num_layers=1)
+
+
+def _features(*leading: int) -> jax.Array:
+  return jax.random.normal(jax.random.key(1), (*leading, 8, 8))
+
+
+@pytest.fixture(scope='module')
+def variables():
+  return jax.jit(ENCODER.init)(jax.random.key(0), _features(1))
+
+
+def test_a_ue_encodes_alone_as_in_a_batch(variables):
+  apply = jax.jit(ENCODER.apply)
+  features = _features(3, 2)
+  codeword = apply(variables, features)
+  assert codeword.shape == (3, 2, 16) and codeword.dtype == jnp.float32
+  np.testing.assert_allclose(apply(variables, features[2, 1]), codeword[2, 1], atol=1e-5)
+
+
+def test_no_ue_sees_another(variables):
+  jacobian = jax.jit(jax.jacfwd(lambda x: ENCODER.apply(variables, x)))(_features(3))
+  for out_ue in range(3):
+    for in_ue in range(3):
+      assert np.any(jacobian[out_ue, :, in_ue]) == (out_ue == in_ue)
+
+
+def test_it_knows_which_antenna_is_which(variables):
+  # `compress` always tells antennas apart; what comes before it, only by their positions.
+  apply = jax.jit(functools.partial(
+      ENCODER.apply, capture_intermediates=True, mutable=['intermediates']))
+  _, state = apply(variables, jnp.ones((8, 8)))
+  tokens = state['intermediates']['project']['__call__'][0]
+  assert np.std(np.asarray(tokens), axis=0).max() > 1e-3
+
+
+@pytest.mark.parametrize('shape', [(2, 8, 4), (2, 4, 8), (64,), (2, 9, 8)])
+def test_wrong_shape_is_an_input_error(variables, shape):
+  with pytest.raises(InputError, match=r'expected \[\.\.\., N_t, 2\*N_a\] = \[\.\.\., 8, 8\]'):
+    ENCODER.apply(variables, jnp.zeros(shape))
+
+
+def test_config_decides_the_sizes():
+  encoder = build_encoder(
+      ModelConfig(compression_ratio='1/4', model_dim=24, num_heads=3, mlp_dim=20,
+                  num_encoder_layers=2, dtype='bfloat16'),
+      CsiConfig(num_delay_taps=4, num_tx_antennas=8))
+  assert encoder == Encoder(
+      num_delay_taps=4, num_tx_antennas=8, codeword_dim=16, model_dim=24, num_heads=3,
+      mlp_dim=20, num_layers=2, dtype='bfloat16')

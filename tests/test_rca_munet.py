@@ -1,0 +1,131 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rca_jax.config import CsiConfig, ExperimentConfig, ModelConfig, UplinkConfig
+from rca_jax.errors import InputError
+from rca_jax.evaluation.complexity import count_parameters
+from rca_jax.models.attention import ATTENTION
+from rca_jax.models.rca_munet import build_model
+from rca_jax.uplink.djscc import from_symbols, rayleigh_block_fading, to_symbols
+
+CSI = CsiConfig(num_delay_taps=4, num_tx_antennas=8)
+
+
+def _tiny(**fields) -> ExperimentConfig:
+  sizes = dict(
+      compression_ratio='1/4', model_dim=16, num_heads=2, mlp_dim=32, num_encoder_layers=1,
+      num_decoder_layers=1, num_rca_blocks=1)
+  return ExperimentConfig(csi=CSI, model=ModelConfig(**(sizes | fields)))
+
+
+def _features(batch: int, num_ues: int) -> jax.Array:
+  return jax.random.normal(jax.random.key(1), (batch, num_ues, 8, 8))
+
+
+def _init(model, num_ues: int = 2):
+  return jax.jit(model.init)(
+      jax.random.key(0), _features(1, num_ues), 10.0, jax.random.key(2))
+
+
+@pytest.fixture(scope='module')
+def variables():
+  return _init(build_model(_tiny()))
+
+
+def _full_size_parameters(compression_ratio: str, num_ues: int = 2, **fields) -> int:
+  model = build_model(
+      ExperimentConfig(model=ModelConfig(compression_ratio=compression_ratio, **fields)))
+  return count_parameters(jax.eval_shape(
+      model.init, jax.random.key(0), jnp.zeros((1, num_ues, 32, 64)), 10.0, jax.random.key(0)))
+
+
+@pytest.mark.parametrize(
+    'compression_ratio, count',
+    [('1/4', 6_598_016), ('1/8', 5_549_184), ('1/16', 5_024_768), ('1/32', 4_762_560)])
+def test_parameter_counts_of_table_2(compression_ratio, count):
+  assert _full_size_parameters(compression_ratio) == count
+
+
+def test_parameter_count_depends_on_neither_ues_nor_attention():
+  assert _full_size_parameters('1/8', num_ues=4) == 5_549_184
+  assert _full_size_parameters('1/8', attention='self') == 5_549_184
+
+
+def test_variants_share_their_initial_parameters(variables):
+  for name in ATTENTION:
+    chex.assert_trees_all_equal(_init(build_model(_tiny(attention=name))), variables)
+
+
+@pytest.mark.parametrize('num_ues', [3, 4, 8])
+def test_weights_of_two_ues_run_with_more(variables, num_ues):
+  out = jax.jit(build_model(_tiny()).apply)(
+      variables, _features(1, num_ues), 10.0, jax.random.key(0))
+  assert out.shape == (1, num_ues, 8, 8)
+  assert np.isfinite(out).all()
+
+
+def test_both_sides_alone_are_the_whole(variables):
+  model = build_model(_tiny())
+  features, key, snr_db = _features(3, 2), jax.random.key(9), jnp.array([0.0, 20.0])
+  params = variables['params']
+  assert set(params) == {'encoder', 'decoder'}
+  codeword = jax.jit(model.encoder.apply)({'params': params['encoder']}, features)
+  received = from_symbols(model.channel(key, to_symbols(codeword), snr_db))
+  np.testing.assert_allclose(
+      jax.jit(model.decoder.apply)({'params': params['decoder']}, received),
+      jax.jit(model.apply)(variables, features, snr_db, key), atol=1e-5)
+
+
+def test_snr_is_per_ue(variables):
+  model = build_model(_tiny(attention='self'))
+  apply = jax.jit(model.apply)
+  features, key = _features(1, 2), jax.random.key(4)
+  quiet = apply(variables, features, jnp.array([20.0, 20.0]), key)
+  loud = apply(variables, features, jnp.array([20.0, -20.0]), key)
+  np.testing.assert_array_equal(quiet[:, 0], loud[:, 0])
+  assert np.abs(quiet[:, 1] - loud[:, 1]).max() > 1e-2
+
+
+def test_every_parameter_gets_a_gradient(variables):
+  model = build_model(_tiny())
+  def loss(params):
+    out = model.apply({'params': params}, _features(4, 3), 10.0, jax.random.key(0))
+    return jnp.mean(jnp.square(out - _features(4, 3)))
+  for path, gradient in jax.tree.leaves_with_path(jax.jit(jax.grad(loss))(variables['params'])):
+    # A key's bias shifts all logits of a query alike, and softmax does not see that.
+    if 'key' not in jax.tree_util.keystr(path):
+      assert np.abs(gradient).max() > 0, path
+    assert np.isfinite(gradient).all()
+
+
+def test_bfloat16_model_is_close_and_answers_in_float32(variables):
+  arguments = (variables, _features(4, 2), 10.0, jax.random.key(0))
+  full = jax.jit(build_model(_tiny()).apply)(*arguments)
+  low = jax.jit(build_model(_tiny(dtype='bfloat16')).apply)(*arguments)
+  assert low.dtype == jnp.float32
+  assert 0 < np.mean((low - full)**2) / np.mean(full**2) < 1e-3
+
+
+def test_a_model_is_a_static_argument():
+  assert build_model(_tiny()) == build_model(_tiny())
+  assert hash(build_model(_tiny())) == hash(build_model(_tiny()))
+
+
+def test_config_chooses_the_channel():
+  config = ExperimentConfig(csi=CSI, uplink=UplinkConfig(channel='rayleigh_block_fading'))
+  assert build_model(config).channel is rayleigh_block_fading
+
+
+@pytest.mark.parametrize(
+    'features, snr_db, message', [
+        (jnp.zeros((2, 1, 8, 8)), 10.0, 'num_ues=1.*at least 2'),
+        (jnp.zeros((2, 8, 8)), 10.0, r'expected \[batch, ue, N_t, 2\*N_a\]'),
+        (jnp.zeros((2, 2, 4, 8)), 10.0, r'expected \[\.\.\., N_t, 2\*N_a\]'),
+        (jnp.zeros((2, 2, 8, 8)), jnp.zeros(3), r'broadcasts to \[batch, ue\] = \[2, 2\]')])
+def test_bad_input_is_one_clear_line(variables, features, snr_db, message):
+  with pytest.raises(InputError, match=message) as error:
+    build_model(_tiny()).apply(variables, features, snr_db, jax.random.key(0))
+  assert '\n' not in str(error.value)
