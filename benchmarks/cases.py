@@ -30,7 +30,8 @@ def matmul_peak(size: int, dtype: str) -> Row:
 def generator(config: CsiConfig, batch_sizes: tuple[int, ...], num_ues: int = 4) -> Iterator[Row]:
   """`sample_groups` as training calls it, at several batch sizes: cost is linear in groups."""
   sample = jax.jit(sample_groups, static_argnames=('config', 'num_groups', 'num_ues'))
-  site = sample_site(jax.random.key(0), config) if config.mode == 'site' else None
+  sample_one_site = jax.jit(sample_site, static_argnames='config')
+  site = sample_one_site(jax.random.key(0), config) if config.mode == 'site' else None
   for num_groups in batch_sizes:
     seconds = fastest_call_s(
         lambda i, n=num_groups: sample(jax.random.key(i), config, n, num_ues, site))
@@ -46,7 +47,7 @@ def train_step(name: str, config: ExperimentConfig, steps_per_call: int = 2) -> 
   shape = (
       config.training.batch_size, config.num_ues, config.csi.num_tx_antennas,
       2 * config.csi.num_delay_taps)
-  params = init_params(model, jax.random.key(0), shape)
+  params = jax.jit(lambda key: init_params(model, key, shape))(jax.random.key(0))
   train = make_train_call(model, optimizer, schedule, source, steps_per_call, mesh)
   snr_db_range = jnp.array([stage.snr_db_min, stage.snr_db_max])
   flops = _gradient_flops(model, params, shape)

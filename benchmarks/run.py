@@ -78,7 +78,8 @@ def _describe_machine(num_cores: int) -> dict[str, str]:
   if jax.default_backend() == 'cpu':
     device = f'{_cpu_model()}, {num_cores or os.cpu_count()} of {os.cpu_count()} cores'
   commit = subprocess.run(
-      ['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=False)
+      ['git', 'describe', '--always', '--dirty', '--exclude=*'], capture_output=True, text=True,
+      check=False)
   return {
       'device': device,
       'python': platform.python_version(),
@@ -102,7 +103,7 @@ def _print_table(results: dict[str, Any]) -> None:
 
   machine = results['machine']
   table = Table(title=f'{machine["device"]}, jax {machine["jax"]}')
-  table.add_column('case')
+  table.add_column('case', no_wrap=True)
   for name in ('groups', 'ms', 'groups/s', 'GFLOP/s', '% of matmul'):
     table.add_column(name, justify='right')
   peak = max(row['flops_per_s'] for row in results['rows'] if not row['groups'])
