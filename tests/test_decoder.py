@@ -60,7 +60,7 @@ def test_a_pair_of_functions_is_an_attention(variables):
 
 def test_cross_attention_needs_two_ues_and_self_does_not(variables):
   with pytest.raises(InputError, match='num_ues=1'):
-    Decoder(**SIZES).apply(variables, _codewords(2, 1))
+    jax.eval_shape(Decoder(**SIZES).apply, variables, _codewords(2, 1))
   alone = jax.eval_shape(
       Decoder(**SIZES, attention='self').apply, variables, _codewords(2, 1))
   assert alone.shape == (2, 1, 8, 8)
