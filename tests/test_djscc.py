@@ -17,7 +17,8 @@ from rca_jax.uplink.djscc import (
 
 
 def _codewords(*shape: int) -> jax.Array:
-  scale = jnp.array([0.01, 1.0, 100.0]).reshape((1,) * len(shape) + (3, 1))  # UEs of very different strength
+  # UEs of very different strength.
+  scale = jnp.array([0.01, 1.0, 100.0]).reshape((1,) * len(shape) + (3, 1))
   return scale * jax.random.normal(jax.random.key(0), (*shape, 3, 16))
 
 
