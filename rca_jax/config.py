@@ -73,7 +73,7 @@ class DataConfig:
   num_test_groups: int = 10_000
 
   def __post_init__(self):
-    _require(self.num_test_groups > 0, f'data.num_test_groups={self.num_test_groups} must be positive.')
+    _require_positive(self, 'num_test_groups')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,8 @@ class ModelConfig:
         self.model_dim % 2 == 0,
         f'model.model_dim={self.model_dim} must be even (sine and cosine positions).')
     for name in ('num_encoder_layers', 'num_decoder_layers', 'num_rca_blocks'):
-      _require(getattr(self, name) >= 0, f'model.{name}={getattr(self, name)} must not be negative.')
+      value = getattr(self, name)
+      _require(value >= 0, f'model.{name}={value} must not be negative.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +188,8 @@ class ExperimentConfig:
         f'num_ues={self.num_ues}: multi-user feedback needs at least 2 UEs per group; for the '
         "single-user network keep 2 and set model.attention='self' (no UE then sees another).")
     _require_one_of(
-        'matmul_precision', self.matmul_precision, ('default', 'high', 'highest', 'float32', 'tensorfloat32', 'bfloat16'))
+        'matmul_precision', self.matmul_precision,
+        ('default', 'high', 'highest', 'float32', 'tensorfloat32', 'bfloat16'))
     codeword_dim(self.model, self.csi)
 
 
@@ -202,7 +204,8 @@ def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:
     k = Fraction(model.compression_ratio) * full
   except (ValueError, ZeroDivisionError):
     raise InputError(
-        f'model.compression_ratio={model.compression_ratio!r} is no fraction; write e.g. "1/16".') from None
+        f'model.compression_ratio={model.compression_ratio!r} is no fraction; write e.g. "1/16".'
+    ) from None
   _require(
       k.denominator == 1 and k % 2 == 0 and 2 <= k <= full,
       f'model.compression_ratio={model.compression_ratio} of 2*N_a*N_t={full} gives k={k}; '

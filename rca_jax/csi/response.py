@@ -92,7 +92,7 @@ def normalise(csi: jax.Array) -> jax.Array:
 
 
 def to_features(csi: jax.Array) -> jax.Array:
-  """csi [..., N_a, N_t] complex -> features [..., N_t, 2 N_a] float32, real parts then imaginary."""
+  """csi [..., N_a, N_t] complex -> features [..., N_t, 2 N_a] float32, real parts first."""
   tokens = jnp.swapaxes(csi, -1, -2)
   return jnp.concatenate([tokens.real, tokens.imag], -1).astype(jnp.float32)
 

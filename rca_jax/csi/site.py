@@ -21,8 +21,10 @@ SPEED_OF_LIGHT = 299_792_458.0
 # The fields that one cluster is made of: uniform for its delay, normal for its shadowing, then a
 # sign and a jitter for each of its four angles.
 ANGLES = ('AOD', 'AOA', 'ZOD', 'ZOA')
-_CLUSTER_VARIABLES = ('delay', 'shadowing', *(f'{a}_{v}' for a in ANGLES for v in ('sign', 'jitter')))
+_CLUSTER_VARIABLES = (
+    'delay', 'shadowing', *(f'{a}_{v}' for a in ANGLES for v in ('sign', 'jitter')))
 _TRACK_MIN_SCATTERER_DISTANCE_M = 5.0
+_MULTIPATH_DELAY_SPREAD_S = 300e-9
 
 
 class _Calibration(NamedTuple):
@@ -102,7 +104,8 @@ def paths(site: Site, positions: jax.Array) -> Paths:
   anchors = positions
   if site.config.correlation == 'track':
     anchors = jnp.broadcast_to(positions.mean(-2, keepdims=True), positions.shape)
-  flat = jax.vmap(partial(_paths_at, site))(positions.reshape(-1, 3), anchors.reshape(-1, 3))
+  one = _multipath_at if site.config.scenario == 'multipath' else _paths_at
+  flat = jax.vmap(partial(one, site))(positions.reshape(-1, 3), anchors.reshape(-1, 3))
   return jax.tree.map(lambda leaf: leaf.reshape(positions.shape[:-1] + leaf.shape[1:]), flat)
 
 
@@ -124,15 +127,44 @@ def _paths_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
   amplitude = jnp.sqrt((1 - los_share) * power / uma.NUM_RAYS)
   delay_s = delay_s + excess_m.mean(-1) / SPEED_OF_LIGHT
   los_azimuth, los_zenith = _departure(position, config)
+  los_phase = _wavenumber(config) * _distance(position, config)
   return Paths(
       delay_s=delay_s[:, None] + _subcluster_offsets(table, power),
       gain=amplitude[:, None] * jnp.exp(1j * phase),
       azimuth=rays['AOD'],
       zenith=rays['ZOD'],
-      los_gain=jnp.sqrt(los_share) * jnp.exp(-1j * _wavenumber(config) * _distance(position, config)),
+      los_gain=jnp.sqrt(los_share) * jnp.exp(-1j * los_phase),
       los_azimuth=los_azimuth,
       los_zenith=los_zenith,
       los=los)
+
+
+def _multipath_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
+  """The letter's eq. (1): L = 20 paths of equal mean power, without rays, spreads or a LOS path.
+
+  Gains are complex Gaussian, delays exponential, angles uniform over the front of the array; each
+  is one of the site's smooth fields, so nearby UEs share their paths.
+  """
+  config = site.config
+  cluster = _cluster_variables(site, 0, anchor[:2])
+  uniform = {name: jax.scipy.stats.norm.cdf(values) for name, values in cluster.items()}
+  delay_s = -_MULTIPATH_DELAY_SPREAD_S * jax.scipy.stats.norm.logcdf(cluster['delay'])
+  arrival = _unit_vector(2 * jnp.pi * uniform['AOA_sign'][:, None], jnp.pi / 2)  # [C, 1, 3]
+  excess_m = _excess_path_m(arrival, delay_s, position, anchor, config)
+  phase = site.ray_phase[0, :, :1] + _wavenumber(config) * (arrival @ anchor - excess_m)
+  alpha = (cluster['shadowing'] + 1j * cluster['AOD_jitter'])[:, None] * jnp.exp(1j * phase)
+  alpha = alpha / jnp.linalg.norm(alpha)
+  padding = ((0, 0), (0, uma.NUM_RAYS - 1))
+  delay_s = delay_s[:, None] + excess_m / SPEED_OF_LIGHT
+  return Paths(
+      delay_s=jnp.broadcast_to(delay_s, (uma.MAX_CLUSTERS, len(uma.SUBCLUSTER_DELAYS))),
+      gain=jnp.pad(alpha, padding),
+      azimuth=jnp.pad(jnp.pi * (uniform['AOD_sign'] - 0.5)[:, None], padding),
+      zenith=jnp.full((uma.MAX_CLUSTERS, uma.NUM_RAYS), jnp.pi / 2),
+      los_gain=jnp.zeros((), jnp.complex64),
+      los_azimuth=jnp.zeros(()),
+      los_zenith=jnp.full((), jnp.pi / 2),
+      los=jnp.array(False))
 
 
 def is_los(site: Site, ground: jax.Array) -> jax.Array:
@@ -212,8 +244,8 @@ def _ray_angles(site, table, lsp, los, cluster, power, los_share, anchor) -> dic
   for index, name in enumerate(ANGLES):
     shape = azimuth_shape if name[0] == 'A' else zenith_shape
     offset = jnp.sign(cluster[f'{name}_sign']) * shape + cluster[f'{name}_jitter'] / 7
-    offset_deg = (spread_deg[name] * offset)[:, None] + ray_spread_deg[name] * site.ray_offsets[index]
-    rays[name] = centre[name] + jnp.deg2rad(offset_deg)
+    ray_offset_deg = ray_spread_deg[name] * site.ray_offsets[index]
+    rays[name] = centre[name] + jnp.deg2rad((spread_deg[name] * offset)[:, None] + ray_offset_deg)
   return rays
 
 
@@ -240,8 +272,8 @@ def _excess_path_m(arrival, delay_s, position, anchor, config) -> jax.Array:
 
 
 def _unit_vector(azimuth: jax.Array, zenith: jax.Array) -> jax.Array:
-  return jnp.stack([jnp.sin(zenith) * jnp.cos(azimuth), jnp.sin(zenith) * jnp.sin(azimuth),
-                    jnp.cos(zenith)], -1)
+  x, y = jnp.sin(zenith) * jnp.cos(azimuth), jnp.sin(zenith) * jnp.sin(azimuth)
+  return jnp.stack([x, y, jnp.broadcast_to(jnp.cos(zenith), x.shape)], -1)
 
 
 def _from_bs(position: jax.Array, config: CsiConfig) -> jax.Array:

@@ -8,15 +8,17 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-# Large-scale parameters (LSPs), in the order of clause 7.5 step 4; spreads as log10 of degrees or s.
+# Large-scale parameters (LSPs) of clause 7.5 step 4; spreads are log10 of degrees or s.
 LSPS = ('SF', 'K', 'DS', 'ASD', 'ASA', 'ZSD', 'ZSA')
 MAX_CLUSTERS = 20
 NUM_RAYS = 20
 
 # Table 7.5-3, ray offsets in units of the cluster's rms spread, ordered so that the rays of the
 # three sub-clusters of table 7.5-5 are neighbours: 1-8, 19, 20 | 9-12, 17, 18 | 13-16.
-_RAY_OFFSETS = np.array([0.0447, 0.1413, 0.2492, 0.3715, 0.5129, 0.6797, 0.8844, 1.1481, 1.5195, 2.1551])
-_SUBCLUSTER_ORDER = np.array([1, 2, 3, 4, 5, 6, 7, 8, 19, 20, 9, 10, 11, 12, 17, 18, 13, 14, 15, 16]) - 1
+_RAY_OFFSETS = np.array([
+    0.0447, 0.1413, 0.2492, 0.3715, 0.5129, 0.6797, 0.8844, 1.1481, 1.5195, 2.1551])
+_SUBCLUSTER_ORDER = np.array([
+    1, 2, 3, 4, 5, 6, 7, 8, 19, 20, 9, 10, 11, 12, 17, 18, 13, 14, 15, 16]) - 1
 RAY_OFFSETS = np.stack([_RAY_OFFSETS, -_RAY_OFFSETS], -1).reshape(-1)[_SUBCLUSTER_ORDER]
 SUBCLUSTER_ENDS = (0, 10, 16, 20)
 SUBCLUSTER_DELAYS = np.array([0.0, 1.28, 2.56])  # times the cluster delay spread c_DS

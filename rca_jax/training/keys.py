@@ -14,6 +14,7 @@ class Stream(enum.IntEnum):
   TRAINING = 3  # of seed: groups, SNR and noise of every step
   FILE_ORDER = 4  # of seed: the order in which a file's groups are visited
   EVALUATION = 5  # of data.seed: noise on the test groups
+  DATA_SET = 6  # of data.seed: groups that launch.generate writes
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

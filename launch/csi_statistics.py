@@ -1,0 +1,49 @@
+"""Holds the generator against a reference simulator: OUT/csi_statistics.{md,png,json}.
+
+  python -m launch.csi_statistics --out=docs
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jax
+from absl import flags
+
+from launch.main import run
+from rca_jax.config import CsiConfig
+from rca_jax.errors import InputError
+from rca_jax.report.csi_statistics import figure, markdown_table, measure
+
+_REFERENCE = flags.DEFINE_string(
+    'reference', 'docs/quadriga_uma.json', 'Statistics to compare with.')
+_OUT = flags.DEFINE_string('out', 'docs', 'Folder of the results.')
+_CORRELATIONS = flags.DEFINE_list(
+    'correlations', ['stock', 'exponential', 'track'], 'Presets; the first one fills the table.')
+_NUM_SITES = flags.DEFINE_integer('num_sites', 400, 'Environments.', lower_bound=1)
+_NUM_GROUPS = flags.DEFINE_integer('num_groups', 50, 'Groups of 4 UEs in each.', lower_bound=1)
+_SEED = flags.DEFINE_integer('seed', 0, 'Of the environments.')
+
+
+def main() -> None:
+  try:
+    reference = json.loads(Path(_REFERENCE.value).read_text())
+  except (OSError, ValueError) as error:
+    raise InputError(
+        f'--reference={_REFERENCE.value}: not a readable JSON file ({error}).') from None
+  config = CsiConfig(correlation=_CORRELATIONS.value[0])
+  found = [
+      measure(jax.random.key(_SEED.value), dataclasses.replace(config, correlation=name),
+              _NUM_SITES.value, _NUM_GROUPS.value)
+      for name in _CORRELATIONS.value]
+  out = Path(_OUT.value)
+  out.mkdir(parents=True, exist_ok=True)
+  table = markdown_table(found[0], reference, config)
+  (out / 'csi_statistics.md').write_text(table)
+  (out / 'csi_statistics.json').write_text(json.dumps(found, indent=1) + '\n')
+  figure(found, reference).savefig(out / 'csi_statistics.png', dpi=150)
+  print(table)
+
+
+if __name__ == '__main__':
+  run(main)

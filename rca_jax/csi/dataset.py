@@ -1,0 +1,98 @@
+"""Writes a data set folder: npz shards and a manifest with their SHA-256.
+
+`rca_jax.csi.files.read_dataset` reads it. Work that is interrupted goes on where it stopped: a
+shard is in the manifest only once it is whole on disk.
+"""
+
+import functools
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rca_jax.config import CsiConfig, to_dict
+from rca_jax.csi.groups import CsiGroups, sample_groups
+from rca_jax.csi.site import Site
+from rca_jax.errors import InputError
+
+SPLITS = ('train', 'val', 'test')
+
+
+def write_dataset(
+    folder: Path, key: jax.Array, site: Site | None, description: dict, config: CsiConfig,
+    sizes: dict[str, int], num_ues: int, shard_size: int, progress: Callable[[int], None]) -> None:
+  """Generates `sizes[split]` groups per split, `shard_size` (the last fewer) to a shard.
+
+  Args:
+    key: of all groups; shard i of a split depends on the key, the split and i alone.
+    site: the environment; None in `fresh` mode.
+    description: stands in the manifest beside the config; tells one data set from another.
+    progress: called with the number of groups that are on disk.
+
+  Raises:
+    InputError: the folder holds another data set, or cannot be written.
+  """
+  header = description | {
+      'config': to_dict(config), 'num_ues': num_ues, 'shard_size': shard_size, 'sizes': sizes}
+  sample = jax.jit(functools.partial(
+      sample_groups, config=config, num_groups=shard_size, num_ues=num_ues, site=site))
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = _open_manifest(folder, header)
+    done = 0
+    for split_index, split in enumerate(SPLITS):
+      entries = manifest['splits'][split]
+      for index in range(-(-sizes[split] // shard_size)):
+        count = min(shard_size, sizes[split] - index * shard_size)
+        if index >= len(entries):
+          shard_key = jax.random.fold_in(jax.random.fold_in(key, split_index), index)
+          name = f'{split}-{index:05d}.npz'
+          sha256 = _write_shard(folder / name, sample(shard_key), count)
+          entries.append({'file': name, 'num_groups': count, 'sha256': sha256})
+          _write_atomically(folder / 'manifest.json', json.dumps(manifest, indent=1).encode())
+        done += count
+        progress(done)
+  except OSError as error:
+    raise InputError(
+        f'{folder}: cannot be written ({error.strerror}); choose another folder.') from None
+
+
+def _open_manifest(folder: Path, header: dict) -> dict:
+  path = folder / 'manifest.json'
+  header = json.loads(json.dumps(header))  # as it reads back
+  if not path.exists():
+    return header | {'splits': {split: [] for split in SPLITS}}
+  try:
+    manifest = json.loads(path.read_text())
+    found = {name: manifest[name] for name in header}
+    splits = {split: manifest['splits'][split] for split in SPLITS}
+  except (ValueError, LookupError, TypeError):
+    raise InputError(
+        f'{path}: not a readable manifest; remove the folder or choose another.') from None
+  different = [name for name in header if found[name] != header[name]]
+  if different:
+    raise InputError(
+        f'{folder}: holds another data set (its {different[0]} is {found[different[0]]}, asked for '
+        f'{header[different[0]]}); choose another folder.')
+  return header | {'splits': splits}
+
+
+def _write_shard(path: Path, groups: CsiGroups, count: int) -> str:
+  buffer = io.BytesIO()
+  np.savez(buffer, **{name: np.asarray(leaf[:count]) for name, leaf in groups._asdict().items()})
+  _write_atomically(path, buffer.getbuffer())
+  return hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+
+def _write_atomically(path: Path, content: bytes | memoryview) -> None:
+  temporary = path.with_suffix('.part')
+  with temporary.open('wb') as file:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+  temporary.replace(path)
