@@ -36,7 +36,7 @@ def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
   try:
     rest = flag_values(list(argv))
   except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-    raise InputError(_reason(error, argv)) from error
+    raise InputError(_reason(error, argv[1:])) from error
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}; flags are written --name=value.')
   return rest

@@ -94,12 +94,14 @@ def load_test_csi(
     InputError: as `training_source`; or `data.path` is a single file, which has no test split.
   """
   num_groups = config.data.num_test_groups if num_groups is None else num_groups
-  path = path or config.data.test_path or config.data.path
-  if path:
-    if path == config.data.path and not Path(path).is_dir():
+  path = path or config.data.test_path
+  if not path and config.data.path:
+    path = config.data.path
+    if not Path(path).is_dir():
       raise InputError(
           f'{path}: a single file has no test split; set data.test_path to a file or folder with '
           'other groups.')
+  if path:
     return _read(path, 'test', config.csi, num_ues)[:num_groups]
   return _generated_test_csi(config, num_ues, num_groups)
 
@@ -109,12 +111,13 @@ def _generated_test_csi(config: ExperimentConfig, num_ues: int, num_groups: int)
 
   @jax.jit
   def chunk(site: Any, index: jax.Array) -> jax.Array:
-    drawn = max(num_ues, _MIN_TEST_UES)
     chunk_key = jax.random.fold_in(key, index)
-    return sample_groups(chunk_key, config.csi, _TEST_CHUNK, drawn, site=site).csi[:, :num_ues]
+    drawn = max(num_ues, _MIN_TEST_UES)
+    return sample_groups(chunk_key, config.csi, _TEST_CHUNK, drawn, site=site).csi
 
   num_chunks = -(-num_groups // _TEST_CHUNK)
-  return np.concatenate([np.asarray(chunk(site, i)) for i in range(num_chunks)])[:num_groups]
+  parts = [np.asarray(chunk(site, i))[:, :num_ues] for i in range(num_chunks)]
+  return np.concatenate(parts)[:num_groups]
 
 
 def _site(config: ExperimentConfig) -> Any:

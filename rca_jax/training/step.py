@@ -92,7 +92,7 @@ def make_train_call(
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = StepMetrics(
-        loss, nmse, optax.global_norm(gradient), jnp.asarray(schedule(state.step), jnp.float32))
+        loss, nmse, optax.tree.norm(gradient), jnp.asarray(schedule(state.step), jnp.float32))
     return TrainState(state.step + 1, params, opt_state), metrics
 
   def call(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):

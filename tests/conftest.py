@@ -1,0 +1,60 @@
+"""Eight CPU devices for every test, a cache of compiled programs, and a tiny experiment."""
+# ruff: noqa: E402
+
+import os
+import pathlib
+
+# Before JAX is imported, and for the processes that tests start: one compilation a program.
+os.environ.setdefault(
+    'JAX_COMPILATION_CACHE_DIR', str(pathlib.Path(__file__).parents[1] / '.pytest_cache' / 'xla'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+
+from rca_jax.config import (
+    CsiConfig,
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    OptimizerConfig,
+    StageConfig,
+    TrainingConfig,
+)
+from rca_jax.training.sharding import data_mesh
+
+flags.FLAGS.mark_as_parsed()
+jax.config.update('jax_num_cpu_devices', 8)  # before anything starts the backend
+
+
+@pytest.fixture(scope='session')
+def tiny_config() -> ExperimentConfig:
+  """N_t=8, N_a=4, d=16, one layer each; change it with `dataclasses.replace`."""
+  optimizer = OptimizerConfig(schedule='cosine', learning_rate=3e-3, warmup_steps=2)
+  stage = StageConfig(num_steps=8, optimizer=optimizer)
+  return ExperimentConfig(
+      csi=CsiConfig(
+          num_subcarriers=64, num_delay_taps=4, num_tx_antennas=8, cell_size_m=60.0,
+          min_bs_distance_m=10.0),
+      data=DataConfig(num_test_groups=20),
+      model=ModelConfig(
+          compression_ratio='1/2', model_dim=16, num_heads=2, mlp_dim=32, num_encoder_layers=1,
+          num_decoder_layers=1, num_rca_blocks=1),
+      training=TrainingConfig(
+          batch_size=8, pretrain=stage, finetune=stage,  # alike, so compiled once
+          steps_per_call=2, checkpoint_every_steps=4))
+
+
+@pytest.fixture(scope='session')
+def random_csi() -> np.ndarray:
+  """[12, 3, 4, 8] complex64, of any scale."""
+  rng = np.random.default_rng(0)
+  shape = (12, 3, 4, 8)
+  return 5 * (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)
+
+
+@pytest.fixture(scope='session')
+def one_device() -> jax.sharding.Mesh:
+  return data_mesh(jax.devices()[:1])

@@ -1,0 +1,105 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from rca_jax.errors import InputError
+from rca_jax.training import checkpoint
+from rca_jax.training.sharding import data_mesh, replicated
+from rca_jax.training.step import TrainState, init_state
+
+OPTIMIZER = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-2))
+
+
+def new_state(width=4) -> TrainState:
+  params = {'dense': {'kernel': jnp.full((3, width), 0.5), 'bias': jnp.arange(float(width))}}
+  return init_state(params, OPTIMIZER)
+
+
+@jax.jit
+def step(state: TrainState) -> TrainState:
+  """A step whose gradient depends on the step, as `training.step`'s does."""
+  key = jax.random.fold_in(jax.random.key(0), state.step)
+  gradient = jax.tree.map(lambda x: x * jax.random.normal(key, x.shape), state.params)
+  updates, opt_state = OPTIMIZER.update(gradient, state.opt_state)
+  return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Holds the checkpoints of steps 1 and 2, keeping two."""
+  folder = checkpoint.checkpoint_folder(tmp_path, 'pretrain')
+  state = new_state()
+  with checkpoint.open_for_writing(folder, 2) as manager:
+    checkpoint.save(manager, state)
+    for _ in range(2):
+      state = step(state)
+      checkpoint.save(manager, state)
+  return folder
+
+
+def restore(folder, width=4, mesh=None) -> TrainState:
+  with checkpoint.open_for_reading(folder) as manager:
+    abstract = jax.eval_shape(lambda: new_state(width))
+    return checkpoint.restore(manager, abstract, replicated(mesh or data_mesh()))
+
+
+def test_four_steps_are_two_saved_and_restored_and_two(folder, one_device):
+  expected = new_state()
+  for _ in range(4):
+    expected = step(expected)
+  for mesh in (one_device, data_mesh()):  # a checkpoint moves between numbers of devices
+    state = restore(folder, mesh=mesh)
+    assert int(state.step) == 2 and state.step.dtype == jnp.int32
+    chex.assert_trees_all_equal(step(step(state)), expected)
+    assert jax.tree.structure(state) == jax.tree.structure(expected)
+
+
+def test_only_the_newest_are_kept(folder):
+  assert sorted(path.name for path in folder.iterdir()) == ['1', '2']
+
+
+def test_reading_changes_nothing(folder):
+  before = {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
+  with checkpoint.open_for_reading(folder) as manager:
+    params = checkpoint.restore_params(
+        manager, jax.eval_shape(new_state).params, replicated(data_mesh()))
+  chex.assert_trees_all_equal(params, restore(folder).params)
+  assert {path: path.stat().st_mtime_ns for path in folder.rglob('*')} == before
+
+
+def test_another_model_is_told_by_its_first_parameter(folder):
+  with pytest.raises(
+      InputError, match=r'parameter dense/bias has shape \(4,\) there, \(5,\) in this config'):
+    restore(folder, width=5)
+
+
+def test_a_damaged_checkpoint_is_told_in_one_line(folder):
+  for path in (folder / '2').rglob('*'):
+    if path.is_file() and path.parent.name == 'd':
+      path.write_bytes(path.read_bytes()[:10])
+  with pytest.raises(InputError, match='2: checkpoint cannot be restored') as error:
+    restore(folder)
+  assert '\n' not in str(error.value)
+
+
+def test_a_checkpoint_that_lost_a_file_is_told(folder):
+  (folder / '2' / 'params' / '_METADATA').unlink()
+  with pytest.raises(InputError, match='2: checkpoint cannot be restored'):
+    restore(folder)
+
+
+def test_no_checkpoint_names_the_stages_there_are(folder):
+  with pytest.raises(InputError, match='holds no checkpoint .stages there: pretrain'):
+    checkpoint.open_for_reading(folder.parent / 'finetune_10db')
+  assert not (folder.parent / 'finetune_10db').exists()
+
+
+def test_a_save_that_was_cut_is_not_seen(folder):
+  np.testing.assert_array_equal(restore(folder).step, 2)
+  (folder / '3.orbax-checkpoint-tmp').mkdir()
+  np.testing.assert_array_equal(restore(folder).step, 2)
+  with checkpoint.open_for_writing(folder, 2) as manager:
+    assert manager.latest_step() == 2

@@ -1,0 +1,78 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from rca_jax.errors import InputError
+from rca_jax.training.data import array_source, load_test_csi, training_source
+
+
+def with_data(config, **changes):
+  return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+
+
+@pytest.fixture(scope='module')
+def csi_file(random_csi, tmp_path_factory):
+  path = tmp_path_factory.mktemp('data') / 'groups.npz'
+  np.savez(path, csi=random_csi)
+  return str(path)
+
+
+@pytest.mark.parametrize('num_groups, batch_size', [(10, 4), (5, 8), (6, 6)])
+def test_a_file_is_visited_once_an_epoch_in_ever_new_order(num_groups, batch_size):
+  csi = np.arange(num_groups, dtype=np.complex64).reshape(num_groups, 1, 1, 1)
+  source = array_source(csi, batch_size, jax.random.key(0))
+  batch = jax.jit(source.batch)
+  visited = np.concatenate([
+      batch(source.arrays, jax.random.key(1), np.int32(step)).real.ravel()
+      for step in range(4 * num_groups)])
+  epochs = visited.reshape(-1, num_groups)
+  assert len(epochs) == 4 * batch_size
+  assert np.all(np.sort(epochs, axis=1) == np.arange(num_groups))
+  assert len({tuple(epoch) for epoch in epochs}) > len(epochs) // 2
+
+
+def test_a_batch_far_into_a_run_does_not_overflow():
+  csi = np.arange(3, dtype=np.complex64).reshape(3, 1, 1, 1)
+  source = array_source(csi, 2, jax.random.key(0))
+  first = 2**31 - 5
+  assert first % 3 == 0
+  # Three steps of 2 from a multiple of 3 on: two epochs of a file of 3.
+  visited = np.concatenate([
+      source.batch(source.arrays, jax.random.key(1), np.int32(first + back)).real.ravel()
+      for back in range(3)])
+  assert np.all(np.sort(visited.reshape(2, 3), axis=1) == np.arange(3))
+
+
+def test_a_file_gives_the_first_ues_at_unit_power(tiny_config, csi_file, random_csi):
+  source = training_source(with_data(tiny_config, path=csi_file))
+  csi, _ = source.arrays
+  assert csi.shape == (12, 2, 4, 8)
+  np.testing.assert_allclose(np.mean(np.abs(csi) ** 2, axis=(-2, -1)), 1, rtol=1e-5)
+  ratio = random_csi[:, :2] / csi
+  np.testing.assert_allclose(ratio, np.broadcast_to(ratio[..., :1, :1], ratio.shape), rtol=1e-4)
+
+
+def test_too_few_ues_or_other_sizes_are_refused(tiny_config, csi_file):
+  config = with_data(tiny_config, path=csi_file)
+  with pytest.raises(InputError, match='have 3 UEs, num_ues=4'):
+    training_source(dataclasses.replace(config, num_ues=4))
+  wide = dataclasses.replace(config.csi, num_tx_antennas=16)
+  with pytest.raises(InputError, match=r'shape \(12, 3, 4, 8\); expected \[group, ue, 4, 16\]'):
+    training_source(dataclasses.replace(config, csi=wide))
+
+
+def test_training_file_is_no_test_file(tiny_config, csi_file):
+  config = with_data(tiny_config, path=csi_file)
+  with pytest.raises(InputError, match='set data.test_path'):
+    load_test_csi(config, 2)
+  assert load_test_csi(with_data(config, test_path=csi_file), 3, 5).shape == (5, 3, 4, 8)
+
+
+def test_generated_test_groups_grow_by_appending(tiny_config):
+  few = load_test_csi(tiny_config, 2, 3)
+  more = load_test_csi(tiny_config, 3, 6)
+  assert few.shape == (3, 2, 4, 8) and more.shape == (6, 3, 4, 8)
+  np.testing.assert_allclose(few, more[:3, :2], atol=1e-5)
+  assert len({complex(group[0, 0, 0]) for group in more}) == 6

@@ -1,0 +1,119 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from rca_jax.csi.files import read_dataset, read_npz
+from rca_jax.errors import InputError
+
+
+def save(path, **arrays):
+  np.savez(path, **arrays)
+  return path
+
+
+def changed(csi, index, value):
+  csi = csi.copy()
+  csi[index] = value
+  return csi
+
+
+def test_reads_what_a_file_holds(tmp_path, random_csi):
+  groups = read_npz(save(
+      tmp_path / 'a.npz', csi=random_csi.astype(np.complex128), los=np.ones((12, 3), bool), norm=1))
+  np.testing.assert_array_equal(groups.csi, random_csi)
+  assert groups.csi.dtype == np.complex64 and groups.los.all() and groups.positions is None
+
+
+@pytest.mark.parametrize('change, message', [
+    (lambda csi: csi[0], r'shape \(3, 4, 8\)'),
+    (lambda csi: csi[:0], r'shape \(0, 3, 4, 8\)'),
+    (lambda csi: csi.real, 'type float32'),
+    (lambda csi: changed(csi, (7, 1, 2, 3), np.nan), r'csi\[7, 1, 2, 3\] is \(?nan'),
+    (lambda csi: changed(csi, (7, 2, 0, 3), 1j * np.inf), r'csi\[7, 2, 0, 3\] is'),
+    (lambda csi: changed(csi, (5, 2), 0), r'csi\[5, 2\] is all zeros'),
+])
+def test_unusable_csi_is_told_in_one_line(tmp_path, random_csi, change, message):
+  path = save(tmp_path / 'bad.npz', csi=change(random_csi))
+  with pytest.raises(InputError, match=message) as error:
+    read_npz(path)
+  assert str(error.value).startswith(f'{path}: csi') and '\n' not in str(error.value)
+
+
+def test_unusable_files_are_told_in_one_line(tmp_path, random_csi):
+  whole = save(tmp_path / 'whole.npz', csi=random_csi).read_bytes()
+  cases = {
+      'cut.npz': whole[:len(whole) // 2],
+      'flipped.npz': whole[:999] + bytes([whole[999] ^ 1]) + whole[1000:],
+      'empty.npz': b'',
+      'text.npz': b'not an npz\nat all',
+  }
+  for name, content in cases.items():
+    (tmp_path / name).write_bytes(content)
+  np.save(tmp_path / 'single.npy', random_csi)
+  save(tmp_path / 'pickled.npz', csi=np.array([{'a': 1}], dtype=object))
+  for name in [*cases, 'single.npy', 'pickled.npz']:
+    with pytest.raises(InputError, match='not a readable npz') as error:
+      read_npz(tmp_path / name)
+    assert '\n' not in str(error.value)
+  with pytest.raises(InputError, match='no such file'):
+    read_npz(tmp_path / 'none.npz')
+  with pytest.raises(InputError, match='has no array named `csi` .its arrays: h, x'):
+    read_npz(save(tmp_path / 'other.npz', h=random_csi, x=1))
+
+
+@pytest.fixture
+def dataset(tmp_path, random_csi):
+  """A folder with 12 training groups in two shards and 4 test groups in one."""
+  splits = {'train': [], 'test': []}
+  for split, name, groups in [
+      ('train', 'train_0.npz', random_csi[:8]), ('train', 'train_1.npz', random_csi[8:]),
+      ('test', 'test_0.npz', random_csi[:4])]:
+    save(tmp_path / name, csi=groups)
+    digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    splits[split].append({'file': name, 'num_groups': len(groups), 'sha256': digest})
+  (tmp_path / 'manifest.json').write_text(json.dumps({'seed': 0, 'splits': splits}))
+  return tmp_path
+
+
+def test_dataset_joins_the_shards_of_a_split(dataset, random_csi):
+  np.testing.assert_array_equal(read_dataset(dataset, 'train').csi, random_csi)
+  np.testing.assert_array_equal(read_dataset(dataset, 'test').csi, random_csi[:4])
+  with pytest.raises(InputError, match="split 'val' .its splits: train, test"):
+    read_dataset(dataset, 'val')
+
+
+def test_a_shard_that_was_cut_changed_or_lost_is_named(dataset, random_csi):
+  shard = dataset / 'train_1.npz'
+  whole = shard.read_bytes()
+  shard.write_bytes(whole[:-100])
+  with pytest.raises(InputError, match='train_1.npz: shard is cut or damaged, its SHA-256'):
+    read_dataset(dataset, 'train')
+  save(shard, csi=random_csi[:4])
+  with pytest.raises(InputError, match='train_1.npz: shard is cut or damaged, its SHA-256'):
+    read_dataset(dataset, 'train')
+  shard.unlink()
+  with pytest.raises(InputError, match='train_1.npz: shard cannot be read'):
+    read_dataset(dataset, 'train')
+  assert len(read_dataset(dataset, 'test').csi) == 4
+
+
+def test_a_manifest_that_promises_other_groups_is_refused(dataset):
+  manifest = json.loads((dataset / 'manifest.json').read_text())
+  manifest['splits']['train'][1]['num_groups'] = 5
+  (dataset / 'manifest.json').write_text(json.dumps(manifest))
+  with pytest.raises(InputError, match=r'shape \(4, 3, 4, 8\); the manifest .* \(5, 3, 4, 8\)'):
+    read_dataset(dataset, 'train')
+
+
+def test_a_missing_or_damaged_manifest_is_told(dataset):
+  (dataset / 'manifest.json').write_text('{"splits": {"train": [{"file": "a"')
+  with pytest.raises(InputError, match='manifest.json: not a readable manifest'):
+    read_dataset(dataset, 'train')
+  (dataset / 'manifest.json').write_text('{"splits": {"train": [{"file": "a"}]}}')
+  with pytest.raises(InputError, match="not a readable manifest .KeyError: 'num_groups'"):
+    read_dataset(dataset, 'train')
+  (dataset / 'manifest.json').unlink()
+  with pytest.raises(InputError, match='has no manifest.json'):
+    read_dataset(dataset, 'train')

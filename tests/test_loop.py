@@ -1,0 +1,208 @@
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from rca_jax.config import to_dict
+from rca_jax.errors import InputError
+from rca_jax.evaluation.run import load_params
+from rca_jax.training import loop
+from rca_jax.training.loop import fit, stages
+from rca_jax.training.workdir import locked
+from rca_jax.training.writer import MetricsWriter, read_metrics
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='module')
+def config(tiny_config, random_csi, tmp_path_factory):
+  """Pretraining and one fine-tuning on a file; no layers but the RCA-Block."""
+  path = tmp_path_factory.mktemp('data') / 'train.npz'
+  np.savez(path, csi=random_csi)
+  return dataclasses.replace(
+      tiny_config, data=dataclasses.replace(tiny_config.data, path=str(path), test_path=str(path)),
+      model=dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0),
+      training=dataclasses.replace(tiny_config.training, finetune_snr_db=(10.0, 2.5)))
+
+
+def with_training(config, **changes):
+  return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+
+
+@pytest.fixture(scope='module')
+def finished(config, one_device, tmp_path_factory):
+  """The folder of an uninterrupted run."""
+  workdir = tmp_path_factory.mktemp('finished')
+  assert fit(config, workdir, one_device)
+  return workdir
+
+
+def weights(config, workdir):
+  return {
+      stage.name: jax.device_get(load_params(
+          workdir, config, stage.name.partition('_')[0], stage.snr_db_range[0])[0])
+      for stage in stages(config)}
+
+
+def assert_same_run(config, workdir, other):
+  chex.assert_trees_all_equal(weights(config, workdir), weights(config, other))
+  assert (workdir / 'metrics.jsonl').read_text() == (other / 'metrics.jsonl').read_text()
+
+
+def test_leaves_config_checkpoints_and_metrics(config, finished):
+  # JSON has no tuples.
+  assert json.loads((finished / 'config.json').read_text()) == json.loads(
+      json.dumps(to_dict(config)))
+  assert sorted(path.name for path in (finished / 'checkpoints').iterdir()) == [
+      'finetune_10db', 'finetune_2.5db', 'pretrain']
+  lines = read_metrics(finished)
+  assert [(line['stage'], line['step']) for line in lines] == [
+      (stage, step) for stage in ('pretrain', 'finetune_10db', 'finetune_2.5db')
+      for step in (2, 4, 6, 8)]
+  for line in lines:
+    assert set(line) == {
+        'stage', 'step', 'loss', 'nmse_db', 'gradient_norm', 'learning_rate'}
+    # In a group of 2 UEs of N_a * N_t = 32 unit-power entries each, the loss is 64 NMSE.
+    np.testing.assert_allclose(line['loss'], 64 * 10 ** (line['nmse_db'] / 10), rtol=1e-4)
+
+
+def test_every_finetuning_starts_from_the_pretrained_weights(config, finished):
+  found = weights(config, finished)
+  chex.assert_trees_all_close(found['finetune_10db'], found['pretrain'], atol=0.05)
+  kernels = {name: params['decoder']['expand']['kernel'] for name, params in found.items()}
+  assert not np.array_equal(kernels['finetune_10db'], kernels['pretrain'])
+  assert not np.array_equal(kernels['finetune_10db'], kernels['finetune_2.5db'])
+
+
+def test_a_finished_run_is_left_as_it_is(config, finished, one_device):
+  before = (finished / 'metrics.jsonl').read_text()
+  assert fit(config, finished, one_device)
+  assert (finished / 'metrics.jsonl').read_text() == before
+
+
+class StopAt:
+  """Stands in for the metrics writer: SIGTERM to this process once a line is written."""
+
+  def __init__(self, stage, step):
+    self._at = stage, step
+
+  def __call__(self, workdir, names, stage, step):
+    writer = MetricsWriter(workdir, names, stage, step)
+    write = writer.write
+
+    def stop(step, metrics):
+      write(step, metrics)
+      if (stage, step) == self._at:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    writer.write = stop
+    return writer
+
+
+@pytest.mark.parametrize('at', [('pretrain', 2), ('finetune_10db', 2)])
+def test_sigterm_saves_and_the_next_run_continues(
+    config, finished, one_device, tmp_path, monkeypatch, at):
+  with monkeypatch.context() as patch:
+    patch.setattr(loop, 'MetricsWriter', StopAt(*at))
+    assert not fit(config, tmp_path, one_device)
+  assert len(read_metrics(tmp_path)) < len(read_metrics(finished))
+  assert fit(config, tmp_path, one_device)
+  assert_same_run(config, tmp_path, finished)
+
+
+def flags_of(values, prefix='--config'):
+  for name, value in values.items():
+    if isinstance(value, dict):
+      yield from flags_of(value, f'{prefix}.{name}')
+    else:
+      yield f'{prefix}.{name}={value}'
+
+
+def start_process(config, workdir):
+  command = [
+      sys.executable, '-m', 'launch.train', '--config=configs/rca_munet.py',
+      f'--workdir={workdir}', *flags_of(to_dict(config))]
+  return subprocess.Popen(
+      command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+      env={**os.environ, 'JAX_PLATFORMS': 'cpu'})
+
+
+def kill_and_resume(config, one_device, tmp_path):
+  """One run killed at a random moment in its first half, one uninterrupted."""
+  killed, whole = tmp_path / 'killed', tmp_path / 'whole'
+  every, half = config.training.checkpoint_every_steps, config.training.pretrain.num_steps // 2
+  at = random.randrange(every, half, every)
+  process = start_process(config, killed)
+  while not (killed / 'checkpoints' / 'pretrain' / str(at)).exists():
+    assert process.poll() is None, process.stderr.read()
+    time.sleep(0.002)
+  time.sleep(random.uniform(0, 0.1))
+  assert process.poll() is None, 'the run ended before it could be killed'
+  process.kill()
+  process.communicate()
+  assert fit(config, killed, one_device) and fit(config, whole, one_device)
+  assert_same_run(config, killed, whole)
+
+
+def test_killed_and_resumed_equals_uninterrupted(config, one_device, tmp_path):
+  stage = dataclasses.replace(config.training.pretrain, num_steps=48)
+  kill_and_resume(with_training(config, pretrain=stage, finetune_snr_db=()), one_device, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_equals_uninterrupted_on_generated_groups(
+    tiny_config, one_device, tmp_path):
+  stage = dataclasses.replace(tiny_config.training.pretrain, num_steps=400)
+  kill_and_resume(with_training(tiny_config, pretrain=stage), one_device, tmp_path)
+
+
+def test_divergence_stops_with_the_step_and_saves_nothing(config, one_device, tmp_path):
+  # Growing weights reach infinity after some steps.
+  optimizer = dataclasses.replace(config.training.pretrain.optimizer, learning_rate=1e19)
+  stage = dataclasses.replace(config.training.pretrain, optimizer=optimizer)
+  config = with_training(config, pretrain=stage)
+  with pytest.raises(
+      FloatingPointError,
+      match=r'diverged at step \d+: loss .*gradient norm .*rate .*last checkpoint at step none'):
+    fit(config, tmp_path, one_device)
+  assert not any((tmp_path / 'checkpoints' / 'pretrain').iterdir())
+
+
+def test_a_workdir_of_another_config_is_refused(config, finished, one_device):
+  other = dataclasses.replace(config, num_ues=3)
+  with pytest.raises(InputError, match='config.num_ues is 2 there, 3 in this run'):
+    fit(other, finished, one_device)
+
+
+def test_a_workdir_in_use_is_refused(config, one_device, tmp_path):
+  with locked(tmp_path / '.lock'):
+    with pytest.raises(InputError, match='another run is writing'):
+      fit(config, tmp_path, one_device)
+
+
+def test_an_unwritable_workdir_is_refused(config, one_device, tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(InputError, match='workdir cannot be written'):
+    fit(config, tmp_path / 'file' / 'run', one_device)
+
+
+def test_a_damaged_config_json_is_told(config, one_device, tmp_path):
+  (tmp_path / 'config.json').write_text('{"method": ')
+  with pytest.raises(InputError, match='not a readable config'):
+    fit(config, tmp_path, one_device)
+
+
+def test_steps_must_fill_whole_calls(config):
+  stage = dataclasses.replace(config.training.pretrain, num_steps=7)
+  with pytest.raises(InputError, match='pretrain stage has num_steps=7; .* multiple of .*=2'):
+    stages(with_training(config, pretrain=stage))

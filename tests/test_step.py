@@ -1,0 +1,142 @@
+import dataclasses
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rca_jax.config import OptimizerConfig
+from rca_jax.errors import InputError
+from rca_jax.models.rca_munet import build_model
+from rca_jax.training.data import CsiSource, generator_source
+from rca_jax.training.optimizer import make_optimizer, make_schedule
+from rca_jax.training.sharding import check_batch_size, data_mesh, replicated
+from rca_jax.training.step import (
+    TrainCall,
+    TrainState,
+    init_params,
+    init_state,
+    make_train_call,
+    mse_loss,
+)
+
+# eps far above round-off: a key's bias has no gradient, and Adam would divide its noise by itself.
+ADAM = OptimizerConfig(schedule='cosine', learning_rate=5e-3, warmup_steps=5, b2=0.99, eps=1e-2)
+
+
+def first_state(config):
+  """The state before a run of 1,000 steps."""
+  optimizer = make_optimizer(ADAM, config.model.model_dim, 1000)
+  return jax.jit(lambda: init_state(
+      init_params(build_model(config), jax.random.key(1), (1, 2, 8, 8)), optimizer))()
+
+
+def make_call(config, source, mesh):
+  """The compiled program of two steps."""
+  optimizer = make_optimizer(ADAM, config.model.model_dim, 1000)
+  schedule = make_schedule(ADAM, config.model.model_dim, 1000)
+  return make_train_call(build_model(config), optimizer, schedule, source, 2, mesh)
+
+
+def run(state, call, source, mesh, num_calls, snr_db=(0.0, 20.0)):
+  state = jax.device_put(jax.tree.map(jnp.copy, state), replicated(mesh))
+  arguments = jax.device_put(
+      (source.arrays, jax.random.key(2), np.float32(snr_db)), replicated(mesh))
+  history = []
+  for _ in range(num_calls):
+    state, metrics = call(state, *arguments)
+    history.append(metrics)
+  return state, jax.tree.map(lambda *parts: np.concatenate(parts), *history)
+
+
+def test_loss_is_summed_over_ues_and_entries_and_averaged_over_the_batch():
+  rng = np.random.default_rng(0)
+  features, features_hat = rng.normal(size=(2, 3, 2, 8, 4))
+  loss, nmse = mse_loss(jnp.asarray(features_hat), jnp.asarray(features))
+  np.testing.assert_allclose(loss, np.sum((features_hat - features) ** 2) / 3, rtol=1e-5)
+  ratios = [
+      [np.sum((features_hat[b, m] - features[b, m]) ** 2) / np.sum(features[b, m] ** 2)
+       for m in range(2)] for b in range(3)]
+  np.testing.assert_allclose(nmse, np.mean(ratios), rtol=1e-5)
+
+
+class Traced(NamedTuple):
+  """A compiled call of two steps on one fixed batch, and every trace of it."""
+
+  state: TrainState
+  call: TrainCall
+  source: CsiSource
+  traces: list
+
+
+@pytest.fixture(scope='module')
+def traced(tiny_config, one_device, random_csi) -> Traced:
+  traces = []
+
+  def batch(csi, key, step):
+    traces.append(step)
+    return csi
+
+  source = CsiSource(jnp.asarray(random_csi[:8, :2] / np.sqrt(50)), batch)
+  call = make_call(tiny_config, source, one_device)
+  return Traced(first_state(tiny_config), call, source, traces)
+
+
+def run_traced(traced, mesh, num_calls, state=None, snr_db=(0.0, 20.0)):
+  state = traced.state if state is None else state
+  return run(state, traced.call, traced.source, mesh, num_calls, snr_db)
+
+
+def test_overfits_one_batch_and_traces_once(traced, one_device):
+  _, first = run_traced(traced, one_device, 1)
+  num_traces = len(traced.traces)
+  state, metrics = run_traced(traced, one_device, 250, snr_db=(20.0, 20.0))
+  assert first.nmse[0] > 0.9 and metrics.nmse[-20:].mean() < 0.15
+  assert len(traced.traces) == num_traces, 'the train call was traced again'
+  assert int(state.step) == 500
+
+
+def test_steps_do_not_depend_on_where_calls_start(traced, one_device):
+  together = run_traced(traced, one_device, 4)
+  state, before = run_traced(traced, one_device, 1)
+  state, after = run_traced(traced, one_device, 3, state)
+  metrics = jax.tree.map(lambda *parts: np.concatenate(parts), before, after)
+  chex.assert_trees_all_equal(together, (state, metrics))
+
+
+def test_snr_is_drawn_in_its_range(traced, one_device):
+  fixed, again, spread = (
+      run_traced(traced, one_device, 2, snr_db=snr_db)[1].loss
+      for snr_db in ((10.0, 10.0), (10.0, 10.0), (0.0, 20.0)))
+  np.testing.assert_array_equal(fixed, again)
+  assert np.all(fixed != spread)
+
+
+def agree_on_one_device_and_eight(config, source, one_device):
+  results, start = [], first_state(config)
+  with jax.default_matmul_precision('float32'):
+    for mesh in (one_device, data_mesh()):
+      state, metrics = run(start, make_call(config, source, mesh), source, mesh, 2)
+      assert len(jax.tree.leaves(state.params)[0].devices()) == mesh.size
+      results.append(jax.device_get((state.params, metrics)))
+  chex.assert_trees_all_close(*results, rtol=1e-5, atol=1e-5)
+
+
+def test_one_device_and_eight_agree(tiny_config, one_device):
+  source = CsiSource(
+      (), lambda _, key, step: jax.random.normal(key, (8, 2, 4, 8), jnp.complex64))
+  model = dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0)
+  agree_on_one_device_and_eight(
+      dataclasses.replace(tiny_config, model=model), source, one_device)
+
+
+@pytest.mark.slow
+def test_one_device_and_eight_agree_on_generated_groups(tiny_config, one_device):
+  agree_on_one_device_and_eight(tiny_config, generator_source(tiny_config), one_device)
+
+
+def test_batch_must_be_divisible_by_the_devices():
+  with pytest.raises(InputError, match='batch_size=12 must be a multiple .* 8'):
+    check_batch_size(12, data_mesh())
