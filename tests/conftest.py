@@ -29,6 +29,16 @@ flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_num_cpu_devices', 8)  # before anything starts the backend
 
 
+@pytest.fixture(scope='module')
+def quick_compilation():
+  """For tests that compile much and compute little: XLA's optimizations off, processes too."""
+  os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+  del os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS']
+
+
 @pytest.fixture(scope='session')
 def tiny_config() -> ExperimentConfig:
   """N_t=8, N_a=4, d=16, one layer each; change it with `dataclasses.replace`."""

@@ -7,6 +7,8 @@ import pytest
 from rca_jax.errors import InputError
 from rca_jax.training.data import array_source, load_test_csi, training_source
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 
 def with_data(config, **changes):
   return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))

@@ -3,6 +3,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from rca_jax.evaluation.run import evaluate_run
 from rca_jax.models.rca_munet import build_model
 from rca_jax.training.loop import fit, stages
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -24,7 +26,8 @@ def parse(*arguments):
   values = flags.FlagValues()
   config_flags.DEFINE_config_file('config', flag_values=values)
   flags.DEFINE_string('workdir', None, '', flag_values=values)
-  parse_flags(['program', *arguments], values)
+  with mock.patch.object(sys, 'argv', ['program', *arguments]):  # where config_flags looks
+    parse_flags(sys.argv, values)
   return values
 
 
@@ -115,6 +118,7 @@ def trained(tiny_config, random_csi, one_device, tmp_path_factory):
   path = str(workdir / 'groups.npz')
   config = dataclasses.replace(
       tiny_config, data=dataclasses.replace(tiny_config.data, path=path, test_path=path),
+      model=dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0),
       training=dataclasses.replace(tiny_config.training, finetune_snr_db=(10.0,)))
   fit(config, workdir, one_device)
   return workdir

@@ -22,6 +22,7 @@ from rca_jax.training.step import (
     mse_loss,
 )
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 # eps far above round-off: a key's bias has no gradient, and Adam would divide its noise by itself.
 ADAM = OptimizerConfig(schedule='cosine', learning_rate=5e-3, warmup_steps=5, b2=0.99, eps=1e-2)
 
