@@ -10,11 +10,13 @@ from rca_jax.config import CsiConfig
 from rca_jax.csi import sample_groups, sample_positions, sample_site
 
 CONFIG = CsiConfig(num_delay_taps=8, num_tx_antennas=8)
+_site = jax.jit(sample_site, static_argnums=1)
 _sample = jax.jit(sample_groups, static_argnums=(1, 2, 3))
 
 
 def test_positions_keep_the_cell_s_rules():
-  positions = np.asarray(sample_positions(jax.random.key(0), CONFIG, 2000, 4))
+  draw = jax.jit(sample_positions, static_argnums=(1, 2, 3))
+  positions = np.asarray(draw(jax.random.key(0), CONFIG, 2000, 4))
   ground = positions[..., :2]
   pairs = np.linalg.norm(ground[:, :, None] - ground[:, None], axis=-1)
   assert pairs.max() < CONFIG.max_ue_distance_m
@@ -42,10 +44,10 @@ def test_groups_are_unit_power_and_follow_the_key(mode):
 
 
 def test_all_groups_of_a_site_live_in_it():
-  site = sample_site(jax.random.key(5), CONFIG)
+  site = _site(jax.random.key(5), CONFIG)
   draw = jax.jit(partial(sample_groups, config=CONFIG, num_groups=4, num_ues=2))
   inside = draw(jax.random.key(0), site=site)
-  elsewhere = draw(jax.random.key(0), site=sample_site(jax.random.key(6), CONFIG))
+  elsewhere = draw(jax.random.key(0), site=_site(jax.random.key(6), CONFIG))
   np.testing.assert_array_equal(inside.positions, elsewhere.positions)
   assert np.abs(inside.csi - elsewhere.csi).max() > 0.1
 

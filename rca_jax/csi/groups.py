@@ -1,6 +1,5 @@
 """Groups of nearby UEs, and their CSI."""
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -54,18 +53,14 @@ def sample_positions(key: jax.Array, config: CsiConfig, num_groups: int, num_ues
 
   A group that comes nearer to the BS than `min_bs_distance_m` is drawn again.
   """
-  return jax.vmap(partial(_one_group, config=config, num_ues=num_ues))(
-      jax.random.split(key, num_groups))
-
-
-def _one_group(key: jax.Array, config: CsiConfig, num_ues: int) -> jax.Array:
   half = config.cell_size_m / 2
-  uniform = jax.random.uniform(key, (_NUM_TRIES, 1 + num_ues, 2))
-  centre = half * (2 * uniform[:, :1] - 1)
+  uniform = jax.random.uniform(key, (num_groups, _NUM_TRIES, 1 + num_ues, 2))
+  centre = half * (2 * uniform[:, :, :1] - 1)
   # Two points of a disc are never farther apart than its diameter.
-  radius = config.max_ue_distance_m / 2 * jnp.sqrt(uniform[:, 1:, :1])
-  angle = 2 * jnp.pi * uniform[:, 1:, 1:]
+  radius = config.max_ue_distance_m / 2 * jnp.sqrt(uniform[:, :, 1:, :1])
+  angle = 2 * jnp.pi * uniform[:, :, 1:, 1:]
   ground = centre + radius * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
   far_enough = (jnp.linalg.norm(ground, axis=-1) >= config.min_bs_distance_m).all(-1)
-  ground = ground[jnp.argmax(far_enough)]
-  return jnp.concatenate([ground, jnp.full((num_ues, 1), config.ue_height_m)], -1)
+  first = jnp.argmax(far_enough, -1)[:, None, None, None]
+  ground = jnp.take_along_axis(ground, first, 1)[:, 0]
+  return jnp.concatenate([ground, jnp.full((num_groups, num_ues, 1), config.ue_height_m)], -1)

@@ -69,7 +69,8 @@ class Paths(NamedTuple):
 
 def sample_site(key: jax.Array, config: CsiConfig) -> Site:
   """Draws an environment."""
-  los_key, lsp_key, cluster_key, coupling_key, phase_key = jax.random.split(key, 5)
+  los_key, lsp_key, cluster_key, ray_key = jax.random.split(key, 4)
+  uniform = jax.random.uniform(ray_key, (len(ANGLES) + 2, uma.MAX_CLUSTERS, uma.NUM_RAYS))
   tables = uma.state_tables(config.carrier_frequency_hz)
   sample = partial(fields.sample_field, correlation=config.correlation)
   scale = _CALIBRATION[config.correlation].distance_scale
@@ -81,17 +82,15 @@ def sample_site(key: jax.Array, config: CsiConfig) -> Site:
       clusters=jax.vmap(lambda k, d: sample(
           k, distance_m=d, num_fields=len(_CLUSTER_VARIABLES) * uma.MAX_CLUSTERS))(
               jax.random.split(cluster_key), scale * jnp.asarray(tables.cluster_distance_m)),
-      ray_offsets=_couple(coupling_key),
-      ray_phase=jax.random.uniform(
-          phase_key, (2, uma.MAX_CLUSTERS, uma.NUM_RAYS), maxval=2 * jnp.pi),
+      ray_offsets=_couple(uniform[:len(ANGLES)]),
+      ray_phase=2 * jnp.pi * uniform[len(ANGLES):],
       config=config)
 
 
-def _couple(key: jax.Array) -> jax.Array:
-  """Step 8: random coupling of the rays' angles, within sub-clusters."""
-  shape = (len(ANGLES), uma.MAX_CLUSTERS, uma.NUM_RAYS)
+def _couple(uniform: jax.Array) -> jax.Array:
+  """Step 8: random coupling of the rays' angles, within sub-clusters, from uniforms [4, C, R]."""
   subcluster = np.searchsorted(uma.SUBCLUSTER_ENDS[1:], np.arange(uma.NUM_RAYS), 'right')
-  shuffled = jnp.argsort(subcluster + jax.random.uniform(key, shape), -1)
+  shuffled = jnp.argsort(subcluster + uniform, -1)
   return jnp.asarray(uma.RAY_OFFSETS, jnp.float32)[shuffled]
 
 
@@ -227,7 +226,8 @@ def _ray_angles(site, table, lsp, los, cluster, power, los_share, anchor) -> dic
   log_ratio = -jnp.log(jnp.maximum(relative, 1e-6))
   c_phi = table.azimuth_scaling * jnp.where(los, uma.los_azimuth_scaling(lsp['K']), 1.0)
   c_theta = table.zenith_scaling * jnp.where(los, uma.los_zenith_scaling(lsp['K']), 1.0)
-  azimuth_shape = 2 / 1.4 * jnp.sqrt(log_ratio) / c_phi
+  # The floor keeps the gradient finite at the strongest cluster, where the root is zero.
+  azimuth_shape = 2 / 1.4 * jnp.sqrt(jnp.maximum(log_ratio, 1e-9)) / c_phi
   zenith_shape = log_ratio / c_theta
 
   distance_2d_m = jnp.linalg.norm(anchor[:2])
