@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from rca_jax.errors import InputError
 from rca_jax.evaluation.run import load_params
 from rca_jax.training import loop
 from rca_jax.training.loop import fit, stages
+from rca_jax.training.sharding import data_mesh
 from rca_jax.training.workdir import locked
 from rca_jax.training.writer import MetricsWriter, read_metrics
 
@@ -128,10 +130,10 @@ def flags_of(values, prefix='--config'):
       yield f'{prefix}.{name}={value}'
 
 
-def start_process(config, workdir):
+def start_process(config, workdir, *more):
   command = [
       sys.executable, '-m', 'launch.train', '--config=configs/rca_munet.py',
-      f'--workdir={workdir}', *flags_of(to_dict(config))]
+      f'--workdir={workdir}', *flags_of(to_dict(config)), *more]
   return subprocess.Popen(
       command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
       env={**os.environ, 'JAX_PLATFORMS': 'cpu'})
@@ -206,3 +208,36 @@ def test_steps_must_fill_whole_calls(config):
   stage = dataclasses.replace(config.training.pretrain, num_steps=7)
   with pytest.raises(InputError, match='pretrain stage has num_steps=7; .* multiple of .*=2'):
     stages(with_training(config, pretrain=stage))
+
+
+@pytest.mark.slow
+def test_two_processes_agree_with_one(config, tmp_path):
+  config = with_training(config, finetune_snr_db=())
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    address = f'localhost:{free.getsockname()[1]}'
+  processes = [
+      start_process(
+          config, tmp_path / 'two', '--multihost', f'--coordinator_address={address}',
+          '--num_processes=2', f'--process_id={index}')
+      for index in range(2)]
+  for process in processes:
+    assert process.wait(timeout=300) == 0, process.stderr.read()
+  assert fit(config, tmp_path / 'one', data_mesh(jax.devices()[:2]))
+  found = [read_metrics(tmp_path / name) for name in ('one', 'two')]
+  for one, two in zip(*found, strict=True):
+    np.testing.assert_allclose(one['loss'], two['loss'], rtol=1e-4)
+  chex.assert_trees_all_close(
+      weights(config, tmp_path / 'one'), weights(config, tmp_path / 'two'), atol=1e-3)
+
+
+@pytest.mark.slow
+def test_sigterm_ends_a_process_with_143_after_a_checkpoint(config, tmp_path):
+  stage = dataclasses.replace(config.training.pretrain, num_steps=10_000)
+  process = start_process(with_training(config, pretrain=stage), tmp_path)
+  while not list((tmp_path / 'checkpoints').glob('pretrain/*')):
+    assert process.poll() is None, process.stderr.read()
+    time.sleep(0.01)
+  process.terminate()
+  assert process.wait(timeout=60) == 143
+  assert process.stderr.read() == ''

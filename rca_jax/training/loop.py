@@ -25,7 +25,7 @@ from rca_jax.training.data import CsiSource, training_source
 from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.optimizer import make_optimizer, make_schedule
 from rca_jax.training.progress import Progress
-from rca_jax.training.sharding import check_batch_size, data_mesh, replicated
+from rca_jax.training.sharding import check_batch_size, data_mesh, replicate, replicated
 from rca_jax.training.step import (
     StepMetrics,
     TrainCall,
@@ -106,7 +106,7 @@ def fit(config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None)
     # Around every call: the precision is part of what a compiled program is found by.
     stack.enter_context(jax.default_matmul_precision(config.matmul_precision))
     source = training_source(config)
-    source = source._replace(arrays=jax.device_put(source.arrays, replicated(mesh)))
+    source = source._replace(arrays=replicate(source.arrays, mesh))
     stop = stack.enter_context(_set_by_sigterm())
     return _fit_stages(_Run(config, workdir, mesh, model, source, todo, stop))
 
@@ -159,8 +159,7 @@ def _fit_stage(
   training, num_steps = run.config.training, stage.config.num_steps
   folder = checkpoint.checkpoint_folder(run.workdir, stage.name)
   key = jax.random.fold_in(stream_key(run.config.seed, Stream.TRAINING), stage.index)
-  key, snr_db_range = jax.device_put(
-      (key, np.asarray(stage.snr_db_range, np.float32)), replicated(run.mesh))
+  key, snr_db_range = replicate((key, np.float32(stage.snr_db_range)), run.mesh)
   with checkpoint.open_for_writing(folder, training.num_checkpoints_kept) as manager:
     if manager.latest_step() is None:
       state = start()

@@ -6,8 +6,10 @@ not depend on the number of devices.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rca_jax.errors import InputError
@@ -22,6 +24,18 @@ def data_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 def replicated(mesh: Mesh) -> NamedSharding:
   """The same array on every device."""
   return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+  """Arrays that are the same in every process, onto every device of the mesh."""
+
+  def put(x: Any) -> jax.Array:
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+      return jax.random.wrap_key_data(put(jax.random.key_data(x)))
+    # From the host: a process cannot send its own device's array to another's devices.
+    return jax.device_put(np.asarray(x), replicated(mesh))
+
+  return jax.tree.map(put, tree)
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
