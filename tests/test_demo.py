@@ -1,0 +1,61 @@
+import dataclasses
+
+import pytest
+
+from configs import demo as demo_config
+from rca_jax.config import ExperimentConfig, StageConfig, codeword_dim, from_dict
+from rca_jax.evaluation.run import evaluate_run
+from rca_jax.report import demo
+from rca_jax.training.loop import fit
+
+SNRS_DB = (0.0, 20.0)
+
+
+@pytest.fixture(scope='module')
+def config(tiny_config):
+  optimizer = tiny_config.training.pretrain.optimizer
+  stage = StageConfig(num_steps=4, snr_db_min=0.0, snr_db_max=0.0, optimizer=optimizer)
+  training = dataclasses.replace(tiny_config.training, pretrain=stage)
+  csi = dataclasses.replace(tiny_config.csi, scenario='uma_los')
+  return dataclasses.replace(tiny_config, csi=csi, training=training)
+
+
+@pytest.fixture(scope='module')
+def linear_rows(config):
+  return demo.linear_rows(config, SNRS_DB)
+
+
+def test_linear_code_improves_with_snr_up_to_its_noise_free_level(linear_rows):
+  levels = [row['nmse_db'] for row in linear_rows]
+  assert [row['snr_db'] for row in linear_rows] == [0.0, 20.0, None]
+  assert 0 > levels[0] > levels[1] > levels[2]
+
+
+def test_the_page_holds_every_measured_number(config, linear_rows, tmp_path):
+  workdir = tmp_path / 'RCA-MUNet'
+  assert fit(config, workdir)
+  rows = [*evaluate_run(workdir, SNRS_DB, [2]), *linear_rows]
+  demo.write_page(tmp_path, config, {'RCA-MUNet': workdir}, rows)
+  page = (tmp_path / 'report.md').read_text()
+  for row in rows:
+    assert f'{row["nmse_db"]:.2f} (' in page
+  for name in ('csi', 'learning', 'nmse'):
+    assert (tmp_path / f'{name}.png').stat().st_size > 5000
+    assert f'({name}.png)' in page
+
+
+def test_table_prints_what_was_not_run_as_a_dash(linear_rows):
+  table = demo.table([row for row in linear_rows if row['snr_db'] != 20.0] + [
+      {**linear_rows[1], 'method': 'BL1'}])
+  assert '| BL1 | - |' in table
+
+
+def test_the_demo_s_methods_differ_by_their_attention_alone():
+  ours, single = (
+      from_dict(ExperimentConfig, demo_config.get_config(variant).to_dict())
+      for variant in ('', 'attention=self'))
+  assert ours.model.attention == 'residual_cross' and single.model.attention == 'self'
+  assert dataclasses.replace(
+      single, method=ours.method,
+      model=dataclasses.replace(single.model, attention='residual_cross')) == ours
+  assert codeword_dim(ours.model, ours.csi) == 32
