@@ -38,10 +38,10 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
           attention=base.model.attention, compression_ratio='1/16', model_dim=96, num_heads=4,
           mlp_dim=384, num_encoder_layers=2, num_decoder_layers=1, num_rca_blocks=2),
       training=TrainingConfig(
-          batch_size=64,
+          batch_size=32,
           pretrain=StageConfig(
-              num_steps=500, snr_db_min=0.0, snr_db_max=0.0,
+              num_steps=600,
               optimizer=OptimizerConfig(
-                  name='muon', schedule='cosine', learning_rate=2e-2, warmup_steps=50)),
-          steps_per_call=10, checkpoint_every_steps=100))
+                  name='muon', schedule='cosine', learning_rate=2e-2, warmup_steps=20)),
+          steps_per_call=20, checkpoint_every_steps=100))
   return ml_collections.ConfigDict(to_dict(config))

@@ -77,7 +77,7 @@ def _small_model(**chosen: str) -> ModelConfig:
 
 def _small_training() -> TrainingConfig:
   muon = OptimizerConfig(
-      name='muon', schedule='cosine', learning_rate=2e-2, warmup_steps=50, b2=0.98, eps=1e-8)
+      name='muon', schedule='cosine', learning_rate=2e-2, warmup_steps=20, b2=0.98, eps=1e-8)
   return TrainingConfig(
       batch_size=64, pretrain=StageConfig(num_steps=1000, optimizer=muon),
       finetune=StageConfig(num_steps=300, optimizer=muon),

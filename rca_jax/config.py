@@ -122,12 +122,13 @@ class OptimizerConfig:
   b1: float = 0.9
   b2: float = 0.98
   eps: float = 1e-9
+  vector_scale: float = 0.1  # muon: learning rate of biases and LayerNorms, to the matrices'
   clip_norm: float = 0.0  # global gradient norm; 0: no clipping
 
   def __post_init__(self):
     _require_one_of('optimizer.name', self.name, ('adam', 'muon'))
     _require_one_of('optimizer.schedule', self.schedule, ('noam', 'cosine'))
-    _require_positive(self, 'learning_rate', 'warmup_steps', 'eps')
+    _require_positive(self, 'learning_rate', 'warmup_steps', 'eps', 'vector_scale')
     _require(self.clip_norm >= 0, f'optimizer.clip_norm={self.clip_norm} must not be negative.')
 
 

@@ -14,7 +14,7 @@ SNRS_DB = (0.0, 20.0)
 @pytest.fixture(scope='module')
 def config(tiny_config):
   optimizer = tiny_config.training.pretrain.optimizer
-  stage = StageConfig(num_steps=4, snr_db_min=0.0, snr_db_max=0.0, optimizer=optimizer)
+  stage = StageConfig(num_steps=4, optimizer=optimizer)
   training = dataclasses.replace(tiny_config.training, pretrain=stage)
   csi = dataclasses.replace(tiny_config.csi, scenario='uma_los')
   return dataclasses.replace(tiny_config, csi=csi, training=training)

@@ -88,7 +88,7 @@ def learning_curves(workdirs: dict[str, Path], linear: dict[str, float]) -> plt.
     lines = read_metrics(workdir)
     axis.plot([line['step'] for line in lines], [line['nmse_db'] for line in lines],
               _STYLE[method][:2], ls='-', marker='', label=method)
-  for (label, level), line in zip(linear.items(), ('--', ':'), strict=True):
+  for (label, level), line in zip(linear.items(), ('--', '-.', ':'), strict=False):
     axis.axhline(level, color='k', ls=line, lw=1, label=label)
   axis.set(xlabel='training step', ylabel='NMSE of the training batches (dB)')
   axis.grid(alpha=0.3)
@@ -138,12 +138,12 @@ def write_page(
 ) -> None:
   """OUT/report.md and its figures csi.png, learning.png and nmse.png."""
   k = codeword_dim(config.model, config.csi)
-  snr_db = config.training.pretrain.snr_db_min
+  stage, snr_db = config.training.pretrain, 10.0
   levels = {row['snr_db']: row['nmse_db'] for row in rows if row['method'] == _LINEAR}
   figures = {
       'csi': csi_figure(config, workdirs['RCA-MUNet'], snr_db),
       'learning': learning_curves(workdirs, {
-          f'{_LINEAR} at {snr_db:g} dB': levels[snr_db], f'{_LINEAR} noise-free': levels[None]}),
+          f'{_LINEAR}, test, {snr:g} dB': levels[snr] for snr in levels if snr is not None}),
       'nmse': nmse_figure(rows)}
   for name, figure in figures.items():
     figure.savefig(out / f'{name}.png', dpi=130)
@@ -155,8 +155,8 @@ CSI ({config.csi.num_delay_taps} delay rows x {config.csi.num_tx_antennas} anten
 `{config.csi.scenario}`) in {k // 2} noisy uplink symbols each. RCA-MUNet recovers all of them
 together; BL1 is the same network with plain self-attention, so that every UE stands alone;
 {_LINEAR} is the best linear code of the same length. Both networks were trained for
-{rows[0]['steps']} steps of {config.training.batch_size} groups at an uplink SNR of {snr_db:g} dB,
-and are tested on {rows[0]['num_samples']} groups that neither has seen.
+{rows[0]['steps']} steps of {config.training.batch_size} groups, at uplink SNRs uniform in
+[{stage.snr_db_min:g}, {stage.snr_db_max:g}] dB, and are tested on {rows[0]['num_samples']} groups that neither has seen.
 
 Test NMSE in dB, 95 % intervals in brackets:
 

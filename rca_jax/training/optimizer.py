@@ -50,13 +50,14 @@ def make_optimizer(
 
   Muon orthogonalises 2-D parameters. Every kernel of ours is a plain [in, out] matrix, heads
   included, so all of them go to Muon and nothing has to be told apart by name. Its update is
-  scaled by optax's default sqrt(max(1, out / in)), and the vectors' Adam follows the same
-  learning rate.
+  scaled by optax's default sqrt(max(1, out / in)); the vectors' Adam follows the same schedule
+  times `vector_scale`.
   """
   schedule = make_schedule(config, model_dim, num_steps)
   if config.name == 'muon':
     optimizer = optax.contrib.muon(
-        schedule, adam_b1=config.b1, adam_b2=config.b2, eps=config.eps)
+        schedule, adam_b1=config.b1, adam_b2=config.b2, eps=config.eps,
+        adam_learning_rate=lambda count: config.vector_scale * schedule(count))
   else:
     optimizer = optax.adam(schedule, b1=config.b1, b2=config.b2, eps=config.eps)
   if config.clip_norm:
