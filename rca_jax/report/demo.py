@@ -156,7 +156,8 @@ CSI ({config.csi.num_delay_taps} delay rows x {config.csi.num_tx_antennas} anten
 together; BL1 is the same network with plain self-attention, so that every UE stands alone;
 {_LINEAR} is the best linear code of the same length. Both networks were trained for
 {rows[0]['steps']} steps of {config.training.batch_size} groups, at uplink SNRs uniform in
-[{stage.snr_db_min:g}, {stage.snr_db_max:g}] dB, and are tested on {rows[0]['num_samples']} groups that neither has seen.
+[{stage.snr_db_min:g}, {stage.snr_db_max:g}] dB, and are tested on {rows[0]['num_samples']}
+groups that neither has seen.
 
 Test NMSE in dB, 95 % intervals in brackets:
 
