@@ -14,7 +14,8 @@ from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.csi import from_features, to_features
 from rca_jax.evaluation.evaluate import Scores, summarise
 from rca_jax.evaluation.metrics import cosine_similarity, nmse, sgcs
-from rca_jax.evaluation.run import load_params
+from rca_jax.evaluation.results import current_commit
+from rca_jax.evaluation.run import data_name, load_params
 from rca_jax.models.rca_munet import build_model
 from rca_jax.training.data import generator_source, load_test_csi
 from rca_jax.training.keys import Stream, stream_key
@@ -50,8 +51,9 @@ def linear_rows(config: ExperimentConfig, snrs_db: Sequence[float]) -> list[dict
     scores = Scores(*(np.asarray(metric(csi, csi_hat)) for metric in metrics))
     rows.append({
         'method': _LINEAR, 'compression_ratio': config.model.compression_ratio,
-        'num_ues': config.num_ues, 'snr_db': snr_db, 'seed': config.seed,
-        **summarise(scores, config.data.seed)})
+        'num_ues': config.num_ues, 'snr_db': snr_db, 'data': data_name(config),
+        'seed': config.seed, **summarise(scores, config.data.seed), 'steps': 0,
+        'commit': current_commit()})
   return rows
 
 
@@ -66,18 +68,19 @@ def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> plt.Fi
   error = (np.abs(csi_hat - csi) ** 2).sum((-1, -2)) / (np.abs(csi) ** 2).sum((-1, -2))
   group = np.argsort(error.mean(-1))[len(error) // 2]  # neither the best nor the worst
   fig, axes = plt.subplots(2, 2, figsize=(7, 5.4), layout='constrained', sharex=True, sharey=True)
-  top = np.abs(csi[group, :2]).max()
+  top_db = 20 * np.log10(np.abs(csi[group, :2]).max())
   for ue in range(2):
     for row, (image, title) in enumerate((
         (csi[group, ue], f'UE {ue + 1}, true'),
         (csi_hat[group, ue], f'UE {ue + 1}, recovered: {10 * np.log10(error[group, ue]):.1f} dB'))):
-      shown = axes[row, ue].imshow(np.abs(image), vmin=0, vmax=top, cmap='viridis', aspect='auto')
+      shown = axes[row, ue].imshow(
+          20 * np.log10(np.abs(image) + 1e-6), vmin=top_db - 40, vmax=top_db, aspect='auto')
       axes[row, ue].set_title(title, fontsize=10)
   for axis in axes[:, 0]:
     axis.set_ylabel('delay row')
   for axis in axes[1]:
     axis.set_xlabel('angle column')
-  fig.colorbar(shown, ax=axes, label='magnitude')
+  fig.colorbar(shown, ax=axes, label='magnitude (dB)')
   return fig
 
 
