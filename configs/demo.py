@@ -1,4 +1,4 @@
-"""The demo's problem: noise-limited feedback of 4 UEs within a metre, small enough for a minute.
+"""The demo's problem: noise-limited feedback of 4 UEs within a metre, minutes on 2 cores.
 
   python -m launch.train --config=configs/demo.py --workdir=runs/demo
   python -m launch.train --config=configs/demo.py:attention=self --workdir=runs/demo_self
