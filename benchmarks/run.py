@@ -1,10 +1,13 @@
-"""Speed of this machine, as one table and one JSON file.
+"""Speed of this machine, beside the same network in PyTorch, as one table and one JSON file.
 
   python -m benchmarks.run              # one CPU core
   python -m benchmarks.run --cores=0    # everything there is: all cores, or the accelerator
+
+Needs the `bench` extra (`make bench` installs it). Ours and PyTorch's calls take turns.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -12,6 +15,8 @@ import platform
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 RESULTS = pathlib.Path(__file__).parent / 'results'
@@ -22,7 +27,10 @@ def main() -> None:
   args = _parse_arguments()
   _use_cores(args.cores)
   # Only now: XLA looks at the cores it may use when jax starts.
-  rows = list(_measure(args.batch_size))
+  rows, start = [], time.monotonic()
+  for row in _measure(args.batch_size):
+    print(f'[{time.monotonic() - start:4.0f} s] {row["case"]}, {row["groups"]} groups', flush=True)
+    rows.append(row)
   results = {'machine': _describe_machine(args.cores), 'rows': rows}
   _print_table(results)
   RESULTS.mkdir(exist_ok=True)
@@ -41,6 +49,8 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _use_cores(num_cores: int) -> None:
+  os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'  # compiling is one of the figures
+  os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'] = 'false'  # PyTorch needs some of the memory
   if not num_cores:
     return
   if not hasattr(os, 'sched_setaffinity'):
@@ -50,29 +60,47 @@ def _use_cores(num_cores: int) -> None:
   os.sched_setaffinity(0, free[-num_cores:])
 
 
-def _measure(batch_size: int) -> Any:
+def _measure(batch_size: int) -> Iterator[dict[str, Any]]:
   import jax
+  import torch
 
   from benchmarks import cases
-  from configs import rca_munet
-  from rca_jax.config import CsiConfig, ExperimentConfig, from_dict
+  from rca_jax.config import CsiConfig
 
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
   on_cpu = jax.default_backend() == 'cpu'
+  config = functools.partial(_config, 'float32' if on_cpu else 'bfloat16')
   yield cases.matmul_peak(2048 if on_cpu else 8192, 'float32')
   if not on_cpu:
     yield cases.matmul_peak(8192, 'bfloat16')
   yield from cases.generator(CsiConfig(), BATCH_SIZES)
   yield from cases.generator(CsiConfig(mode='fresh'), BATCH_SIZES[1:2])
-  for name, variant in (('full size', ''), ('small', 'small')):
-    config = rca_munet.get_config(variant)
-    config.training.batch_size = batch_size
-    yield cases.train_step(name, from_dict(ExperimentConfig, config.to_dict()))
+  yield cases.train_step_beside_peer('full size', config('', batch_size))
+  yield cases.train_step_beside_peer('small', config('small', batch_size))
+  for factor in (1, 4):
+    yield cases.train_step('full size, CSI generated', config('', factor * batch_size))
+  for num_devices in range(2, len(jax.devices()) + 1, 2):
+    yield cases.train_step(
+        f'full size, {num_devices} devices', config('', batch_size * num_devices), num_devices)
+  yield from cases.inference_beside_peer(config('', batch_size), 4 * batch_size)
+  yield from cases.decoder_by_ues(config('', batch_size), (2, 4, 8, 16))
+
+
+def _config(dtype: str, variant: str, batch_size: int) -> Any:
+  from configs import rca_munet
+  from rca_jax.config import ExperimentConfig, from_dict
+
+  config = rca_munet.get_config(variant)
+  config.training.batch_size = batch_size
+  config.model.dtype = dtype
+  return from_dict(ExperimentConfig, config.to_dict())
 
 
 def _describe_machine(num_cores: int) -> dict[str, str]:
   import flax
   import jax
   import jaxlib
+  import torch
 
   device = jax.devices()[0].device_kind
   if jax.default_backend() == 'cpu':
@@ -86,6 +114,7 @@ def _describe_machine(num_cores: int) -> dict[str, str]:
       'jax': jax.__version__,
       'jaxlib': jaxlib.__version__,
       'flax': flax.__version__,
+      'torch': torch.__version__,
       'commit': commit.stdout.strip(),
       'command': ' '.join(['python -m benchmarks.run', *sys.argv[1:]]),
   }
@@ -102,18 +131,25 @@ def _print_table(results: dict[str, Any]) -> None:
   from rich.table import Table
 
   machine = results['machine']
-  table = Table(title=f'{machine["device"]}, jax {machine["jax"]}')
+  table = Table(title=f'{machine["device"]}, jax {machine["jax"]}, torch {machine["torch"]}')
   table.add_column('case', no_wrap=True)
-  for name in ('groups', 'ms', 'groups/s', 'GFLOP/s', '% of matmul'):
+  for name in ('groups', 'ms', 'p99', 'groups/s', 'GFLOP/s', '% of matmul', 'PyTorch ms', 'p99',
+               'speed to PyTorch', 'compile s', 'MiB'):
     table.add_column(name, justify='right')
   peak = max(row['flops_per_s'] for row in results['rows'] if not row['groups'])
   for row in results['rows']:
     rate = row['flops_per_s']
     table.add_row(
-        row['case'], f'{row["groups"]}' if row['groups'] else '-', f'{1e3 * row["seconds"]:.1f}',
-        f'{row["groups_per_s"]:.0f}' if row['groups'] else '-',
-        f'{rate / 1e9:.1f}' if rate else '-', f'{100 * rate / peak:.0f}' if rate else '-')
-  Console().print(table)
+        row['case'], _number(row['groups']), _number(row['seconds'], 1e3, 2),
+        _number(row.get('p99_seconds'), 1e3, 2), _number(row['groups_per_s']),
+        _number(rate, 1e-9, 1), _number(rate, 100 / peak), _number(row.get('peer_seconds'), 1e3, 2),
+        _number(row.get('peer_p99_seconds'), 1e3, 2), _number(row.get('speed_to_peer'), 1, 2),
+        _number(row.get('compile_seconds'), 1, 1), _number(row.get('memory_bytes'), 2**-20))
+  Console(width=150).print(table)
+
+
+def _number(value: float | None, factor: float = 1, digits: int = 0) -> str:
+  return f'{factor * value:.{digits}f}' if value else '-'
 
 
 if __name__ == '__main__':

@@ -1,21 +1,24 @@
-"""How long a compiled function takes."""
+"""How long calls take."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 
-def fastest_call_s(call: Callable[[int], Any], num_calls: int = 5) -> float:
-  """Seconds of the fastest of `num_calls` calls `call(i)`, the compiling first one not counted.
+def durations_s(calls: list[Callable[[int], Any]], num_rounds: int = 5) -> np.ndarray:
+  """Seconds of each `calls[j](i)`, in turns, as [calls, num_rounds].
 
-  The fastest, because other programs on a machine only ever add to the time.
+  In turns, so that what else the machine does meets all of them; a first round, which
+  compiles, is not counted. A call returns arrays of JAX, or has finished when it returns.
   """
-  jax.block_until_ready(call(0))
-  durations = []
-  for i in range(1, num_calls + 1):
-    start = time.perf_counter()
-    jax.block_until_ready(call(i))
-    durations.append(time.perf_counter() - start)
-  return min(durations)
+  found = np.zeros((len(calls), num_rounds))
+  for i in range(-1, num_rounds):
+    for j, call in enumerate(calls):
+      start = time.perf_counter()
+      jax.block_until_ready(call(i + 1))
+      if i >= 0:
+        found[j, i] = time.perf_counter() - start
+  return found

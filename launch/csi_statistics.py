@@ -20,7 +20,7 @@ _REFERENCE = flags.DEFINE_string(
 _OUT = flags.DEFINE_string('out', 'docs', 'Folder of the results.')
 _CORRELATIONS = flags.DEFINE_list(
     'correlations', ['stock', 'exponential', 'track'], 'Presets; the first one fills the table.')
-_NUM_SITES = flags.DEFINE_integer('num_sites', 400, 'Environments.', lower_bound=1)
+_NUM_SITES = flags.DEFINE_integer('num_sites', 1600, 'Environments.', lower_bound=1)
 _NUM_GROUPS = flags.DEFINE_integer('num_groups', 50, 'Groups of 4 UEs in each.', lower_bound=1)
 _SEED = flags.DEFINE_integer('seed', 0, 'Of the environments.')
 

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -210,25 +211,57 @@ def test_steps_must_fill_whole_calls(config):
     stages(with_training(config, pretrain=stage))
 
 
-@pytest.mark.slow
-def test_two_processes_agree_with_one(config, tmp_path):
-  config = with_training(config, finetune_snr_db=())
+def run_two_processes(config, workdir):
   with socket.socket() as free:
     free.bind(('localhost', 0))
     address = f'localhost:{free.getsockname()[1]}'
   processes = [
       start_process(
-          config, tmp_path / 'two', '--multihost', f'--coordinator_address={address}',
+          config, workdir, '--multihost', f'--coordinator_address={address}',
           '--num_processes=2', f'--process_id={index}')
       for index in range(2)]
   for process in processes:
     assert process.wait(timeout=300) == 0, process.stderr.read()
-  assert fit(config, tmp_path / 'one', data_mesh(jax.devices()[:2]))
-  found = [read_metrics(tmp_path / name) for name in ('one', 'two')]
-  for one, two in zip(*found, strict=True):
-    np.testing.assert_allclose(one['loss'], two['loss'], rtol=1e-4)
-  chex.assert_trees_all_close(
-      weights(config, tmp_path / 'one'), weights(config, tmp_path / 'two'), atol=1e-3)
+
+
+@pytest.fixture
+def insensitive(config):
+  """eps far above round-off, or Adam divides the noise of vanishing gradients by itself."""
+  stage = config.training.pretrain
+  optimizer = dataclasses.replace(stage.optimizer, eps=1e-2)
+  return with_training(
+      config, pretrain=dataclasses.replace(stage, optimizer=optimizer), finetune_snr_db=())
+
+
+def assert_same_curve(config, *workdirs):
+  first, *others = [[line['loss'] for line in read_metrics(workdir)] for workdir in workdirs]
+  for losses in others:
+    np.testing.assert_allclose(losses, first, rtol=1e-5)
+  first, *others = [weights(config, workdir) for workdir in workdirs]
+  for params in others:
+    chex.assert_trees_all_close(params, first, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_two_processes_agree_with_one_device(insensitive, one_device, tmp_path):
+  run_two_processes(insensitive, tmp_path / 'two')
+  assert fit(insensitive, tmp_path / 'one', one_device)
+  assert_same_curve(insensitive, tmp_path / 'one', tmp_path / 'two')
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
+    insensitive, one_device, tmp_path, monkeypatch):
+  whole, to_one, to_two = (tmp_path / name for name in ('whole', 'to_one', 'to_two'))
+  assert fit(insensitive, whole, data_mesh())
+  with monkeypatch.context() as patch:
+    patch.setattr(loop, 'MetricsWriter', StopAt('pretrain', 2))
+    assert not fit(insensitive, to_one, data_mesh())
+  assert len(read_metrics(to_one)) < len(read_metrics(whole))
+  shutil.copytree(to_one, to_two)
+  assert fit(insensitive, to_one, one_device)
+  run_two_processes(insensitive, to_two)
+  assert_same_curve(insensitive, whole, to_one, to_two)
 
 
 @pytest.mark.slow

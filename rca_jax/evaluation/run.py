@@ -14,7 +14,8 @@ from rca_jax.models.rca_munet import build_model
 from rca_jax.training import checkpoint
 from rca_jax.training.data import load_test_csi
 from rca_jax.training.keys import Stream, stream_key
-from rca_jax.training.loop import abstract_params, stage_name
+from rca_jax.training.loop import stage_name
+from rca_jax.training.program import abstract_params
 from rca_jax.training.workdir import read_config
 
 

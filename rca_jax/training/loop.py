@@ -7,33 +7,22 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from rca_jax.config import ExperimentConfig, StageConfig
 from rca_jax.errors import InputError
-from rca_jax.models.rca_munet import build_model
 from rca_jax.training import checkpoint
 from rca_jax.training.data import CsiSource, training_source
 from rca_jax.training.keys import Stream, stream_key
-from rca_jax.training.optimizer import make_optimizer, make_schedule
+from rca_jax.training.program import Program, make_program
 from rca_jax.training.progress import Progress
 from rca_jax.training.sharding import check_batch_size, data_mesh, replicate, replicated
-from rca_jax.training.step import (
-    StepMetrics,
-    TrainCall,
-    TrainState,
-    init_params,
-    init_state,
-    make_train_call,
-)
+from rca_jax.training.step import StepMetrics, TrainCall, TrainState
 from rca_jax.training.workdir import claim, locked
 from rca_jax.training.writer import MetricsWriter
 
@@ -78,7 +67,6 @@ class _Run(NamedTuple):
   config: ExperimentConfig
   workdir: Path
   mesh: Mesh
-  model: nn.Module
   source: CsiSource
   stages: list[Stage]
   stop: threading.Event
@@ -98,7 +86,6 @@ def fit(config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None)
   mesh = data_mesh() if mesh is None else mesh
   check_batch_size(config.training.batch_size, mesh)
   todo = stages(config)
-  model = build_model(config)
   with contextlib.ExitStack() as stack:
     if jax.process_index() == 0:
       stack.enter_context(locked(workdir / '.lock'))
@@ -108,44 +95,18 @@ def fit(config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None)
     source = training_source(config)
     source = source._replace(arrays=replicate(source.arrays, mesh))
     stop = stack.enter_context(_set_by_sigterm())
-    return _fit_stages(_Run(config, workdir, mesh, model, source, todo, stop))
-
-
-def abstract_params(config: ExperimentConfig) -> Any:
-  """Shapes and types of the parameters, to restore them into."""
-  return jax.eval_shape(functools.partial(_initial_params, config, build_model(config)))
-
-
-def _initial_params(config: ExperimentConfig, model: nn.Module) -> Any:
-  csi = config.csi
-  shape = (1, config.num_ues, csi.num_tx_antennas, 2 * csi.num_delay_taps)
-  return init_params(model, stream_key(config.seed, Stream.PARAMETERS), shape)
-
-
-def _first_state(
-    run: _Run, optimizer: optax.GradientTransformation, pretrained: Any) -> TrainState:
-  # A copy: the state is donated, the pretrained weights serve every fine-tuning.
-  params = (
-      _initial_params(run.config, run.model) if pretrained is None
-      else jax.tree.map(jnp.copy, pretrained))
-  return init_state(params, optimizer)
+    return _fit_stages(_Run(config, workdir, mesh, source, todo, stop))
 
 
 def _fit_stages(run: _Run) -> bool:
-  model_dim = run.config.model.model_dim
 
   @functools.cache  # fine-tunings share one compiled program: their SNR is an argument
-  def compiled(stage: StageConfig) -> tuple[optax.GradientTransformation, TrainCall]:
-    optimizer = make_optimizer(stage.optimizer, model_dim, stage.num_steps)
-    schedule = make_schedule(stage.optimizer, model_dim, stage.num_steps)
-    return optimizer, make_train_call(
-        run.model, optimizer, schedule, run.source, run.config.training.steps_per_call, run.mesh)
+  def program(stage: StageConfig) -> Program:
+    return make_program(run.config, stage, run.source, run.mesh)
 
   pretrained = None
   for stage in run.stages:
-    optimizer, call = compiled(stage.config)
-    first_state = jax.jit(
-        functools.partial(_first_state, run, optimizer), out_shardings=replicated(run.mesh))
+    first_state, call = program(stage.config)
     state = _fit_stage(run, stage, functools.partial(first_state, pretrained), call)
     if int(state.step) < stage.config.num_steps:
       return False

@@ -1,0 +1,77 @@
+"""Compiles the train step for TPU slices that are not there: OUT, one row a slice.
+
+  pip install '.[tpu]'
+  python -m launch.compile_tpu --config=configs/rca_munet.py:cr=1/16 \
+      --config.model.dtype=bfloat16 --topology=v5e:2x2,v5e:16x16
+  python -m launch.compile_tpu --config=configs/rca_munet.py:cr=1/16 \
+      --config.model.dtype=bfloat16 --groups_per_chip=64    # weak scaling
+
+Needs no TPU: libtpu compiles for slices by their name. Some minutes a slice. The global batch is
+the config's, or --groups_per_chip times the chips.
+"""
+
+import dataclasses
+import os
+
+import jax
+from absl import flags
+from jax.experimental import topologies
+from ml_collections import config_flags
+from rich.console import Console
+from rich.progress import track
+
+from launch.main import experiment_config, run
+from rca_jax.config import ExperimentConfig
+from rca_jax.errors import InputError
+from rca_jax.evaluation.results import append_rows
+from rca_jax.report.tpu_cost import chip_cost, cost_table, parse_topology
+from rca_jax.training.data import training_source
+from rca_jax.training.program import lower_call, make_program
+from rca_jax.training.sharding import check_batch_size, data_mesh
+
+_CONFIG = config_flags.DEFINE_config_file('config', help_string='FILE[:VARIANT]')
+_TOPOLOGY = flags.DEFINE_list(
+    'topology', ['v5e:2x2', 'v5e:16x16', 'v5p:4x4x4', 'v6e:16x16'], 'CHIP:AxB[xC] each.')
+_GROUPS_PER_CHIP = flags.DEFINE_integer(
+    'groups_per_chip', None, 'Instead of the global batch of the config.', lower_bound=1)
+_OUT = flags.DEFINE_string('out', None, 'JSON file that rows are added to.')
+
+
+def main() -> None:
+  config = experiment_config(_CONFIG)
+  for topology in _TOPOLOGY.value:
+    parse_topology(topology)
+  jax.config.update('jax_platforms', 'cpu')  # libtpu must not look for a TPU of this machine
+  # Nor for the cloud around it, and it should not complain that there is none.
+  os.environ.update(
+      TPU_SKIP_MDS_QUERY='1', TPU_ACCELERATOR_TYPE='v5litepod-4', TPU_WORKER_HOSTNAMES='localhost',
+      TPU_WORKER_ID='0')
+  rows = []
+  for topology in track(_TOPOLOGY.value, 'compiling', console=Console(stderr=True)):
+    rows.append(_row(topology, config))
+    if _OUT.value:
+      append_rows(_OUT.value, rows[-1:])
+  Console().print(cost_table(rows))
+
+
+def _row(topology: str, config: ExperimentConfig) -> dict:
+  try:
+    devices = topologies.get_topology_desc(topology, platform='tpu').devices
+  except RuntimeError as error:
+    raise InputError(
+        f'--topology={topology}: {str(error).splitlines()[0]} (libtpu comes with '
+        "pip install 'rca_jax[tpu]').") from None
+  mesh, groups_per_chip = data_mesh(devices), _GROUPS_PER_CHIP.value
+  batch_size = groups_per_chip * mesh.size if groups_per_chip else config.training.batch_size
+  config = dataclasses.replace(config, training=dataclasses.replace(
+      config.training, batch_size=batch_size, steps_per_call=1))
+  check_batch_size(batch_size, mesh)
+  source = training_source(config)
+  program = make_program(config, config.training.pretrain, source, mesh)
+  with jax.default_matmul_precision(config.matmul_precision):
+    compiled = lower_call(program, source, mesh).compile()
+  return chip_cost(topology, compiled, batch_size)
+
+
+if __name__ == '__main__':
+  run(main)

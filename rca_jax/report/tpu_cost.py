@@ -1,0 +1,121 @@
+"""What one compiled train step costs every chip of a TPU slice, and its share of communication."""
+
+import math
+import re
+from typing import Any, NamedTuple
+
+import jax
+import rich.table
+
+from rca_jax.errors import InputError
+
+
+class Chip(NamedTuple):
+  """Published figures of a TPU generation (Cloud TPU documentation, system architecture)."""
+
+  flops_per_s: float  # bfloat16
+  hbm_bytes: float
+  hbm_bytes_per_s: float
+  ici_bytes_per_s: float  # one direction, all links of the chip together
+  torus_axis: int  # slices whose axes are multiples of this wrap around
+
+
+CHIPS = {
+    'v5e': Chip(197e12, 16e9, 819e9, 200e9, 16),
+    'v5p': Chip(459e12, 95e9, 2765e9, 600e9, 4),
+    'v6e': Chip(918e12, 32e9, 1638e9, 400e9, 16),
+}
+_HOP_LATENCY_S = 1e-6
+_BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8}
+_COLLECTIVE = re.compile(
+    r' = (?P<type>.*?) (?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|'
+    r'collective-permute|collective-broadcast|ragged-all-to-all)(-start)?\(')
+_ARRAY = re.compile(rf'\b({"|".join(_BYTES)})\[([\d,]*)\]')
+
+
+def collective_bytes(hlo: str) -> dict[str, int]:
+  """Bytes that each kind of collective yields on a chip, by the text of a compiled program."""
+  found = {}
+  for line in hlo.splitlines():
+    match = _COLLECTIVE.search(line)
+    if match:
+      size = sum(
+          _BYTES[dtype] * math.prod(int(n) for n in dims.split(',') if n)
+          for dtype, dims in _ARRAY.findall(match['type']))
+      found[match['name']] = found.get(match['name'], 0) + size
+  return found
+
+
+def parse_topology(topology: str) -> tuple[Chip, tuple[int, ...]]:
+  """`v5e:16x16` to the chip's figures and the slice's axes.
+
+  Raises:
+    InputError: the name has another form, or no figures of this chip are known.
+  """
+  match = re.fullmatch(r'(\w+):(\d+(?:x\d+)*)', topology)
+  if not match or match[1] not in CHIPS:
+    raise InputError(
+        f'topology {topology!r} is unknown; expected CHIP:AxB or CHIP:AxBxC with a chip of '
+        f'{", ".join(CHIPS)}, e.g. v5e:4x4.')
+  return CHIPS[match[1]], tuple(int(n) for n in match[2].split('x'))
+
+
+def chip_cost(topology: str, compiled: jax.stages.Compiled, num_groups: int) -> dict[str, Any]:
+  """One row of the scaling table: a program of one train step, per chip.
+
+  Times are lower bounds from the chip's published figures: computing takes as long as its
+  operations at peak or its memory traffic (as XLA counts it), whichever is longer; an
+  all-reduce of V bytes over n chips moves 2 V (n - 1) / n through every chip, in a latency of
+  1 us a hop. Nothing is taken to overlap.
+
+  Args:
+    topology: e.g. v5e:16x16, what `compiled` was compiled for.
+    num_groups: of the global batch.
+
+  Raises:
+    InputError: see `parse_topology`.
+  """
+  chip, axes = parse_topology(topology)
+  num_chips = math.prod(axes)
+  cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+  memory_bytes = (
+      memory.argument_size_in_bytes + memory.temp_size_in_bytes
+      + memory.generated_code_size_in_bytes)
+  by_kind = collective_bytes(compiled.as_text())
+  volume = sum(by_kind.values())
+  compute_s = max(
+      cost['flops'] / chip.flops_per_s, cost['bytes accessed'] / chip.hbm_bytes_per_s)
+  wraps = all(axis % chip.torus_axis == 0 for axis in axes)
+  bandwidth = chip.ici_bytes_per_s * (1 if wraps else 0.5)  # without wrap-around half the links
+  communication_s = (
+      2 * volume * (num_chips - 1) / num_chips / bandwidth + _HOP_LATENCY_S * sum(axes))
+  return {
+      'topology': topology,
+      'chips': num_chips,
+      'groups': num_groups,
+      'flops': cost['flops'],
+      'hbm_traffic_bytes': cost['bytes accessed'],
+      'memory_bytes': memory_bytes,
+      'memory_share': memory_bytes / chip.hbm_bytes,
+      'collective_bytes': by_kind,
+      'compute_s': compute_s,
+      'communication_s': communication_s,
+      'communication_share': communication_s / (compute_s + communication_s),
+  }
+
+
+def cost_table(rows: list[dict[str, Any]]) -> rich.table.Table:
+  """`chip_cost` rows for the eye."""
+  table = rich.table.Table(title='one train step, per chip')
+  for name in ('slice', 'chips', 'batch', 'GFLOP', 'HBM traffic MB', 'memory MB', '% of HBM',
+               'collectives MB', 'compute ms', 'communication ms', '% communication'):
+    table.add_column(name, justify='right')
+  for row in rows:
+    collectives = ', '.join(
+        f'{name} {size / 1e6:.2f}' for name, size in row['collective_bytes'].items())
+    table.add_row(
+        row['topology'], f'{row["chips"]}', f'{row["groups"]}', f'{row["flops"] / 1e9:.3f}',
+        f'{row["hbm_traffic_bytes"] / 1e6:.0f}', f'{row["memory_bytes"] / 1e6:.0f}',
+        f'{100 * row["memory_share"]:.1f}', collectives, f'{1e3 * row["compute_s"]:.3f}',
+        f'{1e3 * row["communication_s"]:.3f}', f'{100 * row["communication_share"]:.0f}')
+  return table

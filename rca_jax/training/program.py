@@ -1,0 +1,69 @@
+"""From a config to the programs of one training stage: its first state and its train call."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from rca_jax.config import ExperimentConfig, StageConfig
+from rca_jax.models.rca_munet import build_model
+from rca_jax.training.data import CsiSource
+from rca_jax.training.keys import Stream, stream_key
+from rca_jax.training.optimizer import make_optimizer, make_schedule
+from rca_jax.training.sharding import replicated
+from rca_jax.training.step import TrainCall, TrainState, init_params, init_state, make_train_call
+
+
+class Program(NamedTuple):
+  """Both compiled for one mesh, at their first use."""
+
+  first_state: Callable[[Any], TrainState]  # from trained parameters; from None: from new ones
+  call: TrainCall
+
+
+def make_program(
+    config: ExperimentConfig, stage: StageConfig, source: CsiSource, mesh: Mesh) -> Program:
+  """The programs of `stage`, on the groups of `source`."""
+  model, model_dim = build_model(config), config.model.model_dim
+  optimizer = make_optimizer(stage.optimizer, model_dim, stage.num_steps)
+  schedule = make_schedule(stage.optimizer, model_dim, stage.num_steps)
+  return Program(
+      jax.jit(
+          functools.partial(_first_state, config, model, optimizer),
+          out_shardings=replicated(mesh)),
+      make_train_call(
+          model, optimizer, schedule, source, config.training.steps_per_call, mesh))
+
+
+def lower_call(program: Program, source: CsiSource, mesh: Mesh) -> jax.stages.Lowered:
+  """The train call, ready to compile for the devices of `mesh`; they need not be there."""
+  arguments = jax.eval_shape(lambda: (
+      program.first_state(None), source.arrays, jax.random.key(0), jnp.zeros(2)))
+  return program.call.lower(*jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
+      arguments))
+
+
+def abstract_params(config: ExperimentConfig) -> Any:
+  """Shapes and types of the parameters, to restore them into."""
+  return jax.eval_shape(functools.partial(_new_params, config, build_model(config)))
+
+
+def _first_state(
+    config: ExperimentConfig, model: nn.Module, optimizer: optax.GradientTransformation,
+    pretrained: Any) -> TrainState:
+  # A copy: the state is donated, the pretrained weights serve every fine-tuning.
+  params = (
+      _new_params(config, model) if pretrained is None else jax.tree.map(jnp.copy, pretrained))
+  return init_state(params, optimizer)
+
+
+def _new_params(config: ExperimentConfig, model: nn.Module) -> Any:
+  csi = config.csi
+  shape = (1, config.num_ues, csi.num_tx_antennas, 2 * csi.num_delay_taps)
+  return init_params(model, stream_key(config.seed, Stream.PARAMETERS), shape)
