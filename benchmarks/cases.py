@@ -20,7 +20,7 @@ from rca_jax.training.sharding import check_batch_size, data_mesh, replicate
 from rca_jax.training.step import mse_loss
 
 Row = dict[str, Any]
-_STEPS_PER_CALL = 2
+_STEPS_PER_CALL = 4
 _LATENCY_CALLS = 300
 
 

@@ -93,6 +93,7 @@ def _config(dtype: str, variant: str, batch_size: int) -> Any:
   config = rca_munet.get_config(variant)
   config.training.batch_size = batch_size
   config.model.dtype = dtype
+  config.training.pretrain.optimizer.name = 'adam'  # of both sizes, as the peer's
   return from_dict(ExperimentConfig, config.to_dict())
 
 

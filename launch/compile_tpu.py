@@ -45,13 +45,13 @@ def main() -> None:
   # Nor for the cloud around it, and it should not complain that there is none.
   os.environ.update(
       TPU_SKIP_MDS_QUERY='1', TPU_ACCELERATOR_TYPE='v5litepod-4', TPU_WORKER_HOSTNAMES='localhost',
-      TPU_WORKER_ID='0')
+      TPU_WORKER_ID='0', ALLOW_MULTIPLE_LIBTPU_LOAD='1')
   rows = []
   for topology in track(_TOPOLOGY.value, 'compiling', console=Console(stderr=True)):
     rows.append(_row(topology, config))
     if _OUT.value:
       append_rows(_OUT.value, rows[-1:])
-  Console().print(cost_table(rows))
+  print(cost_table(rows))
 
 
 def _row(topology: str, config: ExperimentConfig) -> dict:
