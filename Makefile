@@ -1,6 +1,7 @@
 # Every target sets itself up; a machine needs Python >= 3.11 and make, nothing else.
 #   make demo        train a small network and draw one page of results, in demo/
 #   make test        the test suite          make test-slow   its long tests
+#   make test-extras its tests beside PyTorch and the TPU compiler (some GB to install)
 #   make lint        ruff                    make bench       speed of this machine
 #   make clean       remove everything that make and Python left here
 
@@ -12,10 +13,11 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.13; do \
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.installed-from-constraints
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-extras lint bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -30,11 +32,20 @@ test-slow: $(READY)
 lint: $(READY)
 	$(RUN) -m ruff check
 
+# An environment of its own: with libtpu in reach JAX looks for a TPU first.
+test-extras: $(READY)
+	@$(VENV)-extras/bin/python -m pip --version >/dev/null 2>&1 \
+	  || $(RUN) -m venv --clear $(VENV)-extras
+	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,tpu]'
+	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q \
+	  tests/test_torch_peer.py tests/test_tpu_cost.py
+
 bench: $(READY)
+	$(RUN) $(PIP_INSTALL) --editable '.[bench]'
 	$(RUN) -m benchmarks.run
 
 clean:
-	rm -rf $(VENV) .cache .pytest_cache .ruff_cache build dist *.egg-info demo
+	rm -rf $(VENV) $(VENV)-extras .cache .pytest_cache .ruff_cache build dist *.egg-info demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Written last, so an interrupted installation is taken up again by the next call.
@@ -43,5 +54,5 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	  'install one (Debian, Ubuntu: python3 python3-venv) or name it: make PYTHON=/path/to/python3' \
 	  >&2; exit 1; }
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(RUN) $(PIP_INSTALL) --editable '.[test]'
 	@touch $@
