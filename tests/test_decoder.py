@@ -50,6 +50,16 @@ def test_permuting_ues_permutes_outputs(variables):
       apply(variables, codewords[:, order]), apply(variables, codewords)[:, order], atol=1e-5)
 
 
+def test_cost_is_linear_in_ues(variables):
+  decoder = Decoder(**SIZES)
+
+  def operations(num_ues: int) -> float:
+    return jax.jit(decoder.apply).lower(variables, _codewords(3, num_ues)).cost_analysis()['flops']
+
+  per_ue = np.array([operations(num_ues) / num_ues for num_ues in (2, 4, 8, 16)])
+  np.testing.assert_allclose(per_ue, per_ue[0], rtol=0.01)
+
+
 def test_a_pair_of_functions_is_an_attention(variables):
   codewords = _codewords(1, 2)
   pair = Decoder(**SIZES, attention=(mean_of_other_ues, residual_cut))
