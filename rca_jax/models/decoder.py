@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from rca_jax.config import CsiConfig, ModelConfig, codeword_dim
 from rca_jax.errors import InputError
 from rca_jax.models.attention import Attention, resolve_attention
-from rca_jax.models.transformer import Block, Dense, Embed
+from rca_jax.models.transformer import Block, Embed
 
 
 class Decoder(nn.Module):
@@ -48,7 +48,7 @@ class Decoder(nn.Module):
           f'k={self.codeword_dim}.')
     query_source, attention_fn = resolve_attention(self.attention)
     width = 2 * self.num_delay_taps
-    x = Dense(self.num_tx_antennas * width, dtype=self.dtype, name='expand')(codeword_hat)
+    x = nn.Dense(self.num_tx_antennas * width, dtype=self.dtype, name='expand')(codeword_hat)
     x = x.reshape(*x.shape[:-1], self.num_tx_antennas, width)
     x = Embed(self.model_dim, self.dtype, name='embed')(x)
     for i in range(self.num_layers):
@@ -57,7 +57,7 @@ class Decoder(nn.Module):
       x = Block(
           self.num_heads, self.mlp_dim, query_source, attention_fn, self.dtype,
           name=f'rca_block_{i}')(x)
-    return Dense(width, dtype=self.dtype, name='project')(x).astype(jnp.float32)
+    return nn.Dense(width, dtype=self.dtype, name='project')(x).astype(jnp.float32)
 
 
 def build_decoder(model: ModelConfig, csi: CsiConfig) -> Decoder:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from rca_jax.config import CsiConfig, ModelConfig, codeword_dim
 from rca_jax.errors import InputError
-from rca_jax.models.transformer import Block, Dense, Embed
+from rca_jax.models.transformer import Block, Embed
 
 
 class Encoder(nn.Module):
@@ -41,9 +41,9 @@ class Encoder(nn.Module):
     x = Embed(self.model_dim, self.dtype, name='embed')(features)
     for i in range(self.num_layers):
       x = Block(self.num_heads, self.mlp_dim, dtype=self.dtype, name=f'layer_{i}')(x)
-    x = Dense(2 * self.num_delay_taps, dtype=self.dtype, name='project')(x)
+    x = nn.Dense(2 * self.num_delay_taps, dtype=self.dtype, name='project')(x)
     x = x.reshape(*x.shape[:-2], -1)
-    return Dense(self.codeword_dim, dtype=self.dtype, name='compress')(x).astype(jnp.float32)
+    return nn.Dense(self.codeword_dim, dtype=self.dtype, name='compress')(x).astype(jnp.float32)
 
 
 def check_features_shape(features: jax.Array, num_tx_antennas: int, num_delay_taps: int) -> None:

@@ -23,11 +23,12 @@ def sinusoidal_positions(num_positions: int, model_dim: int) -> np.ndarray:
       num_positions, model_dim).astype(np.float32)
 
 
-class Dense(nn.Dense):
+class FlatDense(nn.Dense):
   """`nn.Dense` that sees all leading axes as one.
 
   Its weight gradient is then a plain matrix product; a sum over several axes is transposed first
-  by XLA on CPUs, and took twice as long.
+  by XLA on CPUs, and took twice as long. For the MLP alone: around attention, where heads are cut,
+  it made XLA for TPUs move 40 % more bytes (docs/scale.md).
   """
 
   def __call__(self, inputs: jax.Array) -> jax.Array:
@@ -43,7 +44,7 @@ class Embed(nn.Module):
 
   @nn.compact
   def __call__(self, features: jax.Array) -> jax.Array:
-    embeddings = Dense(self.model_dim, dtype=self.dtype, name='linear')(features)
+    embeddings = nn.Dense(self.model_dim, dtype=self.dtype, name='linear')(features)
     positions = sinusoidal_positions(features.shape[-2], self.model_dim)
     shape = (1,) * (features.ndim - 2) + positions.shape
     return embeddings + jnp.asarray(positions, embeddings.dtype).reshape(shape)
@@ -67,11 +68,11 @@ class MultiHeadAttention(nn.Module):
     def to_heads(x: jax.Array) -> jax.Array:
       return x.reshape(*x.shape[:-1], self.num_heads, width // self.num_heads)
 
-    query = to_heads(Dense(width, dtype=self.dtype, name='query')(inputs_q))
-    key = to_heads(Dense(width, dtype=self.dtype, name='key')(inputs_kv))
-    value = to_heads(Dense(width, dtype=self.dtype, name='value')(inputs_kv))
+    query = to_heads(nn.Dense(width, dtype=self.dtype, name='query')(inputs_q))
+    key = to_heads(nn.Dense(width, dtype=self.dtype, name='key')(inputs_kv))
+    value = to_heads(nn.Dense(width, dtype=self.dtype, name='value')(inputs_kv))
     heads = self.attention_fn(query, key, value, to_heads(inputs_q))
-    return Dense(width, dtype=self.dtype, name='out')(heads.reshape(inputs_q.shape))
+    return nn.Dense(width, dtype=self.dtype, name='out')(heads.reshape(inputs_q.shape))
 
 
 class Block(nn.Module):
@@ -93,6 +94,6 @@ class Block(nn.Module):
         self.num_heads, self.attention_fn, self.dtype, name='attention')(
             self.query_source(embeddings), embeddings)
     z = nn.LayerNorm(dtype=self.dtype, name='attention_norm')(attended + embeddings)
-    hidden = nn.relu(Dense(self.mlp_dim, dtype=self.dtype, name='mlp_in')(z))
-    mlp = Dense(z.shape[-1], dtype=self.dtype, name='mlp_out')(hidden)
+    hidden = nn.relu(FlatDense(self.mlp_dim, dtype=self.dtype, name='mlp_in')(z))
+    mlp = FlatDense(z.shape[-1], dtype=self.dtype, name='mlp_out')(hidden)
     return nn.LayerNorm(dtype=self.dtype, name='mlp_norm')(z + mlp)
