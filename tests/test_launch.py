@@ -102,6 +102,8 @@ def launch(name, *arguments):
     ('train', ['--config=configs/rca_munet.py', '--workdir={tmp}', '--config.data.path={tmp}/a'],
      'a: no such file'),
     ('evaluate', ['--workdir={tmp}'], 'has no config.json'),
+    ('complexity', ['--num_ues=1'], 'num_ues=1'),
+    ('compile_tpu', ['--config=configs/rca_munet.py', '--topology=v9:2x2'], "'v9:2x2' is unknown"),
 ])
 def test_a_launcher_prints_one_line_and_exits_with_2(tmp_path, name, arguments, message):
   done = launch(name, *(argument.format(tmp=tmp_path) for argument in arguments))
