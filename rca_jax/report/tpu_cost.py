@@ -113,7 +113,7 @@ def cost_table(rows: list[dict[str, Any]]) -> str:
   for row in rows:
     collectives = ', '.join(
         f'{name} {size / 1e6:.2f}' for name, size in row['collective_bytes'].items())
-    compute_ms = ' to '.join(f'{1e3 * seconds:.2f}' for seconds in row['compute_s'])
+    compute_ms = ' to '.join(f'{1e3 * seconds:.3f}' for seconds in row['compute_s'])
     share = ' to '.join(f'{100 * part:.0f}' for part in row['communication_share'])
     cells = (
         row['topology'], row['chips'], row['groups'], f'{row["flops"] / 1e9:.2f}',
