@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.timing import durations_s
 from rca_jax.config import CsiConfig, ExperimentConfig, codeword_dim
 from rca_jax.csi import sample_groups, sample_site, to_features
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 from rca_jax.training.data import CsiSource, array_source, generator_source
 from rca_jax.training.program import lower_call, make_program
 from rca_jax.training.sharding import check_batch_size, data_mesh, replicate

@@ -1,7 +1,7 @@
 """The demo's problem: noise-limited feedback of 4 UEs within a metre, minutes on 2 cores.
 
   python -m launch.train --config=configs/demo.py --workdir=runs/demo
-  python -m launch.train --config=configs/demo.py:attention=self --workdir=runs/demo_self
+  python -m launch.train --config=configs/demo.py:method=BL1 --workdir=runs/demo_bl1
 
 LOS cell of 60 m, 16 antennas x 16 delay rows, k = 32 (16 symbols, CR 1/16). Each UE's report is
 short and noisy, its neighbours' reports speak of nearly the same paths: where joint decoding pays.
@@ -15,7 +15,6 @@ from configs import rca_munet
 from rca_jax.config import (
     CsiConfig,
     ExperimentConfig,
-    ModelConfig,
     OptimizerConfig,
     StageConfig,
     TrainingConfig,
@@ -25,7 +24,7 @@ from rca_jax.config import (
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """`variant` as in configs/rca_munet.py; `attention` chooses the method."""
+  """`variant` as in configs/rca_munet.py; `method` chooses the method."""
   base = from_dict(ExperimentConfig, rca_munet.get_config(variant).to_dict())
   config = dataclasses.replace(
       base,
@@ -34,9 +33,9 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
           scenario='uma_los', num_delay_taps=16, num_tx_antennas=16, cell_size_m=60.0,
           min_bs_distance_m=10.0, max_ue_distance_m=1.0),
       data=dataclasses.replace(base.data, num_test_groups=1000),
-      model=ModelConfig(
-          attention=base.model.attention, compression_ratio='1/16', model_dim=96, num_heads=4,
-          mlp_dim=384, num_encoder_layers=2, num_decoder_layers=1, num_rca_blocks=2),
+      model=dataclasses.replace(
+          base.model, compression_ratio='1/16', model_dim=96, num_heads=4, mlp_dim=384,
+          num_encoder_layers=2, num_decoder_layers=1, num_rca_blocks=2),
       training=TrainingConfig(
           batch_size=32,
           pretrain=StageConfig(

@@ -1,15 +1,18 @@
-"""RCA-MUNet as in the letter, or a reduced problem; its ablations by `attention=`.
+"""RCA-MUNet as in the letter, or a reduced problem; its rivals by `method=`.
 
   python -m launch.train --config=configs/rca_munet.py --workdir=runs/full
   python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=4 --workdir=runs/cr16_4ues
   python -m launch.train --config=configs/rca_munet.py:small --workdir=runs/small
-  python -m launch.train --config=configs/rca_munet.py:small,attention=self --workdir=runs/bl1
+  python -m launch.train --config=configs/rca_munet.py:small,method=BL1 --workdir=runs/bl1
 
 Full size, the default, is the letter's schedule: 625,000 steps of 256 groups (2000 epochs of
 80,000), a job for accelerators; the letter's fine-tuning follows for every SNR that is named in
---config.training.finetune_snr_db=0,10,20. `small` is a reduced problem (16 antennas x 16 delay
-rows, a cell of 60 m) for 2 CPU cores: minutes, not days.
+--config.training.finetune_snr_db=0,10,20. `method` is one of METHODS; `attention` swaps the
+attention of the last blocks and nothing else. `small` is a reduced problem (16 antennas x 16 delay
+rows, LOS, a cell of 30 m, UEs within 2 m) for 2 CPU cores: minutes, not days.
 """
+
+import dataclasses
 
 import ml_collections
 
@@ -25,27 +28,36 @@ from rca_jax.config import (
 )
 from rca_jax.errors import InputError
 
-_KEYS = 'cr=RATIO, users=NUMBER, attention=NAME, small'
-_METHODS = {
-    'residual_cross': 'RCA-MUNet', 'self': 'BL1', 'cross': 'BL4', 'residual_self': 'BL5'}
+# The trained methods of Table I, as fields of ModelConfig.
+METHODS = {
+    'RCA-MUNet': {},
+    'BL1': {'attention': 'self', 'final_norm': True},
+    'BL2': {'attention': 'self', 'network': 'adjscc_csinet'},
+    'BL3': {'attention': 'self', 'network': 'summation_fusion'},
+    'BL4': {'attention': 'cross'},
+    'BL4-textbook': {'attention': 'textbook_cross'},
+    'BL5': {'attention': 'residual_self'},
+}
+_KEYS = 'cr=RATIO, users=NUMBER, method=NAME or attention=NAME, small'
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """`variant`: comma-separated cr=1/16, users=2, attention=self, small.
+  """`variant`: comma-separated cr=1/16, users=2, method=BL1 or attention=self, small.
 
   Raises:
     InputError: an unknown key, or a value that makes no experiment.
   """
   options = _parse(variant)
-  attention = options.get('attention', 'residual_cross')
-  small = 'small' in options
+  method, small = options.get('method', 'RCA-MUNet'), 'small' in options
+  chosen = METHODS[method] | {'compression_ratio': options.get('cr', '1/8')}
+  if 'attention' in options:
+    method, chosen['attention'] = f'RCA-MUNet ({options["attention"]})', options['attention']
   config = ExperimentConfig(
-      method=_METHODS.get(attention, f'RCA-MUNet ({attention})'),
+      method=method,
       num_ues=options.get('users', 2),
       csi=_small_csi() if small else CsiConfig(),
       data=DataConfig(num_test_groups=1000 if small else 10_000),
-      model=(_small_model if small else ModelConfig)(
-          attention=attention, compression_ratio=options.get('cr', '1/8')),
+      model=(_small_model if small else ModelConfig)(**chosen),
       training=_small_training() if small else TrainingConfig())
   return ml_collections.ConfigDict(to_dict(config))
 
@@ -54,19 +66,25 @@ def _parse(variant: str) -> dict[str, str | int]:
   options = {}
   for item in filter(None, variant.split(',')):
     name, equals, value = item.partition('=')
-    if name not in ('cr', 'users', 'attention', 'small') or bool(equals) == (name == 'small'):
+    known = ('cr', 'users', 'method', 'attention', 'small')
+    if name not in known or bool(equals) == (name == 'small'):
       raise InputError(f'config variant {item!r} is unknown; the keys are {_KEYS}.')
     if name == 'users':
       if not value.isdecimal():
         raise InputError(f'config variant {item!r}: users must be a number from 2 on.')
       value = int(value)
+    if name == 'method' and value not in METHODS:
+      raise InputError(f'config variant {item!r} is unknown; methods are {", ".join(METHODS)}.')
     options[name] = value
+  if {'method', 'attention'} <= options.keys():
+    raise InputError(f'config variant {variant!r}: give method or attention, not both.')
   return options
 
 
 def _small_csi() -> CsiConfig:
   return CsiConfig(
-      num_delay_taps=16, num_tx_antennas=16, cell_size_m=60.0, min_bs_distance_m=10.0)
+      scenario='uma_los', num_delay_taps=16, num_tx_antennas=16, cell_size_m=30.0,
+      min_bs_distance_m=5.0, max_ue_distance_m=2.0)
 
 
 def _small_model(**chosen: str) -> ModelConfig:
@@ -79,6 +97,7 @@ def _small_training() -> TrainingConfig:
   muon = OptimizerConfig(
       name='muon', schedule='cosine', learning_rate=2e-2, warmup_steps=20, b2=0.98, eps=1e-8)
   return TrainingConfig(
-      batch_size=64, pretrain=StageConfig(num_steps=1000, optimizer=muon),
-      finetune=StageConfig(num_steps=300, optimizer=muon),
+      batch_size=64, pretrain=StageConfig(num_steps=2000, optimizer=muon),
+      finetune=StageConfig(
+          num_steps=200, optimizer=dataclasses.replace(muon, learning_rate=5e-3)),
       steps_per_call=20, checkpoint_every_steps=200)

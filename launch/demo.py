@@ -25,7 +25,7 @@ from rca_jax.training.writer import read_metrics
 _OUT = flags.DEFINE_string('out', 'demo', 'Folder of the page and of the two runs.')
 _STEPS = flags.DEFINE_integer('steps', None, 'Fewer training steps, for a first look.')
 
-_METHODS = {'RCA-MUNet': 'residual_cross', 'BL1': 'self'}
+_METHODS = ('RCA-MUNet', 'BL1')
 _SNRS_DB = (0.0, 10.0, 20.0)
 
 
@@ -50,7 +50,7 @@ def _train(workdirs: dict[str, Path], num_steps: int) -> None:
   for method, folder in workdirs.items():
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, '-m', 'launch.train', f'--workdir={folder}',
-               f'--config=configs/demo.py:attention={_METHODS[method]}',
+               f'--config=configs/demo.py:method={method}',
                f'--config.training.pretrain.num_steps={num_steps}']
     with (folder / 'train.log').open('a') as log:
       processes[method] = subprocess.Popen(command, stdout=log, stderr=log)

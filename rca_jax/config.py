@@ -80,6 +80,7 @@ class DataConfig:
 class ModelConfig:
   """The network: the letter's sizes as Table II gives them away."""
 
+  network: str = 'rca_munet'  # rca_munet | summation_fusion (BL3) | adjscc_csinet (BL2)
   attention: str = 'residual_cross'  # a name of models.attention.ATTENTION
   compression_ratio: str = '1/8'  # CR = k / (2 N_a N_t)
   model_dim: int = 192  # d
@@ -88,10 +89,17 @@ class ModelConfig:
   num_encoder_layers: int = 4  # L1
   num_decoder_layers: int = 3  # L2
   num_rca_blocks: int = 3  # L3
+  final_norm: bool = False  # a LayerNorm behind the last layer of both sides, as BL1 has
   dtype: str = 'float32'  # of the computation; parameters and statistics stay float32
 
   def __post_init__(self):
     _require_one_of('model.dtype', self.dtype, ('float32', 'bfloat16'))
+    _require_one_of(
+        'model.network', self.network, ('rca_munet', 'summation_fusion', 'adjscc_csinet'))
+    _require(
+        self.network == 'rca_munet' or self.attention == 'self',
+        f"model.attention={self.attention!r} has no place in model.network={self.network!r}; set "
+        "model.attention='self'.")
     _require_positive(self, 'model_dim', 'num_heads', 'mlp_dim')
     _require(
         self.model_dim % self.num_heads == 0,
@@ -106,9 +114,15 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class UplinkConfig:
-  """What the feedback symbols go through."""
+  """What a report goes through."""
 
   channel: str = 'awgn'  # a name of uplink.djscc.CHANNELS
+  quantiser_bits: int = 0  # 0: analogue symbols (DJSCC); q: SSCC, q error-free bits an entry
+
+  def __post_init__(self):
+    _require(
+        0 <= self.quantiser_bits <= 16,
+        f'uplink.quantiser_bits={self.quantiser_bits} must be from 0 (analogue) to 16.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +167,7 @@ class TrainingConfig:
   """Two stages: a broad SNR range first, then one fine-tuning per fixed SNR."""
 
   batch_size: int = 256  # groups, over all devices
+  group_sizes: tuple[int, ...] = ()  # numbers of UEs that share a batch equally; (): num_ues
   pretrain: StageConfig = StageConfig(num_steps=625_000)  # 2000 epochs of 80,000 groups
   finetune: StageConfig = StageConfig(num_steps=94_000)  # its SNR range is not used:
   finetune_snr_db: tuple[float, ...] = ()  # one fine-tuned copy per SNR named here
@@ -167,6 +182,11 @@ class TrainingConfig:
         self.checkpoint_every_steps % self.steps_per_call == 0,
         f'training.checkpoint_every_steps={self.checkpoint_every_steps} must be a multiple of '
         f'training.steps_per_call={self.steps_per_call}.')
+    sizes = self.group_sizes
+    _require(
+        not sizes or self.batch_size % len(sizes) == 0,
+        f'training.batch_size={self.batch_size} must be a multiple of the number of '
+        f'training.group_sizes={sizes}.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +211,13 @@ class ExperimentConfig:
     _require_one_of(
         'matmul_precision', self.matmul_precision,
         ('default', 'high', 'highest', 'float32', 'tensorfloat32', 'bfloat16'))
+    sizes = self.training.group_sizes
+    _require(
+        not sizes or (min(sizes) >= 2 and max(sizes) == self.num_ues),
+        f'training.group_sizes={sizes} must be from 2 UEs on, the largest num_ues={self.num_ues}.')
+    _require(
+        not sizes or self.model.network != 'summation_fusion',
+        "training.group_sizes: model.network='summation_fusion' serves one number of UEs only.")
     codeword_dim(self.model, self.csi)
 
 

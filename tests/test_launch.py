@@ -15,7 +15,7 @@ from launch.main import parse_flags
 from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.errors import InputError
 from rca_jax.evaluation.run import evaluate_run
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 from rca_jax.training.loop import fit, stages
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

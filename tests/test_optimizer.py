@@ -6,7 +6,7 @@ import pytest
 
 from rca_jax.config import OptimizerConfig
 from rca_jax.errors import InputError
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 from rca_jax.training.optimizer import cosine, make_optimizer, noam
 from rca_jax.training.step import init_params
 

@@ -8,7 +8,7 @@ from rca_jax.config import CsiConfig, ExperimentConfig, ModelConfig, UplinkConfi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.complexity import count_parameters
 from rca_jax.models.attention import ATTENTION
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 from rca_jax.uplink.djscc import from_symbols, rayleigh_block_fading, to_symbols
 
 CSI = CsiConfig(num_delay_taps=4, num_tx_antennas=8)

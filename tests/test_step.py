@@ -9,7 +9,7 @@ import pytest
 
 from rca_jax.config import OptimizerConfig
 from rca_jax.errors import InputError
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 from rca_jax.training.data import CsiSource, generator_source
 from rca_jax.training.optimizer import make_optimizer, make_schedule
 from rca_jax.training.sharding import check_batch_size, data_mesh, replicated

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 
 torch = pytest.importorskip('torch')
 

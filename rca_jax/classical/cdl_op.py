@@ -18,6 +18,11 @@ def frequency_rows(csi: jax.Array) -> jax.Array:
   return jnp.fft.fft(jnp.fft.fft(csi, axis=-2, norm='ortho'), axis=-1, norm='ortho')
 
 
+def from_frequency_rows(rows: jax.Array) -> jax.Array:
+  """The inverse of `frequency_rows`."""
+  return jnp.fft.ifft(jnp.fft.ifft(rows, axis=-1, norm='ortho'), axis=-2, norm='ortho')
+
+
 @functools.partial(jax.jit, static_argnames=('num_atoms', 'num_iterations'))
 def fit(rows: jax.Array, num_atoms: int, num_iterations: int = 50) -> jax.Array:
   """Dictionary [N_t, N_t] complex64 with orthonormal columns, for `num_atoms`-sparse codes.

@@ -1,11 +1,12 @@
 """Where CSI comes from: a site, its paths, and groups of nearby UEs."""
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.groups import CsiGroups, csi_at, sample_groups, sample_positions
+from rca_jax.csi.groups import CsiGroups, csi_at, groups_at, sample_groups, sample_pairs, sample_positions
 from rca_jax.csi.response import from_features, normalise, to_features
 from rca_jax.csi.site import Paths, Site, paths, sample_site
 
 __all__ = [
-    'CsiConfig', 'CsiGroups', 'Paths', 'Site', 'csi_at', 'from_features', 'normalise', 'paths',
-    'sample_groups', 'sample_positions', 'sample_site', 'to_features',
+    'CsiConfig', 'CsiGroups', 'Paths', 'Site', 'csi_at', 'from_features', 'groups_at',
+    'normalise', 'paths', 'sample_groups', 'sample_pairs', 'sample_positions', 'sample_site',
+    'to_features',
 ]

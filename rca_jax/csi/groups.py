@@ -32,10 +32,16 @@ def sample_groups(
   """
   site_key, position_key = jax.random.split(key)
   positions = sample_positions(position_key, config, num_groups, num_ues)
+  return groups_at(site_key, config, positions, site)
+
+
+def groups_at(
+    key: jax.Array, config: CsiConfig, positions: jax.Array, site: Site | None = None) -> CsiGroups:
+  """Groups at given positions [G, M, 3] m; environments as in `sample_groups`."""
   if config.mode == 'fresh':
-    keys = jax.random.split(site_key, num_groups)
+    keys = jax.random.split(key, len(positions))
     return jax.vmap(lambda k, p: csi_at(sample_site(k, config), p))(keys, positions)
-  return csi_at(sample_site(site_key, config) if site is None else site, positions)
+  return csi_at(sample_site(key, config) if site is None else site, positions)
 
 
 def csi_at(site: Site, positions: jax.Array) -> CsiGroups:
@@ -61,6 +67,30 @@ def sample_positions(key: jax.Array, config: CsiConfig, num_groups: int, num_ues
   angle = 2 * jnp.pi * uniform[:, :, 1:, 1:]
   ground = centre + radius * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
   far_enough = (jnp.linalg.norm(ground, axis=-1) >= config.min_bs_distance_m).all(-1)
-  first = jnp.argmax(far_enough, -1)[:, None, None, None]
+  return _first_allowed(ground, far_enough, config)
+
+
+def sample_pairs(
+    key: jax.Array, config: CsiConfig, num_groups: int, distance_m: float) -> jax.Array:
+  """Pairs of UEs exactly `distance_m` apart, both inside the cell: positions [G, 2, 3] m.
+
+  The middle is uniform in the cell, the direction uniform; pairs that leave the cell or come too
+  near to the BS are drawn again.
+  """
+  half = config.cell_size_m / 2
+  uniform = jax.random.uniform(key, (num_groups, _NUM_TRIES, 3))
+  angle = 2 * jnp.pi * uniform[..., 2]
+  offset = distance_m / 2 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+  middle = half * (2 * uniform[..., :2] - 1)
+  ground = jnp.stack([middle - offset, middle + offset], -2)  # [G, tries, 2, 2]
+  inside = (jnp.abs(ground) <= half).all((-1, -2))
+  far_enough = (jnp.linalg.norm(ground, axis=-1) >= config.min_bs_distance_m).all(-1)
+  return _first_allowed(ground, inside & far_enough, config)
+
+
+def _first_allowed(ground: jax.Array, allowed: jax.Array, config: CsiConfig) -> jax.Array:
+  """The first allowed try of every group: [G, tries, M, 2] and [G, tries] to [G, M, 3] m."""
+  first = jnp.argmax(allowed, -1)[:, None, None, None]
   ground = jnp.take_along_axis(ground, first, 1)[:, 0]
-  return jnp.concatenate([ground, jnp.full((num_groups, num_ues, 1), config.ue_height_m)], -1)
+  height = jnp.full((*ground.shape[:2], 1), config.ue_height_m)
+  return jnp.concatenate([ground, height], -1)

@@ -68,10 +68,14 @@ def delay_angle(taps: Taps, config: CsiConfig) -> jax.Array:
 
   Row d is the delay d / bandwidth, column b peaks at b = (N_t / 2) sin(azimuth) sin(zenith).
   """
+  return jnp.fft.ifft(delay_rows(taps.delay_s, config) @ taps.coefficient, norm='ortho')
+
+
+def delay_rows(delay_s: jax.Array, config: CsiConfig) -> jax.Array:
+  """What a unit path of every delay leaves in the first N_a rows: [..., L] to [..., N_a, L]."""
   rows = jnp.arange(config.num_delay_taps)
-  x = rows[:, None] - config.bandwidth_hz * taps.delay_s[..., None, :]  # [..., N_a, L]
-  kernel = _dirichlet(x, config.num_subcarriers) / jnp.sqrt(config.num_subcarriers)
-  return jnp.fft.ifft(kernel @ taps.coefficient, norm='ortho')
+  x = rows[:, None] - config.bandwidth_hz * delay_s[..., None, :]
+  return _dirichlet(x, config.num_subcarriers) / jnp.sqrt(config.num_subcarriers)
 
 
 def total_energy(taps: Taps, config: CsiConfig) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.extend import core
 
 from rca_jax.config import ExperimentConfig
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 
 
 class Complexity(NamedTuple):

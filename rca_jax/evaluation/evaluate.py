@@ -1,5 +1,6 @@
 """A network on test groups: scores per sample, then means with their intervals."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from rca_jax.csi import from_features, to_features
 from rca_jax.evaluation.metrics import bootstrap_ci95, cosine_similarity, nmse, sgcs
+from rca_jax.uplink import sscc
+from rca_jax.uplink.quantiser import from_bits, from_levels, to_bits, to_levels
 
 
 class Scores(NamedTuple):
@@ -27,14 +30,38 @@ def evaluate(
 
   The noise follows from the key and the group's place alone where `batch_size` stays the same.
   """
-  parts = []
-  for start in range(0, len(csi), batch_size):
-    batch = csi[start:start + batch_size]
-    # The last batch is filled up with copies of its own, to run the same compiled program.
-    filled = batch[np.arange(batch_size) % len(batch)]
-    scores = _score(model, params, filled, snr_db, jax.random.fold_in(key, start))
-    parts.append([np.asarray(score)[:len(batch)] for score in scores])
-  return Scores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+  return Scores(*_in_batches(
+      lambda batch, start: _score(model, params, batch, snr_db, jax.random.fold_in(key, start)),
+      csi, batch_size))
+
+
+def evaluate_bits(
+    model: nn.Module, params: Any, csi: np.ndarray, snr_db: float, num_bits: int,
+    code_rate: float, qam_order: int, seed: int, batch_size: int) -> Scores:
+  """As `evaluate` for an SSCC network, whose reports go as coded bits through `uplink.sscc`.
+
+  Args:
+    num_bits: q, bits an entry.
+    code_rate, qam_order: of the LDPC code and the constellation.
+    seed: of the uplink's noise.
+
+  Raises:
+    InputError: as `uplink.sscc.transmit`.
+  """
+  (levels,) = _in_batches(
+      lambda batch, start: (_levels(model, params, batch, num_bits),), csi, batch_size)
+  bits = np.asarray(to_bits(levels.reshape(-1, levels.shape[-1]), num_bits))
+  received = sscc.transmit(bits, code_rate, qam_order, snr_db, seed)
+  codeword_hat = from_levels(from_bits(received, num_bits), num_bits).reshape(levels.shape)
+  (features_hat,) = _in_batches(
+      lambda batch, start: (_decode(model, params, batch),), codeword_hat, batch_size)
+  return score(csi, from_features(features_hat))
+
+
+@jax.jit
+def score(csi: jax.Array, csi_hat: jax.Array) -> Scores:
+  """Scores of estimates, both [G, M, N_a, N_t] complex64."""
+  return Scores(nmse(csi, csi_hat), cosine_similarity(csi, csi_hat), sgcs(csi, csi_hat))
 
 
 def summarise(scores: Scores, seed: int) -> dict[str, Any]:
@@ -54,10 +81,31 @@ def summarise(scores: Scores, seed: int) -> dict[str, Any]:
   }
 
 
+def _in_batches(function: Callable, inputs: np.ndarray, batch_size: int) -> list[np.ndarray]:
+  """`function(batch, start)` of one batch after the other, its outputs joined."""
+  parts = []
+  for start in range(0, len(inputs), batch_size):
+    batch = inputs[start:start + batch_size]
+    # The last batch is filled up with copies of its own, to run the same compiled program.
+    filled = batch[np.arange(batch_size) % len(batch)]
+    parts.append([np.asarray(output)[:len(batch)] for output in function(filled, start)])
+  return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
 @partial(jax.jit, static_argnums=0)
 def _score(
     model: nn.Module, params: Any, csi: jax.Array, snr_db: jax.Array, key: jax.Array) -> Scores:
   snr_db = jnp.full(csi.shape[:2], snr_db, jnp.float32)
   features_hat = model.apply({'params': params}, to_features(csi), snr_db, key)
-  csi_hat = from_features(features_hat.astype(jnp.float32))
-  return Scores(nmse(csi, csi_hat), cosine_similarity(csi, csi_hat), sgcs(csi, csi_hat))
+  return score(csi, from_features(features_hat.astype(jnp.float32)))
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _levels(model: nn.Module, params: Any, csi: jax.Array, num_bits: int) -> jax.Array:
+  codeword = model.encoder.apply({'params': params['encoder']}, to_features(csi))
+  return to_levels(codeword, num_bits)
+
+
+@partial(jax.jit, static_argnums=0)
+def _decode(model: nn.Module, params: Any, codeword_hat: jax.Array) -> jax.Array:
+  return model.decoder.apply({'params': params['decoder']}, codeword_hat)

@@ -1,70 +1,111 @@
 """A run's folder to results rows: its config, its newest checkpoint, its test groups."""
 
+import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
+import numpy as np
 
 from rca_jax.config import ExperimentConfig
 from rca_jax.errors import InputError
-from rca_jax.evaluation.evaluate import evaluate, summarise
+from rca_jax.evaluation.evaluate import Scores, evaluate, evaluate_bits, summarise
 from rca_jax.evaluation.results import current_commit
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 from rca_jax.training import checkpoint
 from rca_jax.training.data import load_test_csi
 from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.loop import stage_name
 from rca_jax.training.program import abstract_params
 from rca_jax.training.workdir import read_config
+from rca_jax.uplink.djscc import resolve_channel
+from rca_jax.uplink.link import AnalogueLink
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+  """What one results row is measured with, besides the run itself."""
+
+  snr_db: float | None  # None: noise-free, for the classical codes
+  num_ues: int = 2
+  stage: str = 'pretrain'  # whose weights, a name of `training.loop.stages`
+  channel: str = ''  # uplink instead of the run's own
+  distance_m: float = 0.0  # pairs exactly so far apart instead of the run's groups
+  snr_error_db: float = 0.0  # what a network that is told its SNR is told too much
+  code_rate: float = 0.0  # SSCC: of the LDPC code; 0: no bits
+  qam_order: int = 0  # SSCC: constellation points
 
 
 def evaluate_run(
     workdir: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int],
     stage: str = 'pretrain', num_groups: int | None = None, data: str = '',
 ) -> Iterator[dict[str, Any]]:
-  """Results rows (one a pair of SNR and number of UEs), each as soon as it is measured.
+  """`measure` at every pair of number of UEs and SNR.
+
+  Args:
+    stage: `pretrain`, or `finetune` for the weights fine-tuned at each of `snrs_db`.
+  """
+  return measure(
+      workdir, [
+          Measurement(float(snr_db), num_ues, stage_name(snr_db if stage == 'finetune' else None))
+          for num_ues in nums_ues for snr_db in snrs_db], num_groups, data)
+
+
+def measure(
+    workdir: str | Path, measurements: Sequence[Measurement], num_groups: int | None = None,
+    data: str = '') -> Iterator[dict[str, Any]]:
+  """One results row a measurement, each as soon as it is known.
 
   Args:
     workdir: of a training; nothing in it is changed.
-    stage: `pretrain`, or `finetune` for the weights fine-tuned at each of `snrs_db`.
     num_groups: at most so many test groups; by default `data.num_test_groups`.
     data: an npz or data set folder to test on, instead of the run's own test groups.
 
   Raises:
-    InputError: no run, no checkpoint, unusable test data, or fewer than 2 UEs.
+    InputError: no run, no checkpoint, unusable test data, fewer than 2 UEs, or a measurement
+      that this network does not have.
   """
   config = read_config(workdir)
-  for num_ues in nums_ues:
-    if num_ues < 2:
-      raise InputError(f'num_ues={num_ues}: multi-user feedback needs at least 2 UEs.')
-  weights = [load_params(workdir, config, stage, snr_db) for snr_db in snrs_db]
-  model = build_model(config)
-  key = stream_key(config.data.seed, Stream.EVALUATION)
+  for item in measurements:
+    if item.num_ues < 2:
+      raise InputError(f'num_ues={item.num_ues}: multi-user feedback needs at least 2 UEs.')
+  weights = {item.stage: load_params(workdir, config, item.stage) for item in measurements}
+  test_csi = functools.lru_cache(maxsize=1)(
+      lambda num_ues, distance_m: load_test_csi(config, num_ues, num_groups, data, distance_m))
   with jax.default_matmul_precision(config.matmul_precision):
-    for num_ues in nums_ues:
-      csi = load_test_csi(config, num_ues, num_groups, data)
-      for snr_db, (params, steps) in zip(snrs_db, weights, strict=True):
-        scores = evaluate(model, params, csi, snr_db, key, config.training.batch_size)
-        yield {
-            'method': config.method, 'compression_ratio': config.model.compression_ratio,
-            'num_ues': num_ues, 'snr_db': float(snr_db), 'data': data_name(config, data),
-            'seed': config.seed, **summarise(scores, config.data.seed), 'steps': steps,
-            'commit': current_commit()}
+    for item in measurements:
+      params, steps = weights[item.stage]
+      scores = _scores(config, item, params, test_csi(item.num_ues, item.distance_m))
+      yield results_row(config, item, scores, steps, data)
+
+
+def results_row(
+    config: ExperimentConfig, measurement: Measurement, scores: Scores, steps: int,
+    data: str = '') -> dict[str, Any]:
+  """A row of results.json: what was measured on which network, and how."""
+  item = dataclasses.asdict(measurement)
+  return {
+      'method': config.method, 'compression_ratio': config.model.compression_ratio,
+      'num_ues': item.pop('num_ues'), 'snr_db': item.pop('snr_db'),
+      'data': data_name(config, data), 'seed': config.seed,
+      **summarise(scores, config.data.seed), 'steps': steps, 'commit': current_commit(),
+      'trained_ues': list(config.training.group_sizes or (config.num_ues,)),
+      **{name: value for name, value in item.items() if value}}
 
 
 def load_params(
-    workdir: str | Path, config: ExperimentConfig, stage: str = 'pretrain',
-    snr_db: float | None = None) -> tuple[Any, int]:
+    workdir: str | Path, config: ExperimentConfig, stage: str = 'pretrain') -> tuple[Any, int]:
   """The newest parameters of a stage, and the steps that led to them, pretraining included.
 
   Raises:
     InputError: there is no such checkpoint, or it is damaged or of another model.
   """
-  name = stage_name(snr_db if stage == 'finetune' else None)
-  with checkpoint.open_for_reading(checkpoint.checkpoint_folder(workdir, name)) as manager:
+  with checkpoint.open_for_reading(checkpoint.checkpoint_folder(workdir, stage)) as manager:
     steps = manager.latest_step() + (
-        config.training.pretrain.num_steps if stage == 'finetune' else 0)
+        0 if stage == stage_name() else config.training.pretrain.num_steps)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return checkpoint.restore_params(manager, abstract_params(config), sharding), steps
 
@@ -75,3 +116,33 @@ def data_name(config: ExperimentConfig, path: str = '') -> str:
   if path:
     return Path(path).name
   return f'{config.csi.scenario} {config.csi.mode} {config.data.seed}'
+
+
+def _scores(
+    config: ExperimentConfig, item: Measurement, params: Any, csi: np.ndarray) -> Scores:
+  model = _model(config, item)
+  key = stream_key(config.data.seed, Stream.EVALUATION)
+  if not item.qam_order:
+    return evaluate(model, params, csi, item.snr_db, key, config.training.batch_size)
+  return evaluate_bits(
+      model, params, csi, item.snr_db, config.uplink.quantiser_bits, item.code_rate,
+      item.qam_order, config.data.seed, config.training.batch_size)
+
+
+def _model(config: ExperimentConfig, item: Measurement) -> nn.Module:
+  model = build_model(config)
+  if item.channel:
+    if config.uplink.quantiser_bits:
+      raise InputError(f'channel={item.channel!r} carries analogue symbols; this network sends bits.')
+    model = model.clone(link=AnalogueLink(resolve_channel(item.channel)))
+  if item.qam_order and not config.uplink.quantiser_bits:
+    raise InputError(
+        f'qam_order={item.qam_order}: this network sends analogue symbols; train one with '
+        'uplink.quantiser_bits.')
+  if item.snr_error_db:
+    if config.model.network != 'adjscc_csinet':
+      raise InputError(
+          f'snr_error_db={item.snr_error_db:g}: model.network={config.model.network!r} is not told '
+          'its SNR.')
+    model = model.clone(snr_error_db=item.snr_error_db)
+  return model

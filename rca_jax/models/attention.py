@@ -1,14 +1,15 @@
-"""Attention functions and query sources: the ablation API, two pure functions each variant.
+"""Attention functions and embedding sources: the ablation API, pure functions each variant.
 
 An attention function maps query, key, value and the query's own inputs, each
-[..., N_t, heads, head_dim], to the same shape. A query source maps embeddings
-[..., ue, N_t, d] to the embeddings that queries are made of, same shape. Concatenating
-heads is a reshape, so subtracting head by head is exactly eq. (7).
+[..., N_t, heads, head_dim], to the same shape. A source maps embeddings [..., ue, N_t, d] to
+the embeddings that queries (or keys and values) are made of, same shape. Concatenating heads
+is a reshape, so subtracting head by head is exactly eq. (7).
 
 Pass module-level functions: a lambda or a partial made anew is a new compilation.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,7 @@ import jax.numpy as jnp
 from rca_jax.errors import InputError
 
 AttentionFn = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
-QuerySource = Callable[[jax.Array], jax.Array]
-Attention = str | tuple[QuerySource, AttentionFn]
+Source = Callable[[jax.Array], jax.Array]
 
 
 def dot_product(
@@ -76,28 +76,40 @@ def mean_of_other_ues(embeddings: jax.Array) -> jax.Array:
   return ((total - embeddings) / (num_ues - 1)).astype(embeddings.dtype)
 
 
-ATTENTION: dict[str, tuple[QuerySource, AttentionFn]] = {
-    'self': (own_embedding, dot_product),  # BL1, and every plain layer
-    'residual_self': (own_embedding, residual_cut),  # BL5
-    'cross': (mean_of_other_ues, dot_product),  # BL4
-    'residual_cross': (mean_of_other_ues, residual_cut),  # the letter's RCA
+class Variant(NamedTuple):
+  """What makes one block of layers differ from another; none of it has parameters."""
+
+  query_source: Source
+  attention_fn: AttentionFn
+  key_value_source: Source = own_embedding
+
+
+Attention = str | tuple[Source, AttentionFn] | Variant
+
+ATTENTION: dict[str, Variant] = {
+    'self': Variant(own_embedding, dot_product),  # BL1, and every plain layer
+    'residual_self': Variant(own_embedding, residual_cut),  # BL5
+    'cross': Variant(mean_of_other_ues, dot_product),  # BL4: the letter's block without the cut
+    # BL4 as textbooks have it: the UE asks, the others answer.
+    'textbook_cross': Variant(own_embedding, dot_product, mean_of_other_ues),
+    'residual_cross': Variant(mean_of_other_ues, residual_cut),  # the letter's RCA
 }
 
 
-def resolve_attention(attention: Attention) -> tuple[QuerySource, AttentionFn]:
-  """The (query source, attention function) behind a name of `ATTENTION`, or the pair itself.
+def resolve_attention(attention: Attention) -> Variant:
+  """The variant behind a name of `ATTENTION`, or made of the functions given.
 
   Raises:
-    InputError: the name is unknown, or it is no pair of functions.
+    InputError: the name is unknown, or it is no tuple of two or three functions.
   """
   if isinstance(attention, str):
     if attention not in ATTENTION:
       raise InputError(
           f'model.attention={attention!r} is unknown; choose one of {", ".join(ATTENTION)}.')
     return ATTENTION[attention]
-  if (not isinstance(attention, tuple) or len(attention) != 2
+  if (not isinstance(attention, tuple) or len(attention) not in (2, 3)
       or not all(callable(function) for function in attention)):
     raise InputError(
         f'attention={attention!r} must be a name of ATTENTION or a tuple '
-        '(query source, attention function).')
-  return attention
+        '(query source, attention function[, key and value source]).')
+  return Variant(*attention)

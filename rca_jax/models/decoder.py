@@ -7,14 +7,16 @@ import jax.numpy as jnp
 from rca_jax.config import CsiConfig, ModelConfig, codeword_dim
 from rca_jax.errors import InputError
 from rca_jax.models.attention import Attention, resolve_attention
+from rca_jax.models.summation_fusion import SummationFusion
 from rca_jax.models.transformer import Block, Embed
 
 
 class Decoder(nn.Module):
   """Fully connected layer, embedding, L2 plain layers per UE, then L3 RCA-Blocks.
 
-  One weight set for any number of UEs. `attention` decides what the last L3 blocks do:
-  a name of ATTENTION or a (query source, attention function) pair.
+  One weight set for any number of UEs. `attention` decides what the last L3 blocks do: a name
+  of ATTENTION or a tuple of functions. `fused_ues` is BL3: each of those blocks is followed by
+  the summation branches of so many UEs (0: no branches).
   """
 
   num_delay_taps: int
@@ -26,6 +28,8 @@ class Decoder(nn.Module):
   num_layers: int = 3
   num_rca_blocks: int = 3
   attention: Attention = 'residual_cross'
+  fused_ues: int = 0
+  final_norm: bool = False
   dtype: str = 'float32'
 
   @nn.compact
@@ -46,7 +50,7 @@ class Decoder(nn.Module):
       raise InputError(
           f'codewords have shape {list(codeword_hat.shape)}; expected [batch, ue, k] with '
           f'k={self.codeword_dim}.')
-    query_source, attention_fn = resolve_attention(self.attention)
+    variant = resolve_attention(self.attention)
     width = 2 * self.num_delay_taps
     x = nn.Dense(self.num_tx_antennas * width, dtype=self.dtype, name='expand')(codeword_hat)
     x = x.reshape(*x.shape[:-1], self.num_tx_antennas, width)
@@ -55,13 +59,16 @@ class Decoder(nn.Module):
       x = Block(self.num_heads, self.mlp_dim, dtype=self.dtype, name=f'layer_{i}')(x)
     for i in range(self.num_rca_blocks):
       x = Block(
-          self.num_heads, self.mlp_dim, query_source, attention_fn, self.dtype,
-          name=f'rca_block_{i}')(x)
+          self.num_heads, self.mlp_dim, variant, self.dtype, name=f'rca_block_{i}')(x)
+      if self.fused_ues:
+        x = SummationFusion(self.fused_ues, self.mlp_dim, self.dtype, name=f'fusion_{i}')(x)
+    if self.final_norm:
+      x = nn.LayerNorm(dtype=self.dtype, name='final_norm')(x)
     return nn.Dense(width, dtype=self.dtype, name='project')(x).astype(jnp.float32)
 
 
-def build_decoder(model: ModelConfig, csi: CsiConfig) -> Decoder:
-  """The decoder a config describes.
+def build_decoder(model: ModelConfig, csi: CsiConfig, num_ues: int) -> Decoder:
+  """The decoder a config describes; only BL3 depends on the number of UEs.
 
   Raises:
     InputError: `model.attention` is unknown.
@@ -77,4 +84,6 @@ def build_decoder(model: ModelConfig, csi: CsiConfig) -> Decoder:
       num_layers=model.num_decoder_layers,
       num_rca_blocks=model.num_rca_blocks,
       attention=model.attention,
+      fused_ues=num_ues if model.network == 'summation_fusion' else 0,
+      final_norm=model.final_norm,
       dtype=model.dtype)

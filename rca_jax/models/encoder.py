@@ -22,6 +22,7 @@ class Encoder(nn.Module):
   num_heads: int = 8
   mlp_dim: int = 768
   num_layers: int = 4
+  final_norm: bool = False
   dtype: str = 'float32'
 
   @nn.compact
@@ -41,6 +42,8 @@ class Encoder(nn.Module):
     x = Embed(self.model_dim, self.dtype, name='embed')(features)
     for i in range(self.num_layers):
       x = Block(self.num_heads, self.mlp_dim, dtype=self.dtype, name=f'layer_{i}')(x)
+    if self.final_norm:
+      x = nn.LayerNorm(dtype=self.dtype, name='final_norm')(x)
     x = nn.Dense(2 * self.num_delay_taps, dtype=self.dtype, name='project')(x)
     x = x.reshape(*x.shape[:-2], -1)
     return nn.Dense(self.codeword_dim, dtype=self.dtype, name='compress')(x).astype(jnp.float32)
@@ -65,4 +68,5 @@ def build_encoder(model: ModelConfig, csi: CsiConfig) -> Encoder:
       num_heads=model.num_heads,
       mlp_dim=model.mlp_dim,
       num_layers=model.num_encoder_layers,
+      final_norm=model.final_norm,
       dtype=model.dtype)

@@ -7,11 +7,12 @@ from rca_jax.config import ExperimentConfig
 from rca_jax.errors import InputError
 from rca_jax.models.decoder import Decoder, build_decoder
 from rca_jax.models.encoder import Encoder, build_encoder
-from rca_jax.uplink.djscc import Channel, awgn, from_symbols, resolve_channel, to_symbols
+from rca_jax.uplink.djscc import awgn
+from rca_jax.uplink.link import AnalogueLink, Link, build_link
 
 
 class RCAMUNet(nn.Module):
-  """Encoder per UE, DJSCC uplink, one decoder for the group (Fig. 2).
+  """Encoder per UE, uplink, one decoder for the group (Fig. 2).
 
   Parameters live at params['encoder'] and params['decoder'], so either side also runs
   alone: `model.encoder.apply({'params': params['encoder']}, features)`.
@@ -19,7 +20,7 @@ class RCAMUNet(nn.Module):
 
   encoder: Encoder
   decoder: Decoder
-  channel: Channel = awgn
+  link: Link = AnalogueLink(awgn)
 
   def __call__(self, features: jax.Array, snr_db: jax.Array, key: jax.Array) -> jax.Array:
     """Features as the BS recovers them.
@@ -38,17 +39,16 @@ class RCAMUNet(nn.Module):
     if features.ndim != 4:
       raise InputError(
           f'features have shape {list(features.shape)}; expected [batch, ue, N_t, 2*N_a].')
-    symbols = to_symbols(self.encoder(features))
-    return self.decoder(from_symbols(self.channel(key, symbols, snr_db)))
+    return self.decoder(self.link(key, self.encoder(features), snr_db))
 
 
-def build_model(config: ExperimentConfig) -> RCAMUNet:
-  """The network a config describes.
+def build_rca_munet(config: ExperimentConfig) -> RCAMUNet:
+  """The network a config describes, BL1 and BL3 to BL5 among them.
 
   Raises:
     InputError: `model.attention` or `uplink.channel` is unknown.
   """
   return RCAMUNet(
       encoder=build_encoder(config.model, config.csi),
-      decoder=build_decoder(config.model, config.csi),
-      channel=resolve_channel(config.uplink.channel))
+      decoder=build_decoder(config.model, config.csi, config.num_ues),
+      link=build_link(config.uplink))

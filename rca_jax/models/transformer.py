@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.models.attention import AttentionFn, QuerySource, dot_product, own_embedding
+from rca_jax.models.attention import ATTENTION, AttentionFn, Variant, dot_product
 
 
 def sinusoidal_positions(num_positions: int, model_dim: int) -> np.ndarray:
@@ -78,21 +78,21 @@ class MultiHeadAttention(nn.Module):
 class Block(nn.Module):
   """Post-LayerNorm transformer layer, eq. (8)-(9): plain, BL4, BL5 and the RCA-Block.
 
-  Which one it is, its two function fields decide; the parameter tree is always the same.
+  Which one it is, `variant` decides; the parameter tree is always the same.
   """
 
   num_heads: int
   mlp_dim: int
-  query_source: QuerySource = own_embedding
-  attention_fn: AttentionFn = dot_product
+  variant: Variant = ATTENTION['self']
   dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, embeddings: jax.Array) -> jax.Array:
     """X_1 [..., ue, N_t, d] to Z_o, same shape."""
+    query_source, attention_fn, key_value_source = self.variant
     attended = MultiHeadAttention(
-        self.num_heads, self.attention_fn, self.dtype, name='attention')(
-            self.query_source(embeddings), embeddings)
+        self.num_heads, attention_fn, self.dtype, name='attention')(
+            query_source(embeddings), key_value_source(embeddings))
     z = nn.LayerNorm(dtype=self.dtype, name='attention_norm')(attended + embeddings)
     hidden = nn.relu(FlatDense(self.mlp_dim, dtype=self.dtype, name='mlp_in')(z))
     mlp = FlatDense(z.shape[-1], dtype=self.dtype, name='mlp_out')(hidden)

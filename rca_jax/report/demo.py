@@ -16,7 +16,7 @@ from rca_jax.evaluation.evaluate import Scores, summarise
 from rca_jax.evaluation.metrics import cosine_similarity, nmse, sgcs
 from rca_jax.evaluation.results import current_commit
 from rca_jax.evaluation.run import data_name, load_params
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 from rca_jax.training.data import generator_source, load_test_csi
 from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.writer import read_metrics

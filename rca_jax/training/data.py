@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.config import CsiConfig, ExperimentConfig
-from rca_jax.csi import sample_groups, sample_site
+from rca_jax.csi import groups_at, sample_groups, sample_pairs, sample_site
 from rca_jax.csi.files import read_dataset, read_npz
 from rca_jax.errors import InputError
 from rca_jax.training.keys import Stream, stream_key
@@ -80,7 +80,7 @@ def array_source(csi: np.ndarray, batch_size: int, key: jax.Array) -> CsiSource:
 
 def load_test_csi(
     config: ExperimentConfig, num_ues: int, num_groups: int | None = None,
-    path: str = '') -> np.ndarray:
+    path: str = '', distance_m: float = 0.0) -> np.ndarray:
   """Test groups [G, num_ues, N_a, N_t] complex64, mean |h|^2 = 1 per UE.
 
   From `path`, else `config.data.test_path`, else the `test` split of `config.data.path`, else
@@ -89,11 +89,15 @@ def load_test_csi(
 
   Args:
     num_groups: at most so many; by default `config.data.num_test_groups`.
+    distance_m: if positive, generated pairs of UEs exactly so far apart instead.
 
   Raises:
-    InputError: as `training_source`; or `data.path` is a single file, which has no test split.
+    InputError: as `training_source`; or `data.path` is a single file, which has no test split; or
+      pairs are asked for and no pair so far apart fits into the cell, or num_ues is not 2.
   """
   num_groups = config.data.num_test_groups if num_groups is None else num_groups
+  if distance_m:
+    return _generated_test_pairs(config, num_ues, num_groups, distance_m)
   path = path or config.data.test_path
   if not path and config.data.path:
     path = config.data.path
@@ -107,17 +111,38 @@ def load_test_csi(
 
 
 def _generated_test_csi(config: ExperimentConfig, num_ues: int, num_groups: int) -> np.ndarray:
-  site, key = _site(config), stream_key(config.data.seed, Stream.TEST_GROUPS)
 
-  @jax.jit
-  def chunk(site: Any, index: jax.Array) -> jax.Array:
-    chunk_key = jax.random.fold_in(key, index)
+  def draw(key: jax.Array, site: Any) -> jax.Array:
     drawn = max(num_ues, _MIN_TEST_UES)
-    return sample_groups(chunk_key, config.csi, _TEST_CHUNK, drawn, site=site).csi
+    return sample_groups(key, config.csi, _TEST_CHUNK, drawn, site=site).csi
 
+  return _in_chunks(draw, config, num_groups)[:, :num_ues]
+
+
+def _generated_test_pairs(
+    config: ExperimentConfig, num_ues: int, num_groups: int, distance_m: float) -> np.ndarray:
+  if num_ues != 2:
+    raise InputError(f'num_ues={num_ues}: a distance is one of 2 UEs.')
+  # A pair along the diagonal would fit up to 1.4 times the side, but is hardly ever drawn.
+  if not 0 < distance_m <= 0.75 * config.csi.cell_size_m:
+    raise InputError(
+        f'distance_m={distance_m:g} must be positive and at most 0.75 csi.cell_size_m='
+        f'{0.75 * config.csi.cell_size_m:g}.')
+
+  def draw(key: jax.Array, site: Any) -> jax.Array:
+    site_key, position_key = jax.random.split(key)
+    positions = sample_pairs(position_key, config.csi, _TEST_CHUNK, distance_m)
+    return groups_at(site_key, config.csi, positions, site).csi
+
+  return _in_chunks(draw, config, num_groups)
+
+
+def _in_chunks(draw: Callable, config: ExperimentConfig, num_groups: int) -> np.ndarray:
+  """Test groups of `draw(key, site)`, a chunk a call."""
+  site, key = _site(config), stream_key(config.data.seed, Stream.TEST_GROUPS)
+  chunk = jax.jit(lambda site, index: draw(jax.random.fold_in(key, index), site))
   num_chunks = -(-num_groups // _TEST_CHUNK)
-  parts = [np.asarray(chunk(site, i))[:, :num_ues] for i in range(num_chunks)]
-  return np.concatenate(parts)[:num_groups]
+  return np.concatenate([np.asarray(chunk(site, i)) for i in range(num_chunks)])[:num_groups]
 
 
 def _site(config: ExperimentConfig) -> Any:

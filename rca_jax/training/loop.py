@@ -70,10 +70,15 @@ class _Run(NamedTuple):
   source: CsiSource
   stages: list[Stage]
   stop: threading.Event
+  make_progress: Callable[..., Progress]
 
 
-def fit(config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None) -> bool:
+def fit(
+    config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None,
+    make_progress: Callable[..., Progress] = Progress) -> bool:
   """Trains all stages, or what is left of them, into `workdir`.
+
+  `make_progress` is called as `Progress` is, at the start of every stage.
 
   Returns:
     Whether all stages are complete; False after SIGTERM, which saves a checkpoint first.
@@ -95,7 +100,7 @@ def fit(config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None)
     source = training_source(config)
     source = source._replace(arrays=replicate(source.arrays, mesh))
     stop = stack.enter_context(_set_by_sigterm())
-    return _fit_stages(_Run(config, workdir, mesh, source, todo, stop))
+    return _fit_stages(_Run(config, workdir, mesh, source, todo, stop, make_progress))
 
 
 def _fit_stages(run: _Run) -> bool:
@@ -151,7 +156,7 @@ class _Log:
     if jax.process_index() == 0:
       names = [stage.name for stage in run.stages]
       self._writer = MetricsWriter(run.workdir, names, stage.name, step)
-      self._progress = Progress(
+      self._progress = run.make_progress(
           stage.name, step, stage.config.num_steps, run.config.training.batch_size)
 
   def put(self, step: int, metrics: StepMetrics) -> None:

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 
 from rca_jax.config import ExperimentConfig, StageConfig
-from rca_jax.models.rca_munet import build_model
+from rca_jax.models.build import build_model
 from rca_jax.training.data import CsiSource
 from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.optimizer import make_optimizer, make_schedule
@@ -37,7 +37,8 @@ def make_program(
           functools.partial(_first_state, config, model, optimizer),
           out_shardings=replicated(mesh)),
       make_train_call(
-          model, optimizer, schedule, source, config.training.steps_per_call, mesh))
+          model, optimizer, schedule, source, config.training.steps_per_call, mesh,
+          config.training.group_sizes))
 
 
 def lower_call(program: Program, source: CsiSource, mesh: Mesh) -> jax.stages.Lowered:

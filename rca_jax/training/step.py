@@ -70,11 +70,13 @@ def mse_loss(features_hat: jax.Array, features: jax.Array) -> tuple[jax.Array, j
 
 def make_train_call(
     model: nn.Module, optimizer: optax.GradientTransformation, schedule: optax.Schedule,
-    source: CsiSource, steps_per_call: int, mesh: Mesh) -> TrainCall:
+    source: CsiSource, steps_per_call: int, mesh: Mesh,
+    group_sizes: tuple[int, ...] = ()) -> TrainCall:
   """Compiles (state, source.arrays, key, snr_db_range) -> (state, metrics [steps_per_call]).
 
   The state is donated: use the returned one. `snr_db_range` is [min, max] in dB; the SNR is
-  uniform in it, afresh per UE and step.
+  uniform in it, afresh per UE and step. `group_sizes` share every batch equally: of its groups,
+  each uses the first so many UEs (none: all UEs of all groups).
   """
 
   def step(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
@@ -86,7 +88,10 @@ def make_train_call(
         snr_key, features.shape[:2], minval=snr_db_range[0], maxval=snr_db_range[1])
 
     def loss_fn(params):
-      return mse_loss(model.apply({'params': params}, features, snr_db, noise_key), features)
+      parts = _by_group_size(features, snr_db, noise_key, group_sizes)
+      losses = [
+          mse_loss(model.apply({'params': params}, *part), part[0]) for part in parts]
+      return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
 
     (loss, nmse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -100,3 +105,17 @@ def make_train_call(
         lambda state, _: step(state, arrays, key, snr_db_range), state, length=steps_per_call)
 
   return jax.jit(call, donate_argnums=0, out_shardings=replicated(mesh))
+
+
+def _by_group_size(
+    features: jax.Array, snr_db: jax.Array, key: jax.Array, group_sizes: tuple[int, ...],
+) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
+  """The arguments of one forward pass for every group size."""
+  if not group_sizes:
+    return [(features, snr_db, key)]
+  # Every n-th group, by a reshape: each device keeps the groups it has.
+  features, snr_db = (
+      x.reshape(-1, len(group_sizes), *x.shape[1:]) for x in (features, snr_db))
+  return [
+      (features[:, i, :size], snr_db[:, i, :size], jax.random.fold_in(key, i))
+      for i, size in enumerate(group_sizes)]

@@ -84,8 +84,25 @@ def rayleigh_block_fading_equalised(
   return received * jnp.conj(gain) / (power + _noise_variance_like(symbols, snr_db))
 
 
+def narrowband_interference(key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
+  """`awgn`, and on one eighth of a report's symbols an interferer as strong as the signal.
+
+  The symbols hit are neighbours, at a place drawn for every report; the interference is CN(0, 1).
+  """
+  place_key, interference_key, noise_key = jax.random.split(key, 3)
+  num_symbols = symbols.shape[-1]
+  width = -(-num_symbols // 8)
+  first = jax.random.randint(
+      place_key, (*symbols.shape[:-1], 1), 0, num_symbols - width + 1)
+  place = jnp.arange(num_symbols)
+  hit = (place >= first) & (place < first + width)
+  interference = jax.random.normal(interference_key, symbols.shape, jnp.complex64)
+  return awgn(noise_key, symbols + jnp.where(hit, interference, 0), snr_db)
+
+
 CHANNELS: dict[str, Channel] = {
     'awgn': awgn,
+    'narrowband_interference': narrowband_interference,
     'rayleigh_block_fading': rayleigh_block_fading,
     'rayleigh_block_fading_equalised': rayleigh_block_fading_equalised,
 }

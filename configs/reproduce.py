@@ -1,0 +1,278 @@
+"""The cells behind every table and figure of the letter, at three sizes.
+
+`tiny` shows that everything runs, `small` is the reduced problem of configs/rca_munet.py:small,
+`paper` the letter's own. launch/reproduce.py runs them.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from configs import rca_munet
+from rca_jax.config import (
+    CsiConfig,
+    DataConfig,
+    ExperimentConfig,
+    OptimizerConfig,
+    StageConfig,
+    TrainingConfig,
+    codeword_dim,
+    from_dict,
+)
+from rca_jax.errors import InputError
+from rca_jax.evaluation.matrix import Cell, merge
+from rca_jax.evaluation.run import Measurement
+from rca_jax.training.loop import stage_name
+from rca_jax.uplink.sscc import num_symbols
+
+_OURS, _SINGLE_USER = 'RCA-MUNet', 'BL1'
+_FADING = ('rayleigh_block_fading', 'rayleigh_block_fading_equalised', 'narrowband_interference')
+_SNR_ERROR_DB = 3.0
+
+
+class Bits(NamedTuple):
+  """An SSCC_b_q_r_aQAM of Fig. 4."""
+
+  codeword_dim: int
+  quantiser_bits: int
+  code_rate: float
+  qam_order: int
+
+
+class Preset(NamedTuple):
+  """The sizes of a reproduction."""
+
+  name: str
+  ratios: tuple[str, ...]  # of Table I and Fig. 3
+  snrs_db: tuple[float, ...]  # of Table I; networks are fine-tuned at each
+  bits: dict[str, tuple[Bits, ...]]  # of Fig. 4, by the compression ratio of the same overhead
+  sweep_snrs_db: tuple[float, ...]  # of Fig. 4
+  distances_m: tuple[float, ...]
+  nums_ues: tuple[int, ...] = (2, 3, 4)  # of Fig. 3
+  nums_ues_beyond: tuple[int, ...] = (6, 8)  # never trained on
+  seeds: tuple[int, ...] = (0,)
+  snr_db: float = 10.0  # of Fig. 3, the distances and the schedules
+
+
+def _bits(unit: int) -> tuple[Bits, ...]:
+  """Four ways to fill `unit` symbols, from the most robust to the finest."""
+  return (Bits(unit // 2, 3, 0.75, 4), Bits(unit, 2, 0.5, 16), Bits(unit, 3, 0.5, 64),
+          Bits(unit, 4, 2 / 3, 64))
+
+
+_SWEEP_DB = tuple(float(snr_db) for snr_db in range(0, 21, 2))
+PRESETS = {
+    'tiny': Preset(
+        'tiny', ('1/2',), (10.0,), {'1/2': _bits(16)}, (0.0, 10.0, 20.0), (1.0, 5.0), (2, 3), ()),
+    'small': Preset(
+        'small', ('1/16', '1/8', '1/4'), (0.0, 10.0, 20.0), {'1/16': _bits(16), '1/8': _bits(32)},
+        _SWEEP_DB, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0), seeds=(0, 1)),
+    'paper': Preset(
+        'paper', ('1/4', '1/8', '1/16', '1/32'), (0.0, 10.0, 20.0),
+        {'1/16': _bits(64), '1/8': _bits(128)}, _SWEEP_DB,
+        (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)),
+}
+
+
+def get_cells(
+    preset: str, only: Sequence[str] = (), pretrain_steps: int | None = None,
+    finetune_steps: int | None = None) -> list[Cell]:
+  """All cells of some experiments, one a config.
+
+  Args:
+    preset: a name of `PRESETS`.
+    only: names of `EXPERIMENTS`; all if empty.
+    pretrain_steps, finetune_steps: instead of the preset's own.
+
+  Raises:
+    InputError: a name is unknown.
+  """
+  for name in only:
+    if name not in EXPERIMENTS:
+      raise InputError(f'--only={name}: unknown; choose of {", ".join(EXPERIMENTS)}.')
+  sizes = PRESETS[preset]
+  cells = [
+      cell for name, experiment in EXPERIMENTS.items() if name in only or not only
+      for cell in experiment(sizes)]
+  return merge([
+      cell._replace(config=_shortened(cell.config, pretrain_steps, finetune_steps))
+      for cell in cells])
+
+
+def table1(sizes: Preset) -> Iterator[Cell]:
+  """Methods x CR x SNR, 2 UEs; fine-tuned at each SNR, and before that."""
+  tuned = [Measurement(snr_db, stage=stage_name(snr_db)) for snr_db in sizes.snrs_db]
+  first = [Measurement(snr_db) for snr_db in sizes.snrs_db]
+  for seed in sizes.seeds:
+    for ratio in sizes.ratios:
+      for method in rca_munet.METHODS:
+        yield _cell(sizes, (*tuned, *first), method, ratio, seed=seed)
+  for ratio in sizes.ratios:
+    yield from _references(sizes, ratio, sizes.snrs_db)
+
+
+def fig3(sizes: Preset) -> Iterator[Cell]:
+  """NMSE against CR for 2, 3, 4 and more UEs; one network for all against one for each."""
+  stage = stage_name(sizes.snr_db)
+  for ratio in sizes.ratios:
+    yield _cell(sizes, [Measurement(sizes.snr_db, stage=stage)], _SINGLE_USER, ratio)
+    for num_ues in sizes.nums_ues:
+      yield _cell(sizes, [Measurement(sizes.snr_db, num_ues, stage)], _OURS, ratio, num_ues)
+    mixed = [
+        Measurement(sizes.snr_db, num_ues, stage)
+        for num_ues in (*sizes.nums_ues, *sizes.nums_ues_beyond)]
+    # A multiple of the number of sizes, so that they share a batch equally.
+    batch = _config(sizes, _OURS, ratio).training.batch_size
+    batch -= batch % len(sizes.nums_ues)
+    yield _cell(
+        sizes, mixed, _OURS, ratio, max(sizes.nums_ues), variant='mixed',
+        group_sizes=sizes.nums_ues, batch_size=batch)
+    yield from _references(sizes, ratio, (sizes.snr_db,))
+
+
+def fig4(sizes: Preset) -> Iterator[Cell]:
+  """NMSE against SNR, DJSCC against SSCC at the same overhead."""
+  for ratio, points in sizes.bits.items():
+    tuned = [Measurement(snr_db, stage=stage_name(snr_db)) for snr_db in sizes.snrs_db]
+    first = [Measurement(snr_db) for snr_db in sizes.sweep_snrs_db]
+    yield _cell(sizes, (*tuned, *first), _OURS, ratio)
+    yield from _references(sizes, ratio, sizes.sweep_snrs_db)
+    for point in points:
+      yield _sscc_cell(sizes, ratio, point)
+
+
+def distance(sizes: Preset) -> Iterator[Cell]:
+  """The multi-user gain against the distance of two UEs."""
+  stage, ratio = stage_name(sizes.snr_db), next(iter(sizes.bits))
+  found = [Measurement(sizes.snr_db, stage=stage, distance_m=d) for d in sizes.distances_m]
+  for method in (_OURS, _SINGLE_USER):
+    yield _cell(sizes, found, method, ratio)
+
+
+def uplink(sizes: Preset) -> Iterator[Cell]:
+  """AWGN-trained weights where the uplink fades, is interfered with, or is taken for another."""
+  ratio = next(iter(sizes.bits))
+  fading = [
+      Measurement(snr_db, channel=channel) for channel in _FADING for snr_db in sizes.snrs_db]
+  mistuned = [
+      Measurement(sizes.snr_db + error, stage=stage_name(sizes.snr_db))
+      for error in (-_SNR_ERROR_DB, _SNR_ERROR_DB)]
+  for method in (_OURS, _SINGLE_USER):
+    yield _cell(sizes, (*fading, *mistuned), method, ratio)
+  told = [
+      Measurement(sizes.snr_db, snr_error_db=error) for error in (-_SNR_ERROR_DB, _SNR_ERROR_DB)]
+  yield _cell(sizes, told, 'BL2', ratio)
+
+
+def schedule(sizes: Preset) -> Iterator[Cell]:
+  """What stage 1's SNR range, the fine-tuning's length and the warm-up are worth."""
+  ratio = next(iter(sizes.bits))
+  training = _config(sizes, _OURS, ratio).training
+  pretrain, finetune = training.pretrain, training.finetune
+  longer = dataclasses.replace(
+      pretrain.optimizer, warmup_steps=min(
+          5 * pretrain.optimizer.warmup_steps, pretrain.num_steps // 2))
+  variants = {
+      '': {},
+      'stage1_fixed_snr': {'pretrain': dataclasses.replace(
+          pretrain, snr_db_min=sizes.snr_db, snr_db_max=sizes.snr_db)},
+      'stage1_0_to_10db': {'pretrain': dataclasses.replace(pretrain, snr_db_max=10.0)},
+      'finetune_twice_as_long': {'finetune': dataclasses.replace(
+          finetune, num_steps=2 * finetune.num_steps)},
+      'warmup_5_times': {'pretrain': dataclasses.replace(pretrain, optimizer=longer)},
+  }
+  found = [
+      Measurement(sizes.snr_db), Measurement(sizes.snr_db, stage=stage_name(sizes.snr_db))]
+  for variant, changes in variants.items():
+    yield _cell(sizes, found, _OURS, ratio, variant=variant, **changes)
+
+
+EXPERIMENTS = {
+    'table1': table1, 'fig3': fig3, 'fig4': fig4, 'distance': distance, 'uplink': uplink,
+    'schedule': schedule}
+
+
+def _cell(
+    sizes: Preset, measurements: Sequence[Measurement], method: str, ratio: str, num_ues: int = 2,
+    seed: int | None = None, variant: str = '', **training: Any) -> Cell:
+  config = _config(sizes, method, ratio, num_ues)
+  config = dataclasses.replace(
+      config, seed=sizes.seeds[0] if seed is None else seed,
+      training=dataclasses.replace(config.training, **training))
+  return Cell(config, tuple(measurements), sizes.name, variant)
+
+
+def _sscc_cell(sizes: Preset, ratio: str, point: Bits) -> Cell:
+  """The same network with bits for symbols; trained with bits that all arrive.
+
+  Raises:
+    InputError: the bits do not fill the symbols that analogue feedback takes.
+  """
+  analogue = _config(sizes, _OURS, ratio)
+  overhead = codeword_dim(analogue.model, analogue.csi) // 2
+  found = num_symbols(
+      point.codeword_dim * point.quantiser_bits, point.code_rate, point.qam_order)
+  if found != overhead:
+    raise InputError(f'{point} takes {found} symbols, DJSCC at CR {ratio} takes {overhead}.')
+  full = 2 * analogue.csi.num_delay_taps * analogue.csi.num_tx_antennas
+  config = dataclasses.replace(
+      analogue, method='SSCC',
+      model=dataclasses.replace(
+          analogue.model, compression_ratio=str(Fraction(point.codeword_dim, full))),
+      uplink=dataclasses.replace(analogue.uplink, quantiser_bits=point.quantiser_bits),
+      # Bits arrive or they do not: there is no SNR to tune for.
+      training=dataclasses.replace(analogue.training, finetune_snr_db=()))
+  measurements = tuple(
+      Measurement(snr_db, code_rate=point.code_rate, qam_order=point.qam_order)
+      for snr_db in sizes.sweep_snrs_db)
+  return Cell(
+      config, measurements, sizes.name, f'{point.codeword_dim}_{point.quantiser_bits}')
+
+
+def _references(sizes: Preset, ratio: str, snrs_db: Sequence[float]) -> Iterator[Cell]:
+  noisy = tuple(Measurement(snr_db) for snr_db in snrs_db)
+  noise_free = (Measurement(None),)
+  base = _config(sizes, _OURS, ratio)
+  for method, measurements in (
+      ('PCA/KLT', noisy + noise_free), ('CDL-OP', noise_free), ('genie', noisy)):
+    atoms = Fraction(ratio) * base.csi.num_tx_antennas
+    if method != 'CDL-OP' or atoms.denominator == 1:
+      yield Cell(dataclasses.replace(base, method=method), measurements, sizes.name)
+
+
+def _config(sizes: Preset, method: str, ratio: str, num_ues: int = 2) -> ExperimentConfig:
+  small = ',small' if sizes.name != 'paper' else ''
+  config = from_dict(ExperimentConfig, rca_munet.get_config(
+      f'method={method},users={num_ues}{small},cr={ratio}').to_dict())
+  config = _tiny(config) if sizes.name == 'tiny' else config
+  return dataclasses.replace(config, training=dataclasses.replace(
+      config.training, finetune_snr_db=sizes.snrs_db))
+
+
+def _tiny(config: ExperimentConfig) -> ExperimentConfig:
+  optimizer = OptimizerConfig(schedule='cosine', learning_rate=3e-3, warmup_steps=2)
+  stage = StageConfig(num_steps=8, optimizer=optimizer)
+  return dataclasses.replace(
+      config,
+      csi=CsiConfig(
+          num_subcarriers=64, num_delay_taps=4, num_tx_antennas=8, cell_size_m=60.0,
+          min_bs_distance_m=10.0),
+      data=DataConfig(num_test_groups=20),
+      model=dataclasses.replace(
+          config.model, model_dim=16, num_heads=2, mlp_dim=32, num_encoder_layers=1,
+          num_decoder_layers=1, num_rca_blocks=1),
+      training=TrainingConfig(
+          batch_size=8, pretrain=stage, finetune=dataclasses.replace(stage, num_steps=4),
+          steps_per_call=4, checkpoint_every_steps=4))
+
+
+def _shortened(
+    config: ExperimentConfig, pretrain_steps: int | None, finetune_steps: int | None,
+) -> ExperimentConfig:
+  training = config.training
+  for stage, num_steps in (('pretrain', pretrain_steps), ('finetune', finetune_steps)):
+    if num_steps is not None:
+      shorter = dataclasses.replace(getattr(training, stage), num_steps=num_steps)
+      training = dataclasses.replace(training, **{stage: shorter})
+  return dataclasses.replace(config, training=training)

@@ -1,0 +1,113 @@
+"""The genie reference: how well CSI could be fed back if all but the rays' phases were known.
+
+A genie tells both sides the site and the UE's position. What is left are the phases of the rays
+(the LOS path's too): CSI is then close to complex Gaussian with a covariance that the generator
+knows, and reverse water-filling over its eigenvalues at the uplink's capacity gives the least
+distortion. A network that has learned its site can come near to it; without the site's help none
+will. It is a reference, not a strict bound: real phases are uniform, not Gaussian.
+"""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rca_jax.config import ExperimentConfig, codeword_dim
+from rca_jax.csi import paths, sample_positions, sample_site
+from rca_jax.csi.response import delay_rows, steering
+from rca_jax.csi.uma import NUM_RAYS, SUBCLUSTER_ENDS
+from rca_jax.errors import InputError
+from rca_jax.training.keys import Stream, stream_key
+
+
+def genie_nmse(
+    config: ExperimentConfig, snrs_db: Sequence[float], num_positions: int) -> np.ndarray:
+  """Linear NMSE of an ideal code of the report's length, [SNR, position] float32.
+
+  Its rate is (k/2) log2(1 + SNR) bits, the capacity of the k/2 symbols.
+
+  Raises:
+    InputError: CSI comes from a file, whose paths nobody knows.
+  """
+  if config.data.path or config.data.test_path:
+    raise InputError('the genie knows the paths of generated CSI only; data.path is set.')
+  num_symbols = codeword_dim(config.model, config.csi) // 2
+  bits = num_symbols * np.log2(1 + 10 ** (np.asarray(snrs_db, np.float64) / 10))
+  found = np.empty((len(bits), num_positions), np.float32)
+  rows, steer, amplitude = _rays(config, num_positions)
+  for i in range(num_positions):
+    eigenvalues = _eigenvalues(rows[i], steer[i], amplitude[i])
+    found[:, i] = [reverse_water_filling(eigenvalues, rate) for rate in bits]
+  return found
+
+
+def reverse_water_filling(variances: np.ndarray, bits: float) -> float:
+  """Least relative distortion of independent complex Gaussians at a total rate.
+
+  D / sum(lambda) with D = sum min(lambda_i, theta) and sum log2(max(1, lambda_i / theta)) = bits
+  (Cover and Thomas, theorem 10.3.3, for complex variables).
+
+  Args:
+    variances: lambda [n], any order, not all zero.
+  """
+  ordered = np.sort(variances)[::-1]
+  positive = ordered[ordered > 0]
+  num_active = np.arange(1, positive.size + 1)
+  level = 2.0 ** ((np.cumsum(np.log2(positive)) - bits) / num_active)
+  # Variances descend, so the last one above its own level closes the active set.
+  last = np.flatnonzero(positive > level)
+  theta = level[last[-1]] if last.size else positive[0]
+  return float(np.minimum(ordered, theta).sum() / ordered.sum())
+
+
+def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...]:
+  """Delay rows [n, N_a, L], steering [n, L, N_t] and amplitudes [n, L] of every ray, LOS last."""
+  csi = config.csi
+  # The ray's place within its cluster tells its sub-cluster.
+  subcluster = np.searchsorted(SUBCLUSTER_ENDS[1:], np.arange(NUM_RAYS), 'right')
+
+  def at(site, position):
+    found = paths(site, position)
+    delay_s = found.delay_s[..., subcluster].reshape(*found.los.shape, -1)
+    sine = (jnp.sin(found.zenith) * jnp.sin(found.azimuth)).reshape(*found.los.shape, -1)
+    los_sine = jnp.sin(found.los_zenith) * jnp.sin(found.los_azimuth)
+    gain = found.gain.reshape(*found.los.shape, -1)
+    return tuple(
+        jnp.concatenate([rays, los[..., None]], -1) for rays, los in (
+            (delay_s, jnp.zeros_like(los_sine)), (sine, los_sine),
+            (jnp.abs(gain), jnp.abs(found.los_gain))))
+
+  @jax.jit
+  def draw(site_key, position_key):
+    positions = sample_positions(position_key, csi, num_positions, 1)
+    if csi.mode == 'fresh':
+      keys = jax.random.split(site_key, num_positions)
+      return jax.vmap(lambda k, p: at(sample_site(k, csi), p))(keys, positions)
+    return at(sample_site(site_key, csi), positions)
+
+  seed = config.data.seed
+  delay_s, sine, amplitude = (leaf[:, 0] for leaf in draw(
+      stream_key(seed, Stream.SITE), stream_key(seed, Stream.TEST_GROUPS)))
+  respond = jax.jit(functools.partial(delay_rows, config=csi))
+  steer = jax.jit(functools.partial(steering, num_tx_antennas=csi.num_tx_antennas))
+  return np.asarray(respond(delay_s)), np.asarray(steer(sine)), np.asarray(amplitude)
+
+
+def _eigenvalues(rows: np.ndarray, steer: np.ndarray, amplitude: np.ndarray) -> np.ndarray:
+  """Of the covariance of sum_l amplitude_l e^{j phase_l} rows_l (x) steer_l over random phases.
+
+  Its non-zero ones are those of the Gram matrix of the rays, which factors into delay and angle;
+  or of the covariance itself where that is the smaller of the two.
+  """
+  rows, steer = rows.astype(np.complex128), steer.astype(np.complex128)
+  num_rays = len(amplitude)
+  if num_rays <= rows.shape[0] * steer.shape[1]:
+    gram = (rows.conj().T @ rows) * (steer.conj() @ steer.T)
+    matrix = amplitude[:, None] * gram * amplitude
+  else:
+    vectors = (rows.T[:, :, None] * steer[:, None, :]).reshape(num_rays, -1)
+    vectors = amplitude[:, None] * vectors
+    matrix = vectors.T @ vectors.conj()
+  return np.maximum(np.linalg.eigvalsh(matrix), 0)

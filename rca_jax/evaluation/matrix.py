@@ -1,0 +1,124 @@
+"""A matrix of cells: train what is not trained, measure what is not measured, keep the rows.
+
+A cell is one network (or reference) with all that is measured on it; it is identified by the hash
+of its config. What stands in results.json is never done again, and a run that was cut continues.
+"""
+
+import dataclasses
+import fnmatch
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from rca_jax.config import ExperimentConfig, to_dict
+from rca_jax.errors import InputError
+from rca_jax.evaluation.references import REFERENCES, reference_rows
+from rca_jax.evaluation.results import append_rows, read_rows
+from rca_jax.evaluation.run import Measurement, measure
+from rca_jax.training.loop import fit, stages
+from rca_jax.training.progress import MatrixProgress
+
+
+class Cell(NamedTuple):
+  """`variant` says in a word what sets a config apart from others of its method."""
+
+  config: ExperimentConfig
+  measurements: tuple[Measurement, ...]
+  preset: str
+  variant: str = ''
+
+  @property
+  def id(self) -> str:
+    """Of the config: 12 hexadecimal digits."""
+    text = json.dumps(to_dict(self.config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+  @property
+  def name(self) -> str:
+    """What --cells patterns are held against, e.g. BL1-cr16-2ues-seed0."""
+    config = self.config
+    ratio = config.model.compression_ratio.partition('/')[2]
+    parts = [config.method.replace('/', '-'), f'cr{ratio}', f'{config.num_ues}ues', self.variant,
+             f'seed{config.seed}']
+    return '-'.join(filter(None, parts))
+
+  @property
+  def num_groups(self) -> int:
+    """Groups it trains on, over all stages; 0 for a reference."""
+    if self.config.method in REFERENCES:
+      return 0
+    steps = sum(stage.config.num_steps for stage in stages(self.config))
+    return steps * self.config.training.batch_size
+
+
+def merge(cells: Sequence[Cell]) -> list[Cell]:
+  """One cell a config, in the order of first appearance, with the measurements of all."""
+  merged = {}
+  for cell in cells:
+    known = merged.setdefault(cell.config, cell)
+    measurements = dict.fromkeys(known.measurements + cell.measurements)
+    merged[cell.config] = known._replace(measurements=tuple(measurements))
+  return list(merged.values())
+
+
+def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
+  """The cells whose name or id fits one of the shell-style patterns; all if there are none.
+
+  Raises:
+    InputError: no cell fits.
+  """
+  found = [cell for cell in cells if not patterns or any(
+      fnmatch.fnmatch(text, pattern) for pattern in patterns for text in (cell.name, cell.id))]
+  if not found:
+    raise InputError(
+        f'--cells={",".join(patterns)}: fits none of {len(cells)} cells, e.g. {cells[0].name}; '
+        '--list shows them all.')
+  return found
+
+
+def missing(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[Measurement]:
+  """The measurements of a cell that have no row yet."""
+  done = {_measurement(row) for row in rows if row.get('cell') == cell.id}
+  return [item for item in cell.measurements if item not in done]
+
+
+def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
+  """Brings all cells to their rows in OUT/results.json; runs live under OUT/runs.
+
+  Returns:
+    Whether all are done; False after SIGTERM.
+
+  Raises:
+    InputError: as `training.loop.fit` and `evaluation.run.measure`.
+    FloatingPointError: a training diverged.
+  """
+  results = out / 'results.json'
+  out.mkdir(parents=True, exist_ok=True)
+  with MatrixProgress([(cell.name, cell.num_groups) for cell in cells]) as progress:
+    for cell in cells:
+      todo = missing(cell, read_rows(results))
+      progress.start(cell.name, skipped=not todo)
+      if not todo:
+        continue
+      # One row at a time on disk: a kill costs what is being measured, no more.
+      if cell.config.method in REFERENCES:
+        found = iter(reference_rows(cell.config, todo))
+      else:
+        workdir = out / 'runs' / f'{cell.name}-{cell.id}'
+        if not fit(cell.config, workdir, make_progress=progress.stage):
+          return False
+        found = measure(workdir, todo)
+      for row in found:
+        append_rows(results, [row | {
+            'preset': cell.preset, 'variant': cell.variant, 'cell': cell.id}])
+      jax.clear_caches()  # programs of a finished cell are not used again
+  return True
+
+
+def _measurement(row: dict[str, Any]) -> Measurement:
+  names = {field.name for field in dataclasses.fields(Measurement)}
+  return Measurement(**{name: value for name, value in row.items() if name in names})

@@ -1,0 +1,131 @@
+"""BL2: ADJSCC-CSINet+ [11], the single-user convolutional rival that is told its SNR.
+
+CSI is an image [N_a, N_t] of two channels. After every convolution an attention-feature (AF)
+module scales the channels by what the image's means and the SNR say, so one network serves all
+SNRs. Deviation: [11] starts from 256 subcarriers and learns their way to 32 rows; here CSI comes
+truncated, as it does for the other methods, so that part is left out. Batch normalisation became
+GroupNorm over all channels, which depends on no other UE's CSI and needs no running averages.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rca_jax.config import ExperimentConfig, codeword_dim
+from rca_jax.models.encoder import check_features_shape
+from rca_jax.uplink.link import Link, build_link
+
+_AF_WIDTH = 16
+_NUM_REFINE_NETS = 5
+
+
+class AttentionFeature(nn.Module):
+  """Channel-wise scales from the image's means and the SNR in dB: Dense, ReLU, Dense, sigmoid."""
+
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, image: jax.Array, snr_db: jax.Array) -> jax.Array:
+    """image [n, N_a, N_t, C], snr_db [n] to the shape of the image."""
+    means = jnp.mean(image, axis=(-3, -2))
+    known = jnp.concatenate([means, snr_db[:, None].astype(means.dtype)], axis=-1)
+    hidden = nn.relu(nn.Dense(_AF_WIDTH, dtype=self.dtype, name='squeeze')(known))
+    scale = nn.sigmoid(nn.Dense(image.shape[-1], dtype=self.dtype, name='excite')(hidden))
+    return image * scale[:, None, None, :]
+
+
+class _Conv(nn.Module):
+  """Convolution, GroupNorm and activation, then the AF module."""
+
+  features: int
+  kernel: int
+  activation: str
+  dtype: str
+
+  @nn.compact
+  def __call__(self, image: jax.Array, snr_db: jax.Array) -> jax.Array:
+    size = (self.kernel, self.kernel)
+    x = nn.Conv(self.features, size, dtype=self.dtype, name='conv')(image)
+    x = nn.GroupNorm(num_groups=1, dtype=self.dtype, name='norm')(x)
+    x = nn.tanh(x) if self.activation == 'tanh' else nn.leaky_relu(x, 0.3)
+    return AttentionFeature(self.dtype, name='af')(x, snr_db)
+
+
+class AdjsccEncoder(nn.Module):
+  """Two 7 x 7 convolutions, then a fully connected layer to k."""
+
+  codeword_dim: int
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, image: jax.Array, snr_db: jax.Array) -> jax.Array:
+    """image [n, N_a, N_t, 2], snr_db [n] to [n, k] float32."""
+    x = image
+    for i in range(2):
+      x = _Conv(2, 7, 'leaky_relu', self.dtype, name=f'conv_{i}')(x, snr_db)
+    x = x.reshape(len(x), -1)
+    return nn.Dense(self.codeword_dim, dtype=self.dtype, name='compress')(x).astype(jnp.float32)
+
+
+class AdjsccDecoder(nn.Module):
+  """A fully connected layer, a 7 x 7 convolution, then five RefineNets of 7, 5 and 3."""
+
+  image_shape: tuple[int, int]
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, codeword_hat: jax.Array, snr_db: jax.Array) -> jax.Array:
+    """codeword_hat [n, k], snr_db [n] to the image [n, N_a, N_t, 2] float32."""
+    rows, columns = self.image_shape
+    x = nn.Dense(2 * rows * columns, dtype=self.dtype, name='expand')(codeword_hat)
+    x = x.reshape(-1, rows, columns, 2)
+    x = AttentionFeature(self.dtype, name='af')(x, snr_db)
+    x = x + _Conv(2, 7, 'leaky_relu', self.dtype, name='conv')(x, snr_db)
+    for i in range(_NUM_REFINE_NETS):
+      y = x
+      for j, (features, kernel, activation) in enumerate(
+          ((8, 7, 'leaky_relu'), (16, 5, 'leaky_relu'), (2, 3, 'tanh'))):
+        y = _Conv(features, kernel, activation, self.dtype, name=f'refine_{i}_{j}')(y, snr_db)
+      x = x + y
+    # Linear: entries of CSI have either sign and no bound.
+    return nn.Conv(2, (3, 3), dtype=self.dtype, name='project')(x).astype(jnp.float32)
+
+
+class AdjsccCsiNet(nn.Module):
+  """Encoder, uplink and decoder of every UE on its own.
+
+  `snr_error_db` is added to the SNR that the network is told, never to the uplink's own.
+  """
+
+  num_delay_taps: int
+  num_tx_antennas: int
+  codeword_dim: int
+  link: Link
+  dtype: str = 'float32'
+  snr_error_db: float = 0.0
+
+  def setup(self):
+    self.encoder = AdjsccEncoder(self.codeword_dim, self.dtype)
+    self.decoder = AdjsccDecoder((self.num_delay_taps, self.num_tx_antennas), self.dtype)
+
+  def __call__(self, features: jax.Array, snr_db: jax.Array, key: jax.Array) -> jax.Array:
+    """As `RCAMUNet.__call__`: features [batch, ue, N_t, 2 N_a] to the same shape."""
+    check_features_shape(features, self.num_tx_antennas, self.num_delay_taps)
+    batch, num_ues = features.shape[:2]
+    known_db = jnp.broadcast_to(snr_db, (batch, num_ues)).reshape(-1) + self.snr_error_db
+    # [n, N_t, 2, N_a] -> [n, N_a, N_t, 2]
+    image = features.reshape(-1, self.num_tx_antennas, 2, self.num_delay_taps).transpose(0, 3, 1, 2)
+    codeword = self.encoder(image, known_db).reshape(batch, num_ues, -1)
+    codeword_hat = self.link(key, codeword, snr_db).reshape(batch * num_ues, -1)
+    image_hat = self.decoder(codeword_hat, known_db)
+    return image_hat.transpose(0, 2, 3, 1).reshape(features.shape)
+
+
+def build_adjscc_csinet(config: ExperimentConfig) -> AdjsccCsiNet:
+  """The network a config describes; raises InputError as `build_link`."""
+  return AdjsccCsiNet(
+      num_delay_taps=config.csi.num_delay_taps,
+      num_tx_antennas=config.csi.num_tx_antennas,
+      codeword_dim=codeword_dim(config.model, config.csi),
+      link=build_link(config.uplink),
+      dtype=config.model.dtype)
