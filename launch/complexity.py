@@ -1,37 +1,39 @@
-"""Prints Table II: parameters and operations of RCA-MUNet.
+"""Prints Table II: parameters and operations of the trained methods.
 
   python -m launch.complexity
-  python -m launch.complexity --num_ues=2,4,8 --compression_ratios=1/8,1/16
+  python -m launch.complexity --methods=RCA-MUNet --num_ues=2,4,8 --compression_ratios=1/8,1/16
 """
 
-import dataclasses
-
 from absl import flags
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from configs import rca_munet
 from launch.main import run
-from rca_jax.config import ExperimentConfig, ModelConfig
+from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.errors import InputError
 from rca_jax.evaluation.complexity import count_complexity
 
-_RATIOS = flags.DEFINE_list(
-    'compression_ratios', ['1/4', '1/8', '1/16', '1/32'], 'Compression ratios.')
+_METHODS = flags.DEFINE_list('methods', list(rca_munet.METHODS), 'Trained methods.')
+_RATIOS = flags.DEFINE_list('compression_ratios', ['1/8'], 'Compression ratios.')
 _NUM_UES = flags.DEFINE_list('num_ues', ['2', '4'], 'UEs in a group.')
 
 
 def main() -> None:
-  table = Table(title='RCA-MUNet; operations to feed back one group')
-  for name in ('CR', 'UEs', 'parameters', "FLOPs, the letter's count", 'multiply-accumulates'):
-    table.add_column(name, justify='right')
-  for ratio in _RATIOS.value:
-    for num_ues in _NUM_UES.value:
-      if not num_ues.isdecimal():
-        raise InputError(f'--num_ues: {num_ues!r} is no number of UEs.')
-      config = dataclasses.replace(
-          ExperimentConfig(model=ModelConfig(compression_ratio=ratio)), num_ues=int(num_ues))
-      found = count_complexity(config)
-      table.add_row(ratio, num_ues, *(f'{count:,}' for count in found))
+  table = Table(title='What one group costs, by the count of Table II and in MACs', box=SIMPLE)
+  for name in ('method', 'CR', 'UEs', 'parameters', 'letter FLOPs', 'of a UE', 'MACs'):
+    table.add_column(name, justify='left' if name == 'method' else 'right', no_wrap=True)
+  for method in _METHODS.value:
+    for ratio in _RATIOS.value:
+      for num_ues in _NUM_UES.value:
+        if not num_ues.isdecimal():
+          raise InputError(f'--num_ues: {num_ues!r} is no number of UEs.')
+        config = from_dict(ExperimentConfig, rca_munet.get_config(
+            f'method={method},cr={ratio},users={num_ues}').to_dict())
+        parameters, flops, macs = count_complexity(config)
+        counts = (parameters, flops, flops // int(num_ues), macs)
+        table.add_row(method, ratio, num_ues, *(f'{count:,}' for count in counts))
   Console().print(table)
 
 

@@ -30,7 +30,8 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
 
   `macs` are all multiply-accumulates of matrix products. `letter_flops` follow the rule that
   meets Table II to the digit: multiply-accumulates of linear layers, 4 an element for
-  LayerNorm, 3 n - 1 for a softmax over n; Q K^T and A V are left out.
+  LayerNorm, 3 n - 1 for a softmax over n; Q K^T and A V are left out. For BL2, whose entry no
+  rule was found to meet, they are the multiply-accumulates.
   """
   model, csi = build_model(config), config.csi
   features = jax.ShapeDtypeStruct(
@@ -39,13 +40,15 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
   key = jax.eval_shape(lambda: jax.random.key(0))
   params = jax.eval_shape(model.init, key, features, snr_db, key)
   linear, batched = matmul_macs(model.apply, params, features, snr_db, key)
+  if config.model.network == 'adjscc_csinet':
+    return Complexity(count_parameters(params), linear, linear + batched)
 
-  blocks = [
-      block for side in params['params'].values() for name, block in side.items()
-      if name.startswith(('layer_', 'rca_block_'))]
+  # Every LayerNorm runs on all tokens of the group, BL3's branches too.
   tokens = config.num_ues * csi.num_tx_antennas
-  norms = sum(name.endswith('_norm') for block in blocks for name in block)
-  softmax_rows = len(blocks) * config.model.num_heads * tokens
+  names = [path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  norms = names.count('scale')
+  blocks = sum('attention' in block for side in params['params'].values() for block in side.values())
+  softmax_rows = blocks * config.model.num_heads * tokens
   letter_flops = (
       linear + 4 * norms * tokens * config.model.model_dim
       + softmax_rows * (3 * csi.num_tx_antennas - 1))
@@ -53,16 +56,21 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
 
 
 def matmul_macs(function: Callable, *args: Any) -> tuple[int, int]:
-  """Multiply-accumulates of a function's matrix products, as it is traced.
+  """Multiply-accumulates of a function's matrix products and convolutions, as it is traced.
 
   Args:
     args: arrays or `jax.ShapeDtypeStruct`s.
 
   Returns:
-    Those with a constant matrix (linear layers), and those of batched products (attention).
+    Those with a constant matrix (linear and convolutional layers), and those of batched products
+    (attention).
   """
   linear = batched = 0
   for equation in _equations(jax.make_jaxpr(function)(*args).jaxpr):
+    if equation.primitive.name == 'conv_general_dilated':
+      kernel = equation.invars[1].aval.shape
+      num_outputs = kernel[equation.params['dimension_numbers'].rhs_spec[0]]
+      linear += math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // num_outputs
     if equation.primitive.name != 'dot_general':
       continue
     (contracting, _), (batch, _) = equation.params['dimension_numbers']

@@ -16,11 +16,14 @@ from rca_jax.uplink.quantiser import from_bits, from_levels, to_bits, to_levels
 
 
 class Scores(NamedTuple):
-  """One value per sample (group), each already the mean over its UEs; float32 [samples]."""
+  """One value per sample (group), each already the mean over its UEs; float32 [samples].
+
+  A bound names a distortion and no estimate: it has neither rho nor SGCS.
+  """
 
   nmse: np.ndarray  # linear
-  rho: np.ndarray
-  sgcs: np.ndarray
+  rho: np.ndarray | None = None
+  sgcs: np.ndarray | None = None
 
 
 def evaluate(
@@ -69,16 +72,16 @@ def summarise(scores: Scores, seed: int) -> dict[str, Any]:
 
   `seed` is that of the bootstrap.
   """
-  mean_db = 10 * np.log10(np.mean(scores.nmse, dtype=np.float64))
-  return {
-      'nmse_db': float(mean_db),
-      'nmse_ci95_db': list(bootstrap_ci95(scores.nmse, seed, in_db=True)),
-      'rho': float(np.mean(scores.rho, dtype=np.float64)),
-      'rho_ci95': list(bootstrap_ci95(scores.rho, seed, in_db=False)),
-      'sgcs': float(np.mean(scores.sgcs, dtype=np.float64)),
-      'sgcs_ci95': list(bootstrap_ci95(scores.sgcs, seed, in_db=False)),
-      'num_samples': len(scores.nmse),
-  }
+  summary = {
+      'nmse_db': float(10 * np.log10(np.mean(scores.nmse, dtype=np.float64))),
+      'nmse_ci95_db': list(bootstrap_ci95(scores.nmse, seed, in_db=True))}
+  for name in ('rho', 'sgcs'):
+    values = getattr(scores, name)
+    if values is not None:
+      summary |= {
+          name: float(np.mean(values, dtype=np.float64)),
+          f'{name}_ci95': list(bootstrap_ci95(values, seed, in_db=False))}
+  return summary | {'num_samples': len(scores.nmse)}
 
 
 def _in_batches(function: Callable, inputs: np.ndarray, batch_size: int) -> list[np.ndarray]:

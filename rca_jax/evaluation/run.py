@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from rca_jax.config import ExperimentConfig
+from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, evaluate, evaluate_bits, summarise
 from rca_jax.evaluation.results import current_commit
@@ -23,6 +23,7 @@ from rca_jax.training.program import abstract_params
 from rca_jax.training.workdir import read_config
 from rca_jax.uplink.djscc import resolve_channel
 from rca_jax.uplink.link import AnalogueLink
+from rca_jax.uplink.sscc import num_symbols
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,7 @@ def results_row(
       'data': data_name(config, data), 'seed': config.seed,
       **summarise(scores, config.data.seed), 'steps': steps, 'commit': current_commit(),
       'trained_ues': list(config.training.group_sizes or (config.num_ues,)),
+      'overhead': _overhead(config, measurement),
       **{name: value for name, value in item.items() if value}}
 
 
@@ -118,6 +120,14 @@ def data_name(config: ExperimentConfig, path: str = '') -> str:
   return f'{config.csi.scenario} {config.csi.mode} {config.data.seed}'
 
 
+def _overhead(config: ExperimentConfig, item: Measurement) -> int:
+  """Complex uplink symbols of one report."""
+  k = codeword_dim(config.model, config.csi)
+  if config.uplink.quantiser_bits:
+    return num_symbols(k * config.uplink.quantiser_bits, item.code_rate, item.qam_order)
+  return k // 2
+
+
 def _scores(
     config: ExperimentConfig, item: Measurement, params: Any, csi: np.ndarray) -> Scores:
   model = _model(config, item)
@@ -135,10 +145,10 @@ def _model(config: ExperimentConfig, item: Measurement) -> nn.Module:
     if config.uplink.quantiser_bits:
       raise InputError(f'channel={item.channel!r} carries analogue symbols; this network sends bits.')
     model = model.clone(link=AnalogueLink(resolve_channel(item.channel)))
-  if item.qam_order and not config.uplink.quantiser_bits:
+  if bool(item.qam_order) != bool(config.uplink.quantiser_bits):
     raise InputError(
-        f'qam_order={item.qam_order}: this network sends analogue symbols; train one with '
-        'uplink.quantiser_bits.')
+        f'qam_order={item.qam_order}, uplink.quantiser_bits={config.uplink.quantiser_bits}: a '
+        'network that sends bits is measured with code_rate and qam_order, another one without.')
   if item.snr_error_db:
     if config.model.network != 'adjscc_csinet':
       raise InputError(

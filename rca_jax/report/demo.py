@@ -1,5 +1,6 @@
 """The demo's page: three figures and a table, from the runs' own files."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,18 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
-from rca_jax.classical import pca
 from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.csi import from_features, to_features
-from rca_jax.evaluation.evaluate import Scores, summarise
-from rca_jax.evaluation.metrics import cosine_similarity, nmse, sgcs
-from rca_jax.evaluation.results import current_commit
-from rca_jax.evaluation.run import data_name, load_params
+from rca_jax.evaluation.references import reference_rows
+from rca_jax.evaluation.run import Measurement, load_params
 from rca_jax.models.build import build_model
-from rca_jax.training.data import generator_source, load_test_csi
+from rca_jax.training.data import load_test_csi
 from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.writer import read_metrics
 
 matplotlib.use('Agg')
 
 _LINEAR = 'PCA/KLT'
-_FIT_BATCHES = 50  # of training groups, that the linear code is fitted to
 _STYLE = {'RCA-MUNet': 'C3o-', 'BL1': 'C0s-', _LINEAR: 'k^--'}
 
 
@@ -33,28 +30,9 @@ def linear_rows(config: ExperimentConfig, snrs_db: Sequence[float]) -> list[dict
 
   It is fitted to groups of the training's own source and tested on the network's test groups.
   """
-  source = generator_source(config)
-  draw = jax.jit(lambda arrays, key: to_features(source.batch(arrays, key, 0)))
-  keys = jax.random.split(stream_key(config.seed, Stream.TRAINING), _FIT_BATCHES)
-  features = np.concatenate([np.asarray(draw(source.arrays, key)) for key in keys])
-  flat = features.reshape(-1, features.shape[-2] * features.shape[-1])
-  code = pca.fit(flat, codeword_dim(config.model, config.csi))
-  csi = load_test_csi(config, config.num_ues)
-  test = to_features(csi).reshape(*csi.shape[:2], -1)
-  key = stream_key(config.data.seed, Stream.EVALUATION)
-  rows = []
-  for snr_db in [*snrs_db, None]:
-    hat = (pca.reconstruct(code, test) if snr_db is None
-           else pca.transmit(key, code, test, float(snr_db)))
-    csi_hat = from_features(hat.reshape(*csi.shape[:2], *features.shape[-2:]))
-    metrics = (nmse, cosine_similarity, sgcs)
-    scores = Scores(*(np.asarray(metric(csi, csi_hat)) for metric in metrics))
-    rows.append({
-        'method': _LINEAR, 'compression_ratio': config.model.compression_ratio,
-        'num_ues': config.num_ues, 'snr_db': snr_db, 'data': data_name(config),
-        'seed': config.seed, **summarise(scores, config.data.seed), 'steps': 0,
-        'commit': current_commit()})
-  return rows
+  linear = dataclasses.replace(config, method=_LINEAR)
+  return reference_rows(
+      linear, [Measurement(snr_db, config.num_ues) for snr_db in [*snrs_db, None]])
 
 
 def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> plt.Figure:
