@@ -34,6 +34,9 @@ def reference_rows(
   if config.method not in REFERENCES:
     raise InputError(
         f'method={config.method!r} is not trained, and none of {", ".join(REFERENCES)}.')
+  for item in measurements:
+    if item != Measurement(item.snr_db, item.num_ues):
+      raise InputError(f'{item}: of a reference only snr_db and num_ues can be chosen.')
   return REFERENCES[config.method](config, measurements)
 
 
@@ -80,6 +83,8 @@ def _cdl_op_rows(config: ExperimentConfig, measurements: Sequence[Measurement]):
 
 def _genie_rows(config: ExperimentConfig, measurements: Sequence[Measurement]):
   snrs_db = [item.snr_db for item in measurements]
+  if None in snrs_db:
+    raise InputError('the genie needs an uplink with noise: snr_db=None leaves no error.')
   num_positions = min(_NUM_GENIE_POSITIONS, config.data.num_test_groups)
   nmse = genie_nmse(config, snrs_db, num_positions)  # [snr, position]
   return [

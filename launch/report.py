@@ -1,0 +1,37 @@
+"""Renders the rows of launch.reproduce: tables and figures beside the letter's.
+
+  python -m launch.report --results=runs/small_matrix/results.json --out=runs/small_matrix/report
+
+Table II needs no rows: it is counted. What was not run shows as "-" or is left out.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from configs import rca_munet
+from launch.main import run
+from rca_jax.config import ExperimentConfig, from_dict
+from rca_jax.errors import InputError
+from rca_jax.evaluation.results import read_rows
+from rca_jax.report.page import write_report
+
+_RESULTS = flags.DEFINE_string('results', None, 'Rows.', required=True)
+_OUT = flags.DEFINE_string('out', None, 'Folder of the report.', required=True)
+
+
+def main() -> None:
+  path = Path(_RESULTS.value)
+  if not path.is_file():
+    raise InputError(f'--results={path}: no such file; launch.reproduce writes it.')
+  configs = [
+      from_dict(ExperimentConfig, rca_munet.get_config(
+          f'method={method},cr=1/8,users={num_ues}').to_dict())
+      for method in rca_munet.METHODS
+      for num_ues in ((2, 4) if method in ('RCA-MUNet', 'BL3') else (2,))]
+  for written in write_report(Path(_OUT.value), read_rows(path), configs):
+    print(written)
+
+
+if __name__ == '__main__':
+  run(main)

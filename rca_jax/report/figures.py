@@ -1,0 +1,224 @@
+"""The letter's figures and those behind them, from results rows; None where no row fits."""
+
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from rca_jax.report.levels import Level, Row, level, pick, tuned_level, tuned_snrs, values
+from rca_jax.report.tables import OURS
+from rca_jax.training.loop import stage_name
+
+matplotlib.use('Agg')
+
+_BASELINE = 'BL1'
+_SNR_LABEL = 'SNR (dB)'
+_CHANNEL_LABELS = {
+    'rayleigh_block_fading': 'Rayleigh block fading, not equalised',
+    'rayleigh_block_fading_equalised': 'Rayleigh block fading, equalised',
+    'narrowband_interference': 'interference on 1/8 of the symbols',
+    '': 'AWGN, as trained'}
+
+
+def fig3(rows: Sequence[Row], snr_db: float) -> plt.Figure | None:
+  """NMSE against CR: BL1, and ours for every number of UEs, with weights of its own or shared."""
+  at = {'snr_db': snr_db, 'stage': stage_name(snr_db)}
+  ours = [row for row in rows if row['method'] == OURS]
+  ratios = sorted(values(pick(rows, method=OURS, **at), 'compression_ratio'), key=Fraction)[::-1]
+  if not ratios:
+    return None
+  fig, axis = plt.subplots(figsize=(6, 4.4), layout='constrained')
+
+  def draw(label: str, style: str, color: str, source: Sequence[Row], **wanted) -> None:
+    _line(axis, range(len(ratios)), [
+        level(source, compression_ratio=ratio, **at | wanted) for ratio in ratios],
+        label, style, color)
+
+  draw('BL1', 's-', 'C0', rows, method=_BASELINE, num_ues=2)
+  for i, num_ues in enumerate(values(ours, 'num_ues')):
+    own = [row for row in ours if row['trained_ues'] == [num_ues]]
+    draw(f'{num_ues} UEs', 'o-', f'C{i + 1}', own, num_ues=num_ues)
+    mixed = [row for row in ours if len(row['trained_ues']) > 1]
+    draw(f'{num_ues} UEs, one network for all', 'x--', f'C{i + 1}', mixed, num_ues=num_ues,
+         variant='mixed')
+  draw('genie', ':', 'k', rows, method='genie', stage='pretrain')
+  axis.set_xticks(range(len(ratios)), ratios)
+  axis.set(xlabel='compression ratio', ylabel='NMSE (dB)')
+  return _finish(fig, axis, f'SNR {snr_db:g} dB')
+
+
+def fig4(rows: Sequence[Row]) -> plt.Figure | None:
+  """NMSE against SNR, DJSCC against SSCC, a panel an overhead."""
+  overheads = sorted({row['overhead'] for row in rows if row['method'] == 'SSCC'})
+  if not overheads:
+    return None
+  fig, axes = plt.subplots(
+      1, len(overheads), figsize=(5.6 * len(overheads), 4.8), layout='constrained', squeeze=False,
+      sharey=True)
+  for panel, (axis, overhead) in enumerate(zip(axes[0], overheads, strict=True)):
+    here = [row for row in rows if row['overhead'] == overhead and row['num_ues'] == 2]
+    _against_snr(axis, here, 'DJSCC, stage 1 only', 'C3', '.-', method=OURS)
+    tuned = tuned_snrs([row for row in here if row['method'] == OURS])
+    levels = [tuned_level(here, snr_db, method=OURS) for snr_db in tuned]
+    _line(axis, tuned, levels, 'DJSCC, fine-tuned at the SNR', 'o', 'C3')
+    for i, point in enumerate(_bit_points(here)):
+      variant, rate, order = point
+      _against_snr(
+          axis, here, f'SSCC_{variant}_{Fraction(rate).limit_denominator(64)}_{order}QAM',
+          ('C0', 'C1', 'C2', 'C4', 'C5', 'C6')[i % 6], '.--', method='SSCC', variant=variant,
+          code_rate=rate, qam_order=order)
+    _against_snr(axis, here, 'PCA/KLT', 'gray', '-.', method='PCA/KLT')
+    _against_snr(axis, here, 'genie', 'k', ':', method='genie')
+    axis.set(xlabel=_SNR_LABEL)
+    _finish(fig, axis, f'({"abcdef"[panel]}) feedback overhead {overhead} symbols')
+  # The genie leaves the others' range: the panels are theirs.
+  shown = [row['nmse_db'] for row in rows
+           if row['overhead'] in overheads and row['method'] != 'genie']
+  axes[0, 0].set_ylim(min(shown) - 3, max(max(shown), 0) + 1)
+  axes[0, 0].set_ylabel('NMSE (dB)')
+  return fig
+
+
+def distance(rows: Sequence[Row]) -> plt.Figure | None:
+  """What two UEs gain over BL1, against their distance."""
+  rows = [row for row in rows if row.get('distance_m')]
+  metres = values(rows, 'distance_m')
+  if not metres:
+    return None
+  fig, (top, bottom) = plt.subplots(
+      2, 1, figsize=(6, 5.6), layout='constrained', sharex=True, height_ratios=(2, 1))
+  found = {}
+  for method, style, color in ((_BASELINE, 's-', 'C0'), (OURS, 'o-', 'C3')):
+    found[method] = [_only(rows, method=method, distance_m=metre) for metre in metres]
+    _line(top, metres, found[method], method, style, color)
+  pairs = zip(found[_BASELINE], found[OURS], strict=True)
+  bottom.plot(metres, [
+      single.nmse_db - ours.nmse_db if single and ours else np.nan for single, ours in pairs],
+              'o-', color='C3')
+  bottom.axhline(0, color='k', lw=0.8)
+  bottom.set(xlabel='distance of the two UEs (m)', ylabel='gain (dB)', xscale='log')
+  bottom.set_xticks(metres, [f'{metre:g}' for metre in metres])
+  bottom.minorticks_off()
+  bottom.grid(alpha=0.3)
+  top.set_ylabel('NMSE (dB)')
+  return _finish(fig, top, '')
+
+
+def uplink(rows: Sequence[Row]) -> plt.Figure | None:
+  """AWGN-trained weights on uplinks they were not trained for."""
+  if not any(row.get('channel') for row in rows):
+    return None
+  overhead = min(row['overhead'] for row in rows if row.get('channel'))
+  rows = [row for row in rows if row['overhead'] == overhead]
+  fig, axis = plt.subplots(figsize=(6.4, 4.6), layout='constrained')
+  shown = {row['snr_db'] for row in rows if row.get('channel')}
+  rows = [row for row in rows if row['snr_db'] in shown]
+  for i, (channel, label) in enumerate(_CHANNEL_LABELS.items()):
+    for method, style in ((OURS, 'o-'), (_BASELINE, 's--')):
+      _against_snr(axis, rows, f'{method}, {label}', f'C{i}', style, method=method,
+                   channel=channel, num_ues=2)
+  axis.set(xlabel=_SNR_LABEL, ylabel='NMSE (dB)')
+  return _finish(fig, axis, '')
+
+
+def told_wrongly(rows: Sequence[Row]) -> plt.Figure | None:
+  """What it costs to take the SNR for another one: 3 dB too little, right, 3 dB too much.
+
+  Ours are tuned at one SNR and tested at another; BL2 is told a wrong one.
+  """
+  told = [row for row in rows if row.get('snr_error_db')]
+  if not told:
+    return None
+  snr_db, ratio = told[0]['snr_db'], told[0]['compression_ratio']
+  rows = [row for row in rows if row['compression_ratio'] == ratio and row['num_ues'] == 2]
+  errors = sorted({row['snr_error_db'] for row in told} | {0.0})
+  fig, axis = plt.subplots(figsize=(6, 4), layout='constrained')
+  for method, style, color in ((OURS, 'o-', 'C3'), (_BASELINE, 's-', 'C0')):
+    # Tuned for snr_db, it really is snr_db - error.
+    _line(axis, errors, [
+        level(rows, method=method, stage=stage_name(snr_db), snr_db=snr_db - error)
+        for error in errors], f'{method}, tuned at {snr_db:g} dB', style, color)
+  _line(axis, errors, [
+      level(rows, method='BL2', snr_db=snr_db, snr_error_db=error) for error in errors],
+        f'BL2 at {snr_db:g} dB, told another', '^-', 'C2')
+  axis.set_xticks(errors)
+  axis.set(xlabel='assumed minus true SNR (dB)', ylabel='NMSE (dB)')
+  return _finish(fig, axis, '')
+
+
+def schedule(rows: Sequence[Row]) -> plt.Figure | None:
+  """NMSE of ours after other schedules, before and after fine-tuning."""
+  rows = [row for row in rows if row['method'] == OURS and row['trained_ues'] == [2]
+          and row['num_ues'] == 2]
+  variants = [name for name in dict.fromkeys(row.get('variant', '') for row in rows) if name]
+  if not variants:
+    return None
+  sample = pick(rows, variant=variants[0])[0]
+  where = {'compression_ratio': sample['compression_ratio'], 'snr_db': sample['snr_db'],
+           'seed': sample['seed']}
+  variants = ['', *variants]
+  fig, axis = plt.subplots(figsize=(6.4, 0.6 * len(variants) + 1.4), layout='constrained')
+  stages = (('pretrain', 'stage 1', 'C0'),
+            (stage_name(where['snr_db']), 'fine-tuned', 'C3'))
+  for i, (stage, label, color) in enumerate(stages):
+    found = [level(rows, variant=name, stage=stage, **where) for name in variants]
+    heights = [j + (i - 0.5) * 0.3 for j in range(len(variants))]
+    points = [(cell, height) for cell, height in zip(found, heights, strict=True) if cell]
+    axis.errorbar(
+        [cell.nmse_db for cell, _ in points], [height for _, height in points],
+        xerr=_error_bars([cell for cell, _ in points]), fmt='o', color=color, capsize=3,
+        label=label)
+  axis.set_yticks(range(len(variants)), [name.replace('_', ' ') or 'default' for name in variants])
+  axis.invert_yaxis()
+  axis.set(xlabel='NMSE (dB)')
+  return _finish(fig, axis, f'CR {where["compression_ratio"]}, SNR {where["snr_db"]:g} dB')
+
+
+def _bit_points(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
+  return sorted({
+      (row['variant'], row['code_rate'], row['qam_order'])
+      for row in rows if row['method'] == 'SSCC'},
+                key=lambda point: (point[2], [int(part) for part in point[0].split('_')]))
+
+
+def _only(rows: Sequence[Row], **wanted) -> Level | None:
+  """The level of rows of whatever stage they have."""
+  stages = {row.get('stage', 'pretrain') for row in rows}
+  return next((cell for stage in sorted(stages) if (cell := level(
+      rows, stage=stage, **wanted))), None)
+
+
+def _against_snr(
+    axis: Axes, rows: Sequence[Row], label: str, color: str, style: str, **wanted) -> None:
+  snrs_db = values(pick(rows, **wanted), 'snr_db')
+  levels = [level(rows, snr_db=snr_db, **wanted) for snr_db in snrs_db]
+  _line(axis, snrs_db, levels, label, style, color)
+
+
+def _line(
+    axis: Axes, x: Iterable[float], levels: Sequence[Level | None], label: str, style: str,
+    color: str) -> None:
+  """Points with their intervals; those that were not run are left out, the line goes on."""
+  points = [(place, cell) for place, cell in zip(x, levels, strict=True) if cell]
+  if points:
+    cells = [cell for _, cell in points]
+    axis.errorbar(
+        [place for place, _ in points], [cell.nmse_db for cell in cells],
+        yerr=_error_bars(cells), fmt=style, color=color, capsize=2, ms=4, lw=1.3,
+        elinewidth=0.8, markerfacecolor='white' if style[0] == 's' else color, label=label)
+
+
+def _error_bars(cells: Sequence[Level]) -> np.ndarray:
+  return np.abs([
+      [cell.nmse_db - cell.low_db for cell in cells],
+      [cell.high_db - cell.nmse_db for cell in cells]])
+
+
+def _finish(fig: plt.Figure, axis: Axes, title: str) -> plt.Figure:
+  axis.set_title(title, fontsize=10)
+  axis.grid(alpha=0.3)
+  axis.legend(fontsize=7, handlelength=3.5)
+  return fig
