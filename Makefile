@@ -1,7 +1,7 @@
 # Every target sets itself up; a machine needs Python >= 3.11 and make, nothing else.
 #   make demo        train a small network and draw one page of results, in demo/
 #   make test        the test suite          make test-slow   its long tests
-#   make test-extras its tests beside PyTorch and the TPU compiler (some GB to install)
+#   make test-extras its tests beside PyTorch, Sionna and the TPU compiler (some GB to install)
 #   make lint        ruff                    make bench       speed of this machine
 #   make clean       remove everything that make and Python left here
 
@@ -16,6 +16,8 @@ READY := $(VENV)/.installed-from-constraints
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+# XLA on CPUs prints pages about programs it finds in that cache.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: demo test test-slow test-extras lint bench clean
 .DEFAULT_GOAL := demo
@@ -36,9 +38,9 @@ lint: $(READY)
 test-extras: $(READY)
 	@$(VENV)-extras/bin/python -m pip --version >/dev/null 2>&1 \
 	  || $(RUN) -m venv --clear $(VENV)-extras
-	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,tpu]'
+	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,sscc,tpu]'
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q \
-	  tests/test_torch_peer.py tests/test_tpu_cost.py
+	  tests/test_torch_peer.py tests/test_tpu_cost.py tests/test_sscc.py tests/test_reproduce.py
 
 bench: $(READY)
 	$(RUN) $(PIP_INSTALL) --editable '.[bench]'

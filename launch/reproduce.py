@@ -6,7 +6,8 @@
   python -m launch.reproduce --preset=small --list
 
 What stands in OUT/results.json is not done again; runs live under OUT/runs. Several processes or
-machines may share OUT if their --cells differ. Then: python -m launch.report --results=OUT/results.json
+machines may share OUT if their --cells differ. launch.report draws the rows. SSCC (fig4) needs the
+extra `sscc`.
 
 Exit codes as launch.train.
 """

@@ -1,7 +1,14 @@
 """Where CSI comes from: a site, its paths, and groups of nearby UEs."""
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.groups import CsiGroups, csi_at, groups_at, sample_groups, sample_pairs, sample_positions
+from rca_jax.csi.groups import (
+    CsiGroups,
+    csi_at,
+    groups_at,
+    sample_groups,
+    sample_pairs,
+    sample_positions,
+)
 from rca_jax.csi.response import from_features, normalise, to_features
 from rca_jax.csi.site import Paths, Site, paths, sample_site
 

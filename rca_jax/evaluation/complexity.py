@@ -47,7 +47,8 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
   tokens = config.num_ues * csi.num_tx_antennas
   names = [path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(params)]
   norms = names.count('scale')
-  blocks = sum('attention' in block for side in params['params'].values() for block in side.values())
+  sides = params['params'].values()
+  blocks = sum('attention' in block for side in sides for block in side.values())
   softmax_rows = blocks * config.model.num_heads * tokens
   letter_flops = (
       linear + 4 * norms * tokens * config.model.model_dim

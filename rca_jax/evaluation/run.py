@@ -143,7 +143,8 @@ def _model(config: ExperimentConfig, item: Measurement) -> nn.Module:
   model = build_model(config)
   if item.channel:
     if config.uplink.quantiser_bits:
-      raise InputError(f'channel={item.channel!r} carries analogue symbols; this network sends bits.')
+      raise InputError(
+          f'channel={item.channel!r} carries analogue symbols; this network sends bits.')
     model = model.clone(link=AnalogueLink(resolve_channel(item.channel)))
   if bool(item.qam_order) != bool(config.uplink.quantiser_bits):
     raise InputError(

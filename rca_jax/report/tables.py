@@ -49,8 +49,8 @@ def table1(rows: Sequence[Row]) -> Table:
   return Table(
       f'NMSE in dB, 2 UEs, data {_data(rows)}: measured, with its 95 % interval over the test '
       f'groups, mean of up to {seeds} seeds; in square brackets the letter\'s number, which is of '
-      'its own data and of the letter\'s size. Gains in dB are ours over the baseline\'s. CDL-OP is '
-      'noise-free; PCA/KLT is the best linear code through the same uplink; the genie knows the '
+      'its own data and size. Gains in dB are ours over the baseline\'s. CDL-OP is noise-free; '
+      'PCA/KLT is the best linear code through the same uplink; the genie knows the '
       'site and the position. "-": not run.',
       ('CR', 'SNR', *_REFERENCES, *_METHODS, 'gain over BL1', 'gain over BL3'), body)
 

@@ -1,0 +1,55 @@
+import dataclasses
+import pathlib
+import re
+
+import pytest
+
+from rca_jax.models.attention import ATTENTION
+from rca_jax.training import loop
+from rca_jax.training.writer import read_metrics
+
+README = (pathlib.Path(__file__).parents[1] / 'README.md').read_text()
+SCRIPTS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
+
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
+
+def script_with(word):
+  (script,) = [script for script in SCRIPTS if word in script]
+  return compile(script, 'README.md', 'exec')
+
+
+def test_every_script_is_tested():
+  assert len(SCRIPTS) == 2
+
+
+def test_generator_script_runs():
+  names = {}
+  exec(script_with('sample_groups'), names)
+  assert names['features'].shape == (16, 4, 32, 64)
+
+
+def test_a_users_attention_trains_in_ten_lines(tiny_config, tmp_path, monkeypatch):
+  code = script_with('half_cut')
+  runs = []
+
+  def tiny_fit(config, workdir):
+    # The script's own config, at the tests' size.
+    small = dataclasses.replace(
+        tiny_config, method=config.method,
+        model=dataclasses.replace(tiny_config.model, attention=config.model.attention))
+    runs.append(fit(small, tmp_path / workdir))
+
+  fit = loop.fit
+  monkeypatch.setattr(loop, 'fit', tiny_fit)
+  names = {}
+  try:
+    exec(code, names)
+    assert ATTENTION['half_cut'].attention_fn is names['half_cut']
+  finally:
+    ATTENTION.pop('half_cut', None)
+  assert runs == [True]
+  lines = read_metrics(tmp_path / 'runs' / 'half_cut')
+  assert lines[-1]['step'] == 8
+  written = [script for script in SCRIPTS if 'half_cut' in script][0]
+  assert len([line for line in written.splitlines() if line.strip()]) <= 10
