@@ -29,6 +29,7 @@ from rca_jax.uplink.sscc import num_symbols
 _OURS, _SINGLE_USER = 'RCA-MUNet', 'BL1'
 _FADING = ('rayleigh_block_fading', 'rayleigh_block_fading_equalised', 'narrowband_interference')
 _SNR_ERROR_DB = 3.0
+_REPORT_LOSS = 0.2
 
 
 class Bits(NamedTuple):
@@ -53,6 +54,8 @@ class Preset(NamedTuple):
   nums_ues_beyond: tuple[int, ...] = (6, 8)  # never trained on
   seeds: tuple[int, ...] = (0,)
   snr_db: float = 10.0  # of Fig. 3, the distances and the schedules
+  pretrain_steps: int | None = None  # None: as configs/rca_munet.py has it
+  finetune_steps: int | None = None
 
 
 def _bits(unit: int) -> tuple[Bits, ...]:
@@ -91,13 +94,10 @@ def get_cells(
   for name in only:
     if name not in EXPERIMENTS:
       raise InputError(f'--only={name}: unknown; choose of {", ".join(EXPERIMENTS)}.')
-  sizes = PRESETS[preset]
-  cells = [
-      cell for name, experiment in EXPERIMENTS.items() if name in only or not only
-      for cell in experiment(sizes)]
+  sizes = PRESETS[preset]._replace(pretrain_steps=pretrain_steps, finetune_steps=finetune_steps)
   return merge([
-      cell._replace(config=_shortened(cell.config, pretrain_steps, finetune_steps))
-      for cell in cells])
+      cell for name, experiment in EXPERIMENTS.items() if name in only or not only
+      for cell in experiment(sizes)])
 
 
 def table1(sizes: Preset) -> Iterator[Cell]:
@@ -188,9 +188,23 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
     yield _cell(sizes, found, _OURS, ratio, variant=variant, **changes)
 
 
+def loss(sizes: Preset) -> Iterator[Cell]:
+  """Reports that do not arrive: the others' NMSE and the lost UEs' own.
+
+  Once with weights that never missed a report, once with weights trained to.
+  """
+  ratio, num_ues = next(iter(sizes.bits)), max(sizes.nums_ues)
+  found = [
+      Measurement(sizes.snr_db, num_ues, num_lost=num_lost, of_lost=of_lost)
+      for num_lost in range(num_ues) for of_lost in (False, True) if num_lost or not of_lost]
+  yield _cell(sizes, found, _OURS, ratio, num_ues)
+  yield _cell(
+      sizes, found, _OURS, ratio, num_ues, variant='report_loss', report_loss=_REPORT_LOSS)
+
+
 EXPERIMENTS = {
     'table1': table1, 'fig3': fig3, 'fig4': fig4, 'distance': distance, 'uplink': uplink,
-    'schedule': schedule}
+    'schedule': schedule, 'loss': loss}
 
 
 def _cell(
@@ -246,8 +260,12 @@ def _config(sizes: Preset, method: str, ratio: str, num_ues: int = 2) -> Experim
   config = from_dict(ExperimentConfig, rca_munet.get_config(
       f'method={method},users={num_ues}{small},cr={ratio}').to_dict())
   config = _tiny(config) if sizes.name == 'tiny' else config
-  return dataclasses.replace(config, training=dataclasses.replace(
-      config.training, finetune_snr_db=sizes.snrs_db))
+  changes: dict[str, Any] = {'finetune_snr_db': sizes.snrs_db}
+  for stage, num_steps in (
+      ('pretrain', sizes.pretrain_steps), ('finetune', sizes.finetune_steps)):
+    if num_steps is not None:
+      changes[stage] = dataclasses.replace(getattr(config.training, stage), num_steps=num_steps)
+  return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
 
 
 def _tiny(config: ExperimentConfig) -> ExperimentConfig:
@@ -265,14 +283,3 @@ def _tiny(config: ExperimentConfig) -> ExperimentConfig:
       training=TrainingConfig(
           batch_size=8, pretrain=stage, finetune=dataclasses.replace(stage, num_steps=4),
           steps_per_call=4, checkpoint_every_steps=4))
-
-
-def _shortened(
-    config: ExperimentConfig, pretrain_steps: int | None, finetune_steps: int | None,
-) -> ExperimentConfig:
-  training = config.training
-  for stage, num_steps in (('pretrain', pretrain_steps), ('finetune', finetune_steps)):
-    if num_steps is not None:
-      shorter = dataclasses.replace(getattr(training, stage), num_steps=num_steps)
-      training = dataclasses.replace(training, **{stage: shorter})
-  return dataclasses.replace(config, training=training)

@@ -168,6 +168,7 @@ class TrainingConfig:
 
   batch_size: int = 256  # groups, over all devices
   group_sizes: tuple[int, ...] = ()  # numbers of UEs that share a batch equally; (): num_ues
+  report_loss: float = 0.0  # share of reports that never arrive, drawn afresh per UE and step
   pretrain: StageConfig = StageConfig(num_steps=625_000)  # 2000 epochs of 80,000 groups
   finetune: StageConfig = StageConfig(num_steps=94_000)  # its SNR range is not used:
   finetune_snr_db: tuple[float, ...] = ()  # one fine-tuned copy per SNR named here
@@ -182,6 +183,9 @@ class TrainingConfig:
         self.checkpoint_every_steps % self.steps_per_call == 0,
         f'training.checkpoint_every_steps={self.checkpoint_every_steps} must be a multiple of '
         f'training.steps_per_call={self.steps_per_call}.')
+    _require(
+        0 <= self.report_loss < 1,
+        f'training.report_loss={self.report_loss} must be at least 0 and below 1.')
     sizes = self.group_sizes
     _require(
         not sizes or self.batch_size % len(sizes) == 0,

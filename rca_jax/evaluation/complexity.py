@@ -57,21 +57,17 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
 
 
 def matmul_macs(function: Callable, *args: Any) -> tuple[int, int]:
-  """Multiply-accumulates of a function's matrix products and convolutions, as it is traced.
+  """Multiply-accumulates of a function's matrix products, as it is traced.
 
   Args:
     args: arrays or `jax.ShapeDtypeStruct`s.
 
   Returns:
-    Those with a constant matrix (linear and convolutional layers), and those of batched products
+    Those with a constant matrix (linear layers, our convolutions), and those of batched products
     (attention).
   """
   linear = batched = 0
   for equation in _equations(jax.make_jaxpr(function)(*args).jaxpr):
-    if equation.primitive.name == 'conv_general_dilated':
-      kernel = equation.invars[1].aval.shape
-      num_outputs = kernel[equation.params['dimension_numbers'].rhs_spec[0]]
-      linear += math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // num_outputs
     if equation.primitive.name != 'dot_general':
       continue
     (contracting, _), (batch, _) = equation.params['dimension_numbers']

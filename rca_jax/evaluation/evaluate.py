@@ -28,13 +28,18 @@ class Scores(NamedTuple):
 
 def evaluate(
     model: nn.Module, params: Any, csi: np.ndarray, snr_db: float, key: jax.Array,
-    batch_size: int) -> Scores:
+    batch_size: int, num_lost: int = 0, of_lost: bool = False) -> Scores:
   """Scores of every group of `csi` [G, M, N_a, N_t] complex64 at one SNR for all UEs.
 
   The noise follows from the key and the group's place alone where `batch_size` stays the same.
+
+  Args:
+    num_lost: the last so many UEs' reports do not arrive.
+    of_lost: score these UEs and not those whose reports arrive.
   """
   return Scores(*_in_batches(
-      lambda batch, start: _score(model, params, batch, snr_db, jax.random.fold_in(key, start)),
+      lambda batch, start: _score(
+          model, params, batch, snr_db, jax.random.fold_in(key, start), num_lost, of_lost),
       csi, batch_size))
 
 
@@ -58,7 +63,7 @@ def evaluate_bits(
   codeword_hat = from_levels(from_bits(received, num_bits), num_bits).reshape(levels.shape)
   (features_hat,) = _in_batches(
       lambda batch, start: (_decode(model, params, batch),), codeword_hat, batch_size)
-  return score(csi, from_features(features_hat))
+  return Scores(*map(np.asarray, score(csi, from_features(features_hat))))
 
 
 @jax.jit
@@ -95,12 +100,18 @@ def _in_batches(function: Callable, inputs: np.ndarray, batch_size: int) -> list
   return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 5, 6))
 def _score(
-    model: nn.Module, params: Any, csi: jax.Array, snr_db: jax.Array, key: jax.Array) -> Scores:
+    model: nn.Module, params: Any, csi: jax.Array, snr_db: jax.Array, key: jax.Array,
+    num_lost: int, of_lost: bool) -> Scores:
   snr_db = jnp.full(csi.shape[:2], snr_db, jnp.float32)
-  features_hat = model.apply({'params': params}, to_features(csi), snr_db, key)
-  return score(csi, from_features(features_hat.astype(jnp.float32)))
+  num_arrived = csi.shape[1] - num_lost
+  active = jnp.broadcast_to(jnp.arange(csi.shape[1]) < num_arrived, csi.shape[:2])
+  features_hat = model.apply(
+      {'params': params}, to_features(csi), snr_db, key, active if num_lost else None)
+  scored = slice(num_arrived, None) if of_lost else slice(num_arrived)
+  csi_hat = from_features(features_hat.astype(jnp.float32))
+  return score(csi[:, scored], csi_hat[:, scored])
 
 
 @partial(jax.jit, static_argnums=(0, 3))

@@ -33,9 +33,9 @@ class Cell(NamedTuple):
 
   @property
   def id(self) -> str:
-    """Of the config: 12 hexadecimal digits."""
-    text = json.dumps(to_dict(self.config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    """Of the config: 12 hexadecimal digits. New fields do not change it while at their default."""
+    changed = _difference(to_dict(self.config), to_dict(ExperimentConfig()))
+    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:12]
 
   @property
   def name(self) -> str:
@@ -117,6 +117,13 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
             'preset': cell.preset, 'variant': cell.variant, 'cell': cell.id}])
       jax.clear_caches()  # programs of a finished cell are not used again
   return True
+
+
+def _difference(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+  """The values, nested, that are not the defaults."""
+  return {
+      name: _difference(value, defaults[name]) if isinstance(value, dict) else value
+      for name, value in values.items() if value != defaults[name]}
 
 
 def _measurement(row: dict[str, Any]) -> Measurement:

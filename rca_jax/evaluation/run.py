@@ -38,6 +38,8 @@ class Measurement:
   snr_error_db: float = 0.0  # what a network that is told its SNR is told too much
   code_rate: float = 0.0  # SSCC: of the LDPC code; 0: no bits
   qam_order: int = 0  # SSCC: constellation points
+  num_lost: int = 0  # reports of every group that do not arrive, those of the last UEs
+  of_lost: bool = False  # whether these UEs are scored, and not those whose reports arrive
 
 
 def evaluate_run(
@@ -73,6 +75,10 @@ def measure(
   for item in measurements:
     if item.num_ues < 2:
       raise InputError(f'num_ues={item.num_ues}: multi-user feedback needs at least 2 UEs.')
+    if not item.of_lost <= item.num_lost <= item.num_ues - (not item.of_lost):
+      raise InputError(
+          f'num_lost={item.num_lost}, of_lost={item.of_lost}: of {item.num_ues} UEs none is left '
+          'to be scored.')
   weights = {item.stage: load_params(workdir, config, item.stage) for item in measurements}
   test_csi = functools.lru_cache(maxsize=1)(
       lambda num_ues, distance_m: load_test_csi(config, num_ues, num_groups, data, distance_m))
@@ -133,7 +139,9 @@ def _scores(
   model = _model(config, item)
   key = stream_key(config.data.seed, Stream.EVALUATION)
   if not item.qam_order:
-    return evaluate(model, params, csi, item.snr_db, key, config.training.batch_size)
+    return evaluate(
+        model, params, csi, item.snr_db, key, config.training.batch_size, item.num_lost,
+        item.of_lost)
   return evaluate_bits(
       model, params, csi, item.snr_db, config.uplink.quantiser_bits, item.code_rate,
       item.qam_order, config.data.seed, config.training.batch_size)
@@ -146,6 +154,8 @@ def _model(config: ExperimentConfig, item: Measurement) -> nn.Module:
       raise InputError(
           f'channel={item.channel!r} carries analogue symbols; this network sends bits.')
     model = model.clone(link=AnalogueLink(resolve_channel(item.channel)))
+  if item.num_lost and config.uplink.quantiser_bits:
+    raise InputError('num_lost: lost reports are measured with analogue symbols only.')
   if bool(item.qam_order) != bool(config.uplink.quantiser_bits):
     raise InputError(
         f'qam_order={item.qam_order}, uplink.quantiser_bits={config.uplink.quantiser_bits}: a '

@@ -34,7 +34,35 @@ class AttentionFeature(nn.Module):
     return image * scale[:, None, None, :]
 
 
-class _Conv(nn.Module):
+class Conv(nn.Module):
+  """`nn.Conv` with stride 1 and zero padding, odd kernels only.
+
+  As products of matrices, a kernel row at a time: inside a scan, where training steps run, XLA on
+  CPUs takes more than ten times as long for a convolution.
+  """
+
+  features: int
+  kernel_size: int
+  dtype: str = 'float32'
+
+  @nn.compact
+  def __call__(self, image: jax.Array) -> jax.Array:
+    """[n, height, width, C] to [n, height, width, features]."""
+    size, (_, height, width, channels) = self.kernel_size, image.shape
+    kernel = self.param(
+        'kernel', nn.initializers.lecun_normal(), (size, size, channels, self.features))
+    bias = self.param('bias', nn.initializers.zeros, (self.features,))
+    image, kernel, bias = (x.astype(self.dtype) for x in (image, kernel, bias))
+    padding = (size // 2, size // 2)
+    padded = jnp.pad(image, ((0, 0), padding, padding, (0, 0)))
+    columns = jnp.concatenate([padded[:, :, j:j + width] for j in range(size)], axis=-1)
+    rows = kernel.reshape(size, size * channels, self.features)
+    total = sum(
+        columns[:, i:i + height].reshape(-1, size * channels) @ rows[i] for i in range(size))
+    return total.reshape(*image.shape[:-1], self.features) + bias
+
+
+class _ConvLayer(nn.Module):
   """Convolution, GroupNorm and activation, then the AF module."""
 
   features: int
@@ -44,8 +72,7 @@ class _Conv(nn.Module):
 
   @nn.compact
   def __call__(self, image: jax.Array, snr_db: jax.Array) -> jax.Array:
-    size = (self.kernel, self.kernel)
-    x = nn.Conv(self.features, size, dtype=self.dtype, name='conv')(image)
+    x = Conv(self.features, self.kernel, self.dtype, name='conv')(image)
     x = nn.GroupNorm(num_groups=1, dtype=self.dtype, name='norm')(x)
     x = nn.tanh(x) if self.activation == 'tanh' else nn.leaky_relu(x, 0.3)
     return AttentionFeature(self.dtype, name='af')(x, snr_db)
@@ -62,7 +89,7 @@ class AdjsccEncoder(nn.Module):
     """image [n, N_a, N_t, 2], snr_db [n] to [n, k] float32."""
     x = image
     for i in range(2):
-      x = _Conv(2, 7, 'leaky_relu', self.dtype, name=f'conv_{i}')(x, snr_db)
+      x = _ConvLayer(2, 7, 'leaky_relu', self.dtype, name=f'conv_{i}')(x, snr_db)
     x = x.reshape(len(x), -1)
     return nn.Dense(self.codeword_dim, dtype=self.dtype, name='compress')(x).astype(jnp.float32)
 
@@ -80,15 +107,15 @@ class AdjsccDecoder(nn.Module):
     x = nn.Dense(2 * rows * columns, dtype=self.dtype, name='expand')(codeword_hat)
     x = x.reshape(-1, rows, columns, 2)
     x = AttentionFeature(self.dtype, name='af')(x, snr_db)
-    x = x + _Conv(2, 7, 'leaky_relu', self.dtype, name='conv')(x, snr_db)
+    x = x + _ConvLayer(2, 7, 'leaky_relu', self.dtype, name='conv')(x, snr_db)
     for i in range(_NUM_REFINE_NETS):
       y = x
       for j, (features, kernel, activation) in enumerate(
           ((8, 7, 'leaky_relu'), (16, 5, 'leaky_relu'), (2, 3, 'tanh'))):
-        y = _Conv(features, kernel, activation, self.dtype, name=f'refine_{i}_{j}')(y, snr_db)
+        y = _ConvLayer(features, kernel, activation, self.dtype, name=f'refine_{i}_{j}')(y, snr_db)
       x = x + y
     # Linear: entries of CSI have either sign and no bound.
-    return nn.Conv(2, (3, 3), dtype=self.dtype, name='project')(x).astype(jnp.float32)
+    return Conv(2, 3, self.dtype, name='project')(x).astype(jnp.float32)
 
 
 class AdjsccCsiNet(nn.Module):
@@ -108,7 +135,9 @@ class AdjsccCsiNet(nn.Module):
     self.encoder = AdjsccEncoder(self.codeword_dim, self.dtype)
     self.decoder = AdjsccDecoder((self.num_delay_taps, self.num_tx_antennas), self.dtype)
 
-  def __call__(self, features: jax.Array, snr_db: jax.Array, key: jax.Array) -> jax.Array:
+  def __call__(
+      self, features: jax.Array, snr_db: jax.Array, key: jax.Array,
+      active: jax.Array | None = None) -> jax.Array:
     """As `RCAMUNet.__call__`: features [batch, ue, N_t, 2 N_a] to the same shape."""
     check_features_shape(features, self.num_tx_antennas, self.num_delay_taps)
     batch, num_ues = features.shape[:2]
@@ -116,8 +145,10 @@ class AdjsccCsiNet(nn.Module):
     # [n, N_t, 2, N_a] -> [n, N_a, N_t, 2]
     image = features.reshape(-1, self.num_tx_antennas, 2, self.num_delay_taps).transpose(0, 3, 1, 2)
     codeword = self.encoder(image, known_db).reshape(batch, num_ues, -1)
-    codeword_hat = self.link(key, codeword, snr_db).reshape(batch * num_ues, -1)
-    image_hat = self.decoder(codeword_hat, known_db)
+    codeword_hat = self.link(key, codeword, snr_db)
+    if active is not None:
+      codeword_hat = jnp.where(active[..., None], codeword_hat, 0)
+    image_hat = self.decoder(codeword_hat.reshape(batch * num_ues, -1), known_db)
     return image_hat.transpose(0, 2, 3, 1).reshape(features.shape)
 
 

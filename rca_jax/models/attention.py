@@ -1,9 +1,9 @@
 """Attention functions and embedding sources: the ablation API, pure functions each variant.
 
 An attention function maps query, key, value and the query's own inputs, each
-[..., N_t, heads, head_dim], to the same shape. A source maps embeddings [..., ue, N_t, d] to
-the embeddings that queries (or keys and values) are made of, same shape. Concatenating heads
-is a reshape, so subtracting head by head is exactly eq. (7).
+[..., N_t, heads, head_dim], to the same shape. A source maps embeddings [..., ue, N_t, d] and
+`active` [..., ue] (None: all) to the embeddings that queries (or keys and values) are made of,
+same shape. Concatenating heads is a reshape, so subtracting head by head is exactly eq. (7).
 
 Pass module-level functions: a lambda or a partial made anew is a new compilation.
 """
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from rca_jax.errors import InputError
 
 AttentionFn = Callable[[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]
-Source = Callable[[jax.Array], jax.Array]
+Source = Callable[[jax.Array, jax.Array | None], jax.Array]
 
 
 def dot_product(
@@ -53,16 +53,19 @@ def residual_cut(
   return inputs_q - dot_product(query, key, value, inputs_q)
 
 
-def own_embedding(embeddings: jax.Array) -> jax.Array:
+def own_embedding(embeddings: jax.Array, active: jax.Array | None = None) -> jax.Array:
   """Each UE's own embedding, X_1."""
+  del active
   return embeddings
 
 
-def mean_of_other_ues(embeddings: jax.Array) -> jax.Array:
-  """X_2 = (sum_m X_m - X_1) / (M - 1): the mean embedding of all other UEs.
+def mean_of_other_ues(embeddings: jax.Array, active: jax.Array | None = None) -> jax.Array:
+  """X_2 = (sum_m X_m - X_1) / (M - 1): the mean embedding of all other active UEs.
 
   Args:
     embeddings: [..., ue, N_t, d].
+    active: [..., ue] bool, UEs that count; None for all. A UE without any active other falls back
+      to its own embedding.
 
   Raises:
     InputError: there are fewer than two UEs.
@@ -72,8 +75,15 @@ def mean_of_other_ues(embeddings: jax.Array) -> jax.Array:
     raise InputError(
         f'num_ues={num_ues}: cross-attention needs at least 2 UEs; '
         "pass more UEs or use attention='self'.")
-  total = jnp.sum(embeddings, axis=-3, keepdims=True, dtype=jnp.float32)
-  return ((total - embeddings) / (num_ues - 1)).astype(embeddings.dtype)
+  if active is None:
+    active = jnp.ones((num_ues,), bool)
+  active = active[..., None, None]
+  present = jnp.where(active, embeddings, 0).astype(jnp.float32)
+  total = jnp.sum(present, axis=-3, keepdims=True)
+  num_others = jnp.sum(active, axis=-3, keepdims=True) - active
+  # Times the reciprocal, as XLA would divide by a constant: then masked UEs change no bit.
+  mean = (total - present) * (1 / jnp.maximum(num_others, 1).astype(jnp.float32))
+  return jnp.where(num_others > 0, mean, embeddings).astype(embeddings.dtype)
 
 
 class Variant(NamedTuple):

@@ -33,11 +33,13 @@ class Decoder(nn.Module):
   dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, codeword_hat: jax.Array) -> jax.Array:
+  def __call__(self, codeword_hat: jax.Array, active: jax.Array | None = None) -> jax.Array:
     """Estimated features of every UE of a group.
 
     Args:
       codeword_hat: received reports, [batch, ue, k].
+      active: [batch, ue] bool, UEs whose report arrived; None for all. The others change nothing
+        for these, and are estimated from what these say.
 
     Returns:
       features_hat [batch, ue, N_t, 2 N_a] float32.
@@ -52,6 +54,8 @@ class Decoder(nn.Module):
           f'k={self.codeword_dim}.')
     variant = resolve_attention(self.attention)
     width = 2 * self.num_delay_taps
+    if active is not None:
+      codeword_hat = jnp.where(active[..., None], codeword_hat, 0)
     x = nn.Dense(self.num_tx_antennas * width, dtype=self.dtype, name='expand')(codeword_hat)
     x = x.reshape(*x.shape[:-1], self.num_tx_antennas, width)
     x = Embed(self.model_dim, self.dtype, name='embed')(x)
@@ -59,9 +63,10 @@ class Decoder(nn.Module):
       x = Block(self.num_heads, self.mlp_dim, dtype=self.dtype, name=f'layer_{i}')(x)
     for i in range(self.num_rca_blocks):
       x = Block(
-          self.num_heads, self.mlp_dim, variant, self.dtype, name=f'rca_block_{i}')(x)
+          self.num_heads, self.mlp_dim, variant, self.dtype, name=f'rca_block_{i}')(x, active)
       if self.fused_ues:
-        x = SummationFusion(self.fused_ues, self.mlp_dim, self.dtype, name=f'fusion_{i}')(x)
+        x = SummationFusion(self.fused_ues, self.mlp_dim, self.dtype, name=f'fusion_{i}')(
+            x, active)
     if self.final_norm:
       x = nn.LayerNorm(dtype=self.dtype, name='final_norm')(x)
     return nn.Dense(width, dtype=self.dtype, name='project')(x).astype(jnp.float32)

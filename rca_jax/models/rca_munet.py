@@ -22,13 +22,16 @@ class RCAMUNet(nn.Module):
   decoder: Decoder
   link: Link = AnalogueLink(awgn)
 
-  def __call__(self, features: jax.Array, snr_db: jax.Array, key: jax.Array) -> jax.Array:
+  def __call__(
+      self, features: jax.Array, snr_db: jax.Array, key: jax.Array,
+      active: jax.Array | None = None) -> jax.Array:
     """Features as the BS recovers them.
 
     Args:
       features: [batch, ue, N_t, 2 N_a]; any number of UEs from 2 on.
       snr_db: uplink SNR in dB, broadcasts to [batch, ue].
       key: of the uplink's noise and fading.
+      active: [batch, ue] bool, UEs that are there and whose report arrives; None for all.
 
     Returns:
       features_hat, same shape, float32.
@@ -39,7 +42,7 @@ class RCAMUNet(nn.Module):
     if features.ndim != 4:
       raise InputError(
           f'features have shape {list(features.shape)}; expected [batch, ue, N_t, 2*N_a].')
-    return self.decoder(self.link(key, self.encoder(features), snr_db))
+    return self.decoder(self.link(key, self.encoder(features), snr_db), active)
 
 
 def build_rca_munet(config: ExperimentConfig) -> RCAMUNet:

@@ -87,12 +87,12 @@ class Block(nn.Module):
   dtype: str = 'float32'
 
   @nn.compact
-  def __call__(self, embeddings: jax.Array) -> jax.Array:
-    """X_1 [..., ue, N_t, d] to Z_o, same shape."""
+  def __call__(self, embeddings: jax.Array, active: jax.Array | None = None) -> jax.Array:
+    """X_1 [..., ue, N_t, d] to Z_o, same shape; other UEs count where `active` [..., ue] says."""
     query_source, attention_fn, key_value_source = self.variant
     attended = MultiHeadAttention(
         self.num_heads, attention_fn, self.dtype, name='attention')(
-            query_source(embeddings), key_value_source(embeddings))
+            query_source(embeddings, active), key_value_source(embeddings, active))
     z = nn.LayerNorm(dtype=self.dtype, name='attention_norm')(attended + embeddings)
     hidden = nn.relu(FlatDense(self.mlp_dim, dtype=self.dtype, name='mlp_in')(z))
     mlp = FlatDense(z.shape[-1], dtype=self.dtype, name='mlp_out')(hidden)

@@ -177,6 +177,26 @@ def schedule(rows: Sequence[Row]) -> plt.Figure | None:
   return _finish(fig, axis, f'CR {where["compression_ratio"]}, SNR {where["snr_db"]:g} dB')
 
 
+def loss(rows: Sequence[Row]) -> plt.Figure | None:
+  """NMSE against the number of lost reports, of the UEs that were heard and of the lost ones."""
+  num_ues = max((row['num_ues'] for row in rows if row.get('num_lost')), default=0)
+  if not num_ues:
+    return None
+  rows = [row for row in rows if row['num_ues'] == num_ues]
+  lost = range(num_ues)
+  fig, axis = plt.subplots(figsize=(6, 4.2), layout='constrained')
+  for i, (variant, label) in enumerate((('', 'trained without losses'),
+                                        ('report_loss', 'trained with losses'))):
+    for of_lost, style, whose in ((False, 'o-', 'heard'), (True, 's--', 'lost')):
+      levels = [
+          level(rows, method=OURS, variant=variant, trained_ues=[num_ues], num_lost=count,
+                of_lost=of_lost) for count in lost]
+      _line(axis, lost, levels, f'{whose} UEs, {label}', style, f'C{3 * i}')
+  axis.set_xticks(lost)
+  axis.set(xlabel=f'reports lost of {num_ues}', ylabel='NMSE (dB)')
+  return _finish(fig, axis, '')
+
+
 def _bit_points(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
   return sorted({
       (row['variant'], row['code_rate'], row['qam_order'])

@@ -12,7 +12,7 @@ Row = dict[str, Any]
 # What a row means that does not say: `evaluation.run.Measurement` and an unnamed config.
 _DEFAULTS = {
     'stage': 'pretrain', 'channel': '', 'distance_m': 0.0, 'snr_error_db': 0.0, 'code_rate': 0.0,
-    'qam_order': 0, 'variant': ''}
+    'qam_order': 0, 'num_lost': 0, 'of_lost': False, 'variant': ''}
 
 
 class Level(NamedTuple):

@@ -22,10 +22,12 @@ _TITLES = {
     'uplink': 'Uplinks that training did not see',
     'told_wrongly': 'SNR taken for another',
     'schedule': 'Schedules',
+    'loss': 'Reports that do not arrive',
 }
 _ROW_FIELDS = (
     'method', 'variant', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db',
-    'stage', 'channel', 'distance_m', 'snr_error_db', 'code_rate', 'qam_order', 'data', 'seed',
+    'stage', 'channel', 'distance_m', 'snr_error_db', 'code_rate', 'qam_order',
+    'num_lost', 'of_lost', 'data', 'seed',
     'nmse_db', 'nmse_ci95_db', 'rho', 'sgcs', 'num_samples', 'steps', 'cell', 'commit')
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
@@ -54,7 +56,8 @@ def write_report(
   drawn = {
       'fig3': figures.fig3(rows, _SNR_DB), 'fig4': figures.fig4(rows),
       'distance': figures.distance(rows), 'uplink': figures.uplink(rows),
-      'told_wrongly': figures.told_wrongly(rows), 'schedule': figures.schedule(rows)}
+      'told_wrongly': figures.told_wrongly(rows), 'schedule': figures.schedule(rows),
+      'loss': figures.loss(rows)}
   drawn = {name: figure for name, figure in drawn.items() if figure is not None}
   written = []
   try:

@@ -71,12 +71,13 @@ def mse_loss(features_hat: jax.Array, features: jax.Array) -> tuple[jax.Array, j
 def make_train_call(
     model: nn.Module, optimizer: optax.GradientTransformation, schedule: optax.Schedule,
     source: CsiSource, steps_per_call: int, mesh: Mesh,
-    group_sizes: tuple[int, ...] = ()) -> TrainCall:
+    group_sizes: tuple[int, ...] = (), report_loss: float = 0.0) -> TrainCall:
   """Compiles (state, source.arrays, key, snr_db_range) -> (state, metrics [steps_per_call]).
 
   The state is donated: use the returned one. `snr_db_range` is [min, max] in dB; the SNR is
   uniform in it, afresh per UE and step. `group_sizes` share every batch equally: of its groups,
-  each uses the first so many UEs (none: all UEs of all groups).
+  each uses the first so many UEs (none: all UEs of all groups). `report_loss` is the probability
+  that a UE's report is lost; its CSI counts in the loss all the same.
   """
 
   def step(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
@@ -90,7 +91,8 @@ def make_train_call(
     def loss_fn(params):
       parts = _by_group_size(features, snr_db, noise_key, group_sizes)
       losses = [
-          mse_loss(model.apply({'params': params}, *part), part[0]) for part in parts]
+          mse_loss(model.apply({'params': params}, *part, _arrived(part, report_loss)), part[0])
+          for part in parts]
       return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
 
     (loss, nmse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -119,3 +121,11 @@ def _by_group_size(
   return [
       (features[:, i, :size], snr_db[:, i, :size], jax.random.fold_in(key, i))
       for i, size in enumerate(group_sizes)]
+
+
+def _arrived(part: tuple[jax.Array, jax.Array, jax.Array], report_loss: float) -> jax.Array | None:
+  """Which reports [batch, ue] arrive; None where all do."""
+  features, _, noise_key = part
+  if not report_loss:
+    return None
+  return ~jax.random.bernoulli(jax.random.fold_in(noise_key, 1), report_loss, features.shape[:2])
