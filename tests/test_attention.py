@@ -62,13 +62,21 @@ def test_one_ue_has_no_others():
     mean_of_other_ues(_heads(0, (2, 1, 8, 16)))
 
 
-def test_names_and_pairs_resolve():
-  assert set(ATTENTION) == {'self', 'residual_self', 'cross', 'residual_cross'}
-  assert resolve_attention('residual_cross') == (mean_of_other_ues, residual_cut)
+def test_names_and_tuples_resolve():
+  assert set(ATTENTION) == {
+      'self', 'residual_self', 'cross', 'textbook_cross', 'residual_cross'}
+  assert resolve_attention('residual_cross') == (mean_of_other_ues, residual_cut, own_embedding)
   assert resolve_attention((own_embedding, residual_cut)) == ATTENTION['residual_self']
+  assert resolve_attention(
+      (own_embedding, dot_product, mean_of_other_ues)) == ATTENTION['textbook_cross']
+  for variant in ATTENTION.values():
+    assert resolve_attention(variant) == variant
+  assert len(set(ATTENTION.values())) == len(ATTENTION)
 
 
-@pytest.mark.parametrize('bad', ['crossed', None, (own_embedding,), ('self', dot_product)])
+@pytest.mark.parametrize('bad', [
+    'crossed', None, (own_embedding,), ('self', dot_product), (own_embedding, dot_product, None),
+    (own_embedding, dot_product, own_embedding, own_embedding), [own_embedding, dot_product]])
 def test_unknown_attention_is_an_input_error(bad):
   with pytest.raises(InputError, match='attention='):
     resolve_attention(bad)

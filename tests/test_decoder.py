@@ -5,9 +5,16 @@ import pytest
 
 from rca_jax.config import CsiConfig, ModelConfig
 from rca_jax.errors import InputError
-from rca_jax.models.attention import ATTENTION, mean_of_other_ues, residual_cut
+from rca_jax.models.attention import (
+    ATTENTION,
+    dot_product,
+    mean_of_other_ues,
+    own_embedding,
+    residual_cut,
+)
 from rca_jax.models.decoder import Decoder, build_decoder
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 K = 16
 SIZES = dict(
     num_delay_taps=4, num_tx_antennas=8, codeword_dim=K, model_dim=16, num_heads=2, mlp_dim=32,
@@ -42,10 +49,11 @@ def test_who_depends_on_whom(name, variables):
     assert (others == 0).all() if 'self' in name else (others > 0).all()
 
 
-def test_permuting_ues_permutes_outputs(variables):
+@pytest.mark.parametrize('name', ATTENTION)
+def test_permuting_ues_permutes_outputs(name, variables):
   codewords = _codewords(2, 4)
   order = np.array([3, 1, 0, 2])
-  apply = jax.jit(Decoder(**SIZES).apply)
+  apply = jax.jit(Decoder(**SIZES, attention=name).apply)
   np.testing.assert_allclose(
       apply(variables, codewords[:, order]), apply(variables, codewords)[:, order], atol=1e-5)
 
@@ -60,12 +68,37 @@ def test_cost_is_linear_in_ues(variables):
   np.testing.assert_allclose(per_ue, per_ue[0], rtol=0.01)
 
 
-def test_a_pair_of_functions_is_an_attention(variables):
+@pytest.mark.parametrize('functions, name', [
+    ((mean_of_other_ues, residual_cut), 'residual_cross'),
+    ((own_embedding, dot_product, mean_of_other_ues), 'textbook_cross')])
+def test_a_tuple_of_functions_is_an_attention(functions, name, variables):
   codewords = _codewords(1, 2)
-  pair = Decoder(**SIZES, attention=(mean_of_other_ues, residual_cut))
   np.testing.assert_array_equal(
-      jax.jit(pair.apply)(variables, codewords),
-      jax.jit(Decoder(**SIZES).apply)(variables, codewords))
+      jax.jit(Decoder(**SIZES, attention=functions).apply)(variables, codewords),
+      jax.jit(Decoder(**SIZES, attention=name).apply)(variables, codewords))
+
+
+def test_only_the_last_blocks_are_swapped(variables):
+  sizes = SIZES | {'num_rca_blocks': 0, 'num_layers': 2}
+  params = dict(variables['params'])
+  params['layer_1'] = params.pop('rca_block_0')
+  plain = jax.jit(Decoder(**sizes, attention='cross').apply)({'params': params}, _codewords(1, 2))
+  np.testing.assert_allclose(
+      plain, jax.jit(Decoder(**SIZES, attention='self').apply)(variables, _codewords(1, 2)),
+      atol=1e-5)
+
+
+@pytest.mark.parametrize('final_norm', [False, True])
+def test_final_norm_undoes_the_last_layer_s_scale(final_norm):
+  decoder = Decoder(**SIZES, final_norm=final_norm)
+  params = jax.jit(decoder.init)(jax.random.key(0), _codewords(1, 2))['params']
+  assert ('final_norm' in params) == final_norm
+  block = params['rca_block_0']
+  scaled = params | {'rca_block_0': block | {
+      'mlp_norm': jax.tree.map(lambda leaf: 3 * leaf, block['mlp_norm'])}}
+  apply = jax.jit(decoder.apply)
+  plain, changed = (apply({'params': p}, _codewords(1, 2)) for p in (params, scaled))
+  assert (np.abs(changed - plain).max() < 1e-4) == final_norm
 
 
 def test_cross_attention_needs_two_ues_and_self_does_not(variables):
@@ -84,4 +117,4 @@ def test_wrong_shape_is_an_input_error(variables, shape):
 
 def test_unknown_attention_in_a_config_is_an_input_error():
   with pytest.raises(InputError, match="model.attention='none' is unknown; choose one of self"):
-    build_decoder(ModelConfig(attention='none'), CsiConfig())
+    build_decoder(ModelConfig(attention='none'), CsiConfig(), 2)

@@ -50,12 +50,13 @@ def test_table_prints_what_was_not_run_as_a_dash(linear_rows):
   assert '| BL1 | - |' in table
 
 
-def test_the_demo_s_methods_differ_by_their_attention_alone():
+def test_the_demo_s_methods_differ_by_attention_and_final_norm_alone():
   ours, single = (
       from_dict(ExperimentConfig, demo_config.get_config(variant).to_dict())
-      for variant in ('', 'attention=self'))
+      for variant in ('', 'method=BL1'))
   assert ours.model.attention == 'residual_cross' and single.model.attention == 'self'
+  assert (ours.method, single.method) == ('RCA-MUNet', 'BL1')
   assert dataclasses.replace(
-      single, method=ours.method,
-      model=dataclasses.replace(single.model, attention='residual_cross')) == ours
+      single, method=ours.method, model=dataclasses.replace(
+          single.model, attention='residual_cross', final_norm=False)) == ours
   assert codeword_dim(ours.model, ours.csi) == 32

@@ -8,12 +8,16 @@ from rca_jax.uplink.djscc import (
     CHANNELS,
     awgn,
     from_symbols,
+    narrowband_interference,
     noise_variance,
     rayleigh_block_fading,
     rayleigh_block_fading_equalised,
     resolve_channel,
     to_symbols,
 )
+
+
+_interfere = jax.jit(narrowband_interference)
 
 
 def _codewords(*shape: int) -> jax.Array:
@@ -112,6 +116,33 @@ def test_equaliser_undoes_the_gain_and_beats_no_equaliser():
     np.testing.assert_allclose(
         error(rayleigh_block_fading_equalised, snr_db), np.mean(n0 / (gains + n0)), rtol=0.05)
     assert error(rayleigh_block_fading, snr_db) > 1
+
+
+@pytest.mark.parametrize('num_symbols', [5, 20])
+def test_interference_hits_an_eighth_of_neighbouring_symbols(num_symbols):
+  symbols = to_symbols(jax.random.normal(jax.random.key(1), (1000, 3, 2 * num_symbols)))
+  difference = np.asarray(_interfere(jax.random.key(2), symbols, 120.0) - symbols)
+  hit = np.abs(difference) > 1e-4
+  width = int(np.ceil(num_symbols / 8))
+  assert (hit.sum(-1) == width).all()
+  first = hit.argmax(-1)
+  assert (hit[..., ::-1].argmax(-1) == num_symbols - width - first).all()  # no gap between them
+  assert set(first.ravel()) == set(range(num_symbols - width + 1))
+  assert (first[:, 0] != first[:, 1]).any()  # a place of its own for every UE
+  np.testing.assert_allclose(np.mean(np.abs(difference[hit])**2), 1, rtol=0.1)
+  assert abs(np.mean(difference[hit] ** 2)) < 0.1  # circular
+
+
+def test_interference_adds_to_the_noise_of_awgn():
+  symbols = to_symbols(jax.random.normal(jax.random.key(1), (2000, 3, 32)))
+  def error(snr_db):
+    return np.asarray(_interfere(jax.random.key(2), symbols, snr_db) - symbols)
+  hit = np.abs(error(jnp.full(3, 120.0))) > 1e-4  # the place follows from the key
+  noisy = error(jnp.array([0.0, 10.0, 20.0]))
+  for ue, n0 in enumerate([1, 0.1, 0.01]):
+    inside, outside = noisy[:, ue][hit[:, ue]], noisy[:, ue][~hit[:, ue]]
+    np.testing.assert_allclose(np.mean(np.abs(inside)**2), 1 + n0, rtol=0.1)
+    np.testing.assert_allclose(np.mean(np.abs(outside)**2), n0, rtol=0.03)
 
 
 def test_unknown_channel_is_an_input_error():

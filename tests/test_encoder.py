@@ -9,6 +9,7 @@ from rca_jax.config import CsiConfig, ModelConfig
 from rca_jax.errors import InputError
 from rca_jax.models.encoder import Encoder, build_encoder
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 ENCODER = Encoder(
     num_delay_taps=4, num_tx_antennas=8, codeword_dim=16, model_dim=16, num_heads=2, mlp_dim=32,
     num_layers=1)
@@ -47,6 +48,19 @@ def test_it_knows_which_antenna_is_which(variables):
   assert np.std(np.asarray(tokens), axis=0).max() > 1e-3
 
 
+@pytest.mark.parametrize('final_norm', [False, True])
+def test_final_norm_undoes_the_last_layer_s_scale(final_norm):
+  encoder = ENCODER.clone(final_norm=final_norm)
+  params = jax.jit(encoder.init)(jax.random.key(0), _features(1))['params']
+  assert ('final_norm' in params) == final_norm
+  layer = params['layer_0']
+  scaled = params | {'layer_0': layer | {
+      'mlp_norm': jax.tree.map(lambda leaf: 3 * leaf, layer['mlp_norm'])}}
+  apply = jax.jit(encoder.apply)
+  plain, changed = (apply({'params': p}, _features(2)) for p in (params, scaled))
+  assert (np.abs(changed - plain).max() < 1e-4) == final_norm
+
+
 @pytest.mark.parametrize('shape', [(2, 8, 4), (2, 4, 8), (64,), (2, 9, 8)])
 def test_wrong_shape_is_an_input_error(variables, shape):
   with pytest.raises(InputError, match=r'expected \[\.\.\., N_t, 2\*N_a\] = \[\.\.\., 8, 8\]'):
@@ -56,8 +70,8 @@ def test_wrong_shape_is_an_input_error(variables, shape):
 def test_config_decides_the_sizes():
   encoder = build_encoder(
       ModelConfig(compression_ratio='1/4', model_dim=24, num_heads=3, mlp_dim=20,
-                  num_encoder_layers=2, dtype='bfloat16'),
+                  num_encoder_layers=2, final_norm=True, dtype='bfloat16'),
       CsiConfig(num_delay_taps=4, num_tx_antennas=8))
   assert encoder == Encoder(
       num_delay_taps=4, num_tx_antennas=8, codeword_dim=16, model_dim=24, num_heads=3,
-      mlp_dim=20, num_layers=2, dtype='bfloat16')
+      mlp_dim=20, num_layers=2, final_norm=True, dtype='bfloat16')

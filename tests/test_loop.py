@@ -53,8 +53,7 @@ def finished(config, one_device, tmp_path_factory):
 
 def weights(config, workdir):
   return {
-      stage.name: jax.device_get(load_params(
-          workdir, config, stage.name.partition('_')[0], stage.snr_db_range[0])[0])
+      stage.name: jax.device_get(load_params(workdir, config, stage.name)[0])
       for stage in stages(config)}
 
 

@@ -1,3 +1,5 @@
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,10 @@ from rca_jax.errors import InputError
 from rca_jax.evaluation.complexity import count_parameters
 from rca_jax.models.attention import ATTENTION
 from rca_jax.models.build import build_model
-from rca_jax.uplink.djscc import from_symbols, rayleigh_block_fading, to_symbols
+from rca_jax.uplink.djscc import awgn, from_symbols, rayleigh_block_fading, to_symbols
+from rca_jax.uplink.link import AnalogueLink, PerfectBitLink
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 CSI = CsiConfig(num_delay_taps=4, num_tx_antennas=8)
 
 
@@ -55,13 +59,17 @@ def test_parameter_count_depends_on_neither_ues_nor_attention():
   assert _full_size_parameters('1/8', attention='self') == 5_549_184
 
 
-def test_variants_share_one_parameter_tree(variables):
-  # That they also start from the same values: test_transformer.py.
+def test_variants_start_alike_and_answer_differently():
+  first, found = None, {}
   for name in ATTENTION:
-    tree = jax.eval_shape(
-        build_model(_tiny(attention=name)).init, jax.random.key(0), _features(1, 2), 10.0,
-        jax.random.key(2))
-    chex.assert_trees_all_equal_shapes_and_dtypes(tree, variables)
+    model = build_model(_tiny(attention=name, num_encoder_layers=0, num_decoder_layers=0))
+    arguments = _features(2, 2), 10.0, jax.random.key(2)
+    variables = jax.jit(model.init)(jax.random.key(0), *arguments)
+    first = variables if first is None else first
+    chex.assert_trees_all_equal(variables, first)
+    found[name] = jax.jit(model.apply)(variables, *arguments)
+  for one, other in itertools.combinations(ATTENTION, 2):
+    assert np.abs(found[one] - found[other]).max() > 1e-2, (one, other)
 
 
 def test_weights_of_two_ues_run_with_eight(variables, apply):
@@ -83,7 +91,7 @@ def test_both_sides_alone_are_the_whole(variables, apply):
   params = variables['params']
   assert set(params) == {'encoder', 'decoder'}
   codeword = jax.jit(model.encoder.apply)({'params': params['encoder']}, features)
-  received = from_symbols(model.channel(key, to_symbols(codeword), snr_db))
+  received = from_symbols(awgn(key, to_symbols(codeword), snr_db))
   np.testing.assert_allclose(
       jax.jit(model.decoder.apply)({'params': params['decoder']}, received),
       apply(variables, features, snr_db, key), atol=1e-5)
@@ -126,7 +134,9 @@ def test_a_model_is_a_static_argument():
 
 def test_config_chooses_the_channel():
   config = ExperimentConfig(csi=CSI, uplink=UplinkConfig(channel='rayleigh_block_fading'))
-  assert build_model(config).channel is rayleigh_block_fading
+  assert build_model(config).link == AnalogueLink(rayleigh_block_fading)
+  bits = ExperimentConfig(csi=CSI, uplink=UplinkConfig(quantiser_bits=3))
+  assert build_model(bits).link == PerfectBitLink(3)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -5,14 +7,19 @@ import numpy as np
 import pytest
 
 from rca_jax.models.attention import ATTENTION
-from rca_jax.models.transformer import Block, Embed, sinusoidal_positions
+from rca_jax.models.transformer import (
+    Block,
+    Embed,
+    MultiHeadAttention,
+    sinusoidal_positions,
+)
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 N_T, D, MLP = 8, 16, 32
 
 
 def _block(name: str, num_heads: int, dtype: str = 'float32') -> Block:
-  query_source, attention_fn = ATTENTION[name]
-  return Block(num_heads, MLP, query_source, attention_fn, dtype)
+  return Block(num_heads, MLP, ATTENTION[name], dtype)
 
 
 def _embeddings(num_ues: int) -> np.ndarray:
@@ -32,7 +39,7 @@ def _numpy_layer_norm(x, params):
   return centred / deviation * params['scale'] + params['bias']
 
 
-def _numpy_block(params, x, num_heads, from_others, cut):
+def _numpy_block(params, x, num_heads, others_ask, others_answer, cut):
   """Eq. (2)-(9) as printed: one group, one UE, one head after the other, in float64."""
   params = jax.tree.map(lambda p: np.asarray(p, np.float64), params)
   def linear(name, p, y):
@@ -42,10 +49,11 @@ def _numpy_block(params, x, num_heads, from_others, cut):
   for b in range(x.shape[0]):
     for m in range(x.shape[1]):
       x1 = x[b, m].astype(np.float64)
-      x2 = np.mean([x[b, j] for j in range(x.shape[1]) if j != m], axis=0) if from_others else x1
+      others = np.mean([x[b, j] for j in range(x.shape[1]) if j != m], axis=0, dtype=np.float64)
+      x2, x3 = others if others_ask else x1, others if others_answer else x1
       q, k, v = (  # eq. (3)
-          linear('query', attention, x2), linear('key', attention, x1),
-          linear('value', attention, x1))
+          linear('query', attention, x2), linear('key', attention, x3),
+          linear('value', attention, x3))
       heads = []
       for q_i, k_i, v_i in zip(*(np.split(y, num_heads, axis=1) for y in (q, k, v)), strict=True):
         scores = np.exp(q_i @ k_i.T / np.sqrt(q_i.shape[1]))
@@ -60,17 +68,29 @@ def _numpy_block(params, x, num_heads, from_others, cut):
 
 @pytest.mark.parametrize('num_heads', [1, 4])
 @pytest.mark.parametrize(
-    'name, from_others, cut', [
-        ('self', False, False), ('residual_self', False, True),
-        ('cross', True, False), ('residual_cross', True, True)])
-def test_block_is_equations_2_to_9(name, from_others, cut, num_heads):
+    'name, others_ask, others_answer, cut', [
+        ('self', False, False, False), ('residual_self', False, False, True),
+        ('cross', True, False, False), ('textbook_cross', False, True, False),
+        ('residual_cross', True, False, True)])
+def test_block_is_equations_2_to_9(name, others_ask, others_answer, cut, num_heads):
   x = _embeddings(3)
   block = _block(name, num_heads)
   params = _random_params(block, x)
   with jax.default_matmul_precision('float32'):
     out = jax.jit(block.apply)({'params': params}, x)
+  expected = _numpy_block(params, x, num_heads, others_ask, others_answer, cut)
+  np.testing.assert_allclose(out, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_textbook_cross_of_two_ues_answers_from_the_other_one():
+  x = _embeddings(2)
+  block = _block('textbook_cross', 2)
+  params = _random_params(block, x)
+  _, state = block.apply(
+      {'params': params}, x, capture_intermediates=True, mutable=['intermediates'])
+  expected = MultiHeadAttention(2).apply({'params': params['attention']}, x, x[:, ::-1])
   np.testing.assert_allclose(
-      out, _numpy_block(params, x, num_heads, from_others, cut), atol=1e-5, rtol=1e-5)
+      state['intermediates']['attention']['__call__'][0], expected, atol=1e-5)
 
 
 def test_all_variants_start_from_the_same_parameters():
@@ -78,6 +98,15 @@ def test_all_variants_start_from_the_same_parameters():
   trees = [jax.jit(_block(name, 2).init)(jax.random.key(3), x) for name in ATTENTION]
   for tree in trees[1:]:
     chex.assert_trees_all_equal(tree, trees[0])
+
+
+def test_all_variants_compute_something_else():
+  x = _embeddings(2)
+  params = _random_params(_block('self', 2), x)
+  found = {
+      name: jax.jit(_block(name, 2).apply)({'params': params}, x) for name in ATTENTION}
+  for one, other in itertools.combinations(ATTENTION, 2):
+    assert np.abs(found[one] - found[other]).max() > 1e-2, (one, other)
 
 
 @pytest.mark.parametrize('name', ATTENTION)

@@ -98,7 +98,9 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
   """
   results = out / 'results.json'
   out.mkdir(parents=True, exist_ok=True)
-  with MatrixProgress([(cell.name, cell.num_groups) for cell in cells]) as progress:
+  rows = read_rows(results)
+  groups = [(cell.name, cell.num_groups if missing(cell, rows) else 0) for cell in cells]
+  with MatrixProgress(groups) as progress:
     for cell in cells:
       todo = missing(cell, read_rows(results))
       progress.start(cell.name, skipped=not todo)
