@@ -107,8 +107,8 @@ def _score(
   snr_db = jnp.full(csi.shape[:2], snr_db, jnp.float32)
   num_arrived = csi.shape[1] - num_lost
   active = jnp.broadcast_to(jnp.arange(csi.shape[1]) < num_arrived, csi.shape[:2])
-  features_hat = model.apply(
-      {'params': params}, to_features(csi), snr_db, key, active if num_lost else None)
+  mask = (active,) if num_lost else ()
+  features_hat = model.apply({'params': params}, to_features(csi), snr_db, key, *mask)
   scored = slice(num_arrived, None) if of_lost else slice(num_arrived)
   csi_hat = from_features(features_hat.astype(jnp.float32))
   return score(csi[:, scored], csi_hat[:, scored])

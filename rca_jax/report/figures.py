@@ -109,12 +109,15 @@ def distance(rows: Sequence[Row]) -> plt.Figure | None:
 
 def uplink(rows: Sequence[Row]) -> plt.Figure | None:
   """AWGN-trained weights on uplinks they were not trained for."""
-  if not any(row.get('channel') for row in rows):
+  disturbed = [row for row in rows if row.get('channel')]
+  if not disturbed:
     return None
-  overhead = min(row['overhead'] for row in rows if row.get('channel'))
-  rows = [row for row in rows if row['overhead'] == overhead]
+  overhead = min(row['overhead'] for row in disturbed)
+  # The same networks on all uplinks.
+  cells = {row['cell'] for row in disturbed if row['overhead'] == overhead}
+  rows = [row for row in rows if row['cell'] in cells]
   fig, axis = plt.subplots(figsize=(6.4, 4.6), layout='constrained')
-  shown = {row['snr_db'] for row in rows if row.get('channel')}
+  shown = {row['snr_db'] for row in disturbed}
   rows = [row for row in rows if row['snr_db'] in shown]
   for i, (channel, label) in enumerate(_CHANNEL_LABELS.items()):
     for method, style in ((OURS, 'o-'), (_BASELINE, 's--')):
@@ -133,7 +136,9 @@ def told_wrongly(rows: Sequence[Row]) -> plt.Figure | None:
   if not told:
     return None
   snr_db, ratio = told[0]['snr_db'], told[0]['compression_ratio']
-  rows = [row for row in rows if row['compression_ratio'] == ratio and row['num_ues'] == 2]
+  seeds = {row['seed'] for row in told}
+  rows = [row for row in rows if row['compression_ratio'] == ratio and row['num_ues'] == 2
+          and row['seed'] in seeds]
   errors = sorted({row['snr_error_db'] for row in told} | {0.0})
   fig, axis = plt.subplots(figsize=(6, 4), layout='constrained')
   for method, style, color in ((OURS, 'o-', 'C3'), (_BASELINE, 's-', 'C0')):

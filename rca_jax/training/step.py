@@ -91,7 +91,7 @@ def make_train_call(
     def loss_fn(params):
       parts = _by_group_size(features, snr_db, noise_key, group_sizes)
       losses = [
-          mse_loss(model.apply({'params': params}, *part, _arrived(part, report_loss)), part[0])
+          mse_loss(model.apply({'params': params}, *part, *_mask(part, report_loss)), part[0])
           for part in parts]
       return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
 
@@ -123,9 +123,11 @@ def _by_group_size(
       for i, size in enumerate(group_sizes)]
 
 
-def _arrived(part: tuple[jax.Array, jax.Array, jax.Array], report_loss: float) -> jax.Array | None:
-  """Which reports [batch, ue] arrive; None where all do."""
+def _mask(
+    part: tuple[jax.Array, jax.Array, jax.Array], report_loss: float) -> tuple[jax.Array, ...]:
+  """Which reports [batch, ue] arrive, as the last argument of a model; nothing where all do."""
   features, _, noise_key = part
   if not report_loss:
-    return None
-  return ~jax.random.bernoulli(jax.random.fold_in(noise_key, 1), report_loss, features.shape[:2])
+    return ()
+  loss_key = jax.random.fold_in(noise_key, 1)
+  return (~jax.random.bernoulli(loss_key, report_loss, features.shape[:2]),)

@@ -1,0 +1,63 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rca_jax.config import UplinkConfig
+from rca_jax.errors import InputError
+from rca_jax.uplink.djscc import CHANNELS, from_symbols, to_symbols
+from rca_jax.uplink.link import AnalogueLink, PerfectBitLink, build_link
+from rca_jax.uplink.quantiser import quantise
+
+CODEWORD = 3 * jax.random.normal(jax.random.key(0), (4, 2, 16))
+KEY, SNR_DB = jax.random.key(1), jnp.array([0.0, 20.0])
+
+
+@pytest.mark.parametrize('name', CHANNELS)
+def test_analogue_link_is_its_channel_between_symbols(name):
+  link = build_link(UplinkConfig(channel=name))
+  assert link == AnalogueLink(CHANNELS[name])
+  expected = from_symbols(CHANNELS[name](KEY, to_symbols(CODEWORD), SNR_DB))
+  np.testing.assert_array_equal(link(KEY, CODEWORD, SNR_DB), expected)
+
+
+def test_bits_know_neither_key_nor_snr():
+  link = build_link(UplinkConfig(quantiser_bits=3))
+  assert link == PerfectBitLink(3)
+  first = link(KEY, CODEWORD, SNR_DB)
+  np.testing.assert_array_equal(first, link(jax.random.key(2), CODEWORD, -50.0))
+  np.testing.assert_array_equal(first, quantise(CODEWORD, 3))
+  assert np.abs(first - link(KEY, -CODEWORD, SNR_DB)).max() > 1
+
+
+@pytest.mark.parametrize('config', [
+    UplinkConfig(), UplinkConfig(channel='rayleigh_block_fading'), UplinkConfig(quantiser_bits=2)])
+def test_links_of_one_config_share_a_compiled_program(config):
+  traces = []
+
+  def call(link, codeword):
+    traces.append(link)
+    return link(KEY, codeword, SNR_DB)
+
+  call = jax.jit(call, static_argnums=0)
+  for _ in range(2):
+    call(build_link(config), CODEWORD)
+  assert len(traces) == 1
+
+
+def test_links_of_other_configs_differ():
+  configs = [UplinkConfig(channel=name) for name in CHANNELS]
+  configs += [UplinkConfig(quantiser_bits=bits) for bits in (1, 2)]
+  assert len({build_link(config) for config in configs}) == len(configs)
+
+
+def test_unknown_channel_is_an_input_error_with_bits_too():
+  for bits in (0, 2):
+    with pytest.raises(InputError, match="uplink.channel='fiber' is unknown"):
+      build_link(UplinkConfig(channel='fiber', quantiser_bits=bits))
+
+
+@pytest.mark.parametrize('bits', [-1, 17])
+def test_bits_have_bounds(bits):
+  with pytest.raises(InputError, match=f'uplink.quantiser_bits={bits} must be from 0'):
+    UplinkConfig(quantiser_bits=bits)
