@@ -78,3 +78,23 @@ def test_generated_test_groups_grow_by_appending(tiny_config):
   assert few.shape == (3, 2, 4, 8) and more.shape == (6, 3, 4, 8)
   np.testing.assert_allclose(few, more[:3, :2], atol=1e-5)
   assert len({complex(group[0, 0, 0]) for group in more}) == 6
+
+
+def test_test_pairs_are_repeatable_and_correlate_with_nearness(tiny_config):
+  near, again, far = (load_test_csi(tiny_config, 2, 20, distance_m=d) for d in (0.1, 0.1, 40.0))
+  assert near.shape == (20, 2, 4, 8)
+  np.testing.assert_array_equal(near, again)
+
+  def likeness(csi):
+    magnitude = np.abs(csi).reshape(20, 2, -1)
+    return np.mean(np.sum(magnitude[:, 0] * magnitude[:, 1], -1) / 32)
+
+  assert likeness(near) > likeness(far) + 0.05
+
+
+@pytest.mark.parametrize('num_ues, distance_m, message', [
+    (3, 5.0, 'a distance is one of 2 UEs'), (2, 50.0, 'at most 0.75 csi.cell_size_m=45'),
+    (2, -1.0, 'must be positive')])
+def test_impossible_pairs_are_input_errors(tiny_config, num_ues, distance_m, message):
+  with pytest.raises(InputError, match=message):
+    load_test_csi(tiny_config, num_ues, 20, distance_m=distance_m)

@@ -5,17 +5,16 @@ import pytest
 
 from rca_jax.errors import InputError
 from rca_jax.uplink.djscc import (
-    CHANNELS,
-    awgn,
-    from_symbols,
-    narrowband_interference,
-    noise_variance,
-    rayleigh_block_fading,
-    rayleigh_block_fading_equalised,
-    resolve_channel,
-    to_symbols,
+  CHANNELS,
+  awgn,
+  from_symbols,
+  narrowband_interference,
+  noise_variance,
+  rayleigh_block_fading,
+  rayleigh_block_fading_equalised,
+  resolve_channel,
+  to_symbols,
 )
-
 
 _interfere = jax.jit(narrowband_interference)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi import sample_groups, sample_positions, sample_site
+from rca_jax.csi import sample_groups, sample_pairs, sample_positions, sample_site
 
 CONFIG = CsiConfig(num_delay_taps=8, num_tx_antennas=8)
 _site = jax.jit(sample_site, static_argnums=1)
@@ -25,6 +25,21 @@ def test_positions_keep_the_cell_s_rules():
   assert np.abs(ground).max() <= CONFIG.cell_size_m / 2 + CONFIG.max_ue_distance_m / 2
   assert (positions[..., 2] == CONFIG.ue_height_m).all()
   assert abs(ground.mean()) < 5
+
+
+@pytest.mark.parametrize('distance_m', [0.5, 100.0])
+def test_pairs_are_exactly_so_far_apart_and_inside_the_cell(distance_m):
+  draw = jax.jit(sample_pairs, static_argnums=(1, 2))
+  positions = np.asarray(draw(jax.random.key(0), CONFIG, 500, distance_m))
+  assert positions.shape == (500, 2, 3) and (positions[..., 2] == CONFIG.ue_height_m).all()
+  ground = positions[..., :2]
+  offset = ground[:, 1] - ground[:, 0]
+  np.testing.assert_allclose(np.linalg.norm(offset, axis=-1), distance_m, rtol=1e-3)
+  assert np.abs(ground).max() <= CONFIG.cell_size_m / 2 + 1e-3
+  assert np.linalg.norm(ground, axis=-1).min() >= CONFIG.min_bs_distance_m
+  # Every direction, every quarter of the cell.
+  assert np.abs(offset.mean(0)).max() < 0.15 * distance_m
+  assert np.abs(ground.mean((0, 1))).max() < 20
 
 
 @pytest.mark.parametrize('mode', ['site', 'fresh'])

@@ -61,7 +61,7 @@ def test_absent_ues_change_no_bit_of_the_others(tiny_config, attention):
   config = dataclasses.replace(
       tiny_config, model=dataclasses.replace(tiny_config.model, attention=attention))
   model = build_model(config)
-  params = model.init(jax.random.key(1), *draw(), jax.random.key(2))
+  params = jax.jit(model.init)(jax.random.key(1), *draw(), jax.random.key(2))
   for present in (2, 4):
     codeword = codewords(present)
     alone = decode(model, params, codeword, jnp.ones((4, present), bool))
@@ -112,7 +112,7 @@ def test_a_lost_ue_is_estimated_from_its_neighbours(tiny_config, attention):
       tiny_config, model=dataclasses.replace(tiny_config.model, attention=attention))
   model = build_model(config)
   features, snr_db = draw()
-  params = model.init(jax.random.key(1), features, snr_db, jax.random.key(2))
+  params = jax.jit(model.init)(jax.random.key(1), features, snr_db, jax.random.key(2))
   active = jnp.array([[True, False, True]] * 4)
   found = decode(model, params, codewords(), active)
   changed = decode(model, params, codewords().at[:, 0].add(1.0), active)
@@ -133,7 +133,7 @@ def test_a_ue_alone_falls_back_to_its_own_embedding():
 
 def test_scores_are_those_of_the_ues_asked_for(tiny_config, random_csi):
   model = build_model(tiny_config)
-  params = model.init(jax.random.key(1), *draw(), jax.random.key(2))['params']
+  params = jax.jit(model.init)(jax.random.key(1), *draw(), jax.random.key(2))['params']
 
   def scores(num_lost, of_lost=False):
     return evaluate(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rca_jax.config import OptimizerConfig
+from rca_jax.csi import to_features
 from rca_jax.errors import InputError
 from rca_jax.models.build import build_model
 from rca_jax.training.data import CsiSource, generator_source
@@ -141,3 +142,47 @@ def test_one_device_and_eight_agree_on_generated_groups(tiny_config, one_device)
 def test_batch_must_be_divisible_by_the_devices():
   with pytest.raises(InputError, match='batch_size=12 must be a multiple .* 8'):
     check_batch_size(12, data_mesh())
+
+
+def first_loss(config, one_device, **options):
+  """Loss of the very first step on one fixed batch of 3 UEs, and all that went into it."""
+  csi = jax.random.normal(jax.random.key(7), (8, 3, 4, 8), jnp.complex64)
+  source = CsiSource(csi, lambda csi, key, step: csi)
+  optimizer = make_optimizer(ADAM, config.model.model_dim, 1000)
+  schedule = make_schedule(ADAM, config.model.model_dim, 1000)
+  model, state = build_model(config), first_state(config)
+  call = make_train_call(model, optimizer, schedule, source, 1, one_device, **options)
+  _, metrics = run(state, call, source, one_device, 1)
+  _, snr_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.key(2), 0), 3)
+  snr_db = jax.random.uniform(snr_key, (8, 3), maxval=20.0)
+  return float(metrics.loss[0]), model, state.params, to_features(csi), snr_db, noise_key
+
+
+def test_group_sizes_share_the_batch(tiny_config, one_device):
+  loss, model, params, features, snr_db, key = first_loss(
+      tiny_config, one_device, group_sizes=(2, 3))
+  by_hand = []
+  for i, size in enumerate((2, 3)):
+    groups, snr = features[i::2, :size], snr_db[i::2, :size]
+    hat = jax.jit(model.apply)({'params': params}, groups, snr, jax.random.fold_in(key, i))
+    by_hand.append(mse_loss(hat, groups)[0])
+  np.testing.assert_allclose(loss, np.mean(by_hand), rtol=1e-5)
+
+
+def test_lost_reports_count_in_the_loss(tiny_config, one_device):
+  loss, model, params, features, snr_db, key = first_loss(
+      tiny_config, one_device, report_loss=0.5)
+  arrived = ~jax.random.bernoulli(jax.random.fold_in(key, 1), 0.5, (8, 3))
+  assert 0 < int(arrived.sum()) < 24
+  hat = jax.jit(model.apply)({'params': params}, features, snr_db, key, arrived)
+  np.testing.assert_allclose(loss, mse_loss(hat, features)[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'group_sizes': (2, 4)}, 'the largest num_ues=2'), ({'group_sizes': (1, 2)}, 'from 2 UEs on'),
+    ({'group_sizes': (2, 2, 2)}, 'must be a multiple of the number'),
+    ({'report_loss': 1.0}, 'below 1')])
+def test_impossible_trainings_are_input_errors(tiny_config, changes, message):
+  with pytest.raises(InputError, match=message):
+    dataclasses.replace(
+        tiny_config, training=dataclasses.replace(tiny_config.training, **changes))
