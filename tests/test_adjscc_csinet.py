@@ -90,6 +90,7 @@ def test_image_rows_are_delays_and_columns_antennas(network, random_csi):
   np.testing.assert_array_equal(image[..., 0] + 1j * image[..., 1], csi)
 
 
+@pytest.mark.slow
 def test_learns_a_batch(network):
   model, params, features = network
   optimizer = optax.adam(1e-2)

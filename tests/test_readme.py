@@ -23,6 +23,7 @@ def test_every_script_is_tested():
   assert len(SCRIPTS) == 2
 
 
+@pytest.mark.slow
 def test_generator_script_runs():
   names = {}
   exec(script_with('sample_groups'), names)

@@ -19,7 +19,7 @@ NOISE_FREE = Measurement(None)
 @pytest.fixture(scope='module', autouse=True)
 def small_fits():
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(references, '_NUM_FIT_REPORTS', 400)
+    patch.setattr(references, '_FIT_REPORTS_PER_DIMENSION', 6)
     patch.setattr(references, '_NUM_FIT_ROWS', 400)
     yield
 

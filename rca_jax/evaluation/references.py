@@ -17,7 +17,7 @@ from rca_jax.evaluation.run import Measurement, results_row
 from rca_jax.training.data import load_test_csi, training_source
 from rca_jax.training.keys import Stream, stream_key
 
-_NUM_FIT_REPORTS = 6400  # of training groups; several times the linear code's dimensions
+_FIT_REPORTS_PER_DIMENSION = 12  # training reports that the linear code is fitted to
 _NUM_FIT_ROWS = 40_000  # frequency rows the dictionary is fitted to
 _NUM_GENIE_POSITIONS = 1000
 
@@ -43,7 +43,7 @@ def reference_rows(
 def _pca_rows(config: ExperimentConfig, measurements: Sequence[Measurement]):
   dim = 2 * config.csi.num_delay_taps * config.csi.num_tx_antennas
   k = codeword_dim(config.model, config.csi)
-  train = to_features(_training_csi(config, max(_NUM_FIT_REPORTS, 4 * dim)))
+  train = to_features(_training_csi(config, _FIT_REPORTS_PER_DIMENSION * dim))
   code = pca.fit(np.asarray(train).reshape(-1, dim), k)
   key = stream_key(config.data.seed, Stream.EVALUATION)
   rows = []
