@@ -80,6 +80,7 @@ def test_table_1_shows_measured_numbers_the_letters_and_their_gains(rows):
   assert here['BL5'] == '- [-15.00]' and here['BL4-textbook'] == '-'
   assert cells['1/32', '0 dB']['RCA-MUNet'] == '- [-5.61]'
   assert 'uma site 0' in table.caption and 'small' in table.caption
+  assert 'RCA-MUNet 2,000' in table.caption
   assert compare(None, None) == '-'
 
 

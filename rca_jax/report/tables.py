@@ -50,8 +50,8 @@ def table1(rows: Sequence[Row]) -> Table:
       f'NMSE in dB, 2 UEs, data {_data(rows)}: measured, with its 95 % interval over the test '
       f'groups, mean of up to {seeds} seeds; in square brackets the letter\'s number, which is of '
       'its own data and size. Gains in dB are ours over the baseline\'s. CDL-OP is noise-free; '
-      'PCA/KLT is the best linear code through the same uplink; the genie knows the '
-      'site and the position. "-": not run.',
+      'PCA/KLT is the best linear code through the same uplink; the genie knows the site and the '
+      f'position. "-": not run. Training steps: {_steps(rows)}.',
       ('CR', 'SNR', *_REFERENCES, *_METHODS, 'gain over BL1', 'gain over BL3'), body)
 
 
@@ -93,6 +93,15 @@ def table2(configs: Sequence[ExperimentConfig]) -> Table:
       'multiply-accumulates of linear layers, LayerNorm and softmax, without QK^T and AV; "MACs" '
       'are all multiply-accumulates. No rule was found that gives the letter\'s BL2.',
       ('method', 'CR', 'UEs', 'parameters', 'letter', 'FLOPs', 'letter', 'MACs'), body)
+
+
+def _steps(rows: Sequence[Row]) -> str:
+  """Of every network in the table; methods that were trained longer than others stand out."""
+  longest = {}
+  for row in rows:
+    if row['method'] in _METHODS and not row.get('variant'):
+      longest[row['method']] = max(longest.get(row['method'], 0), row['steps'])
+  return ', '.join(f'{method} {steps:,}' for method, steps in longest.items()) or '-'
 
 
 def _data(rows: Sequence[Row]) -> str:
