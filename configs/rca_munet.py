@@ -8,8 +8,9 @@
 Full size, the default, is the letter's schedule: 625,000 steps of 256 groups (2000 epochs of
 80,000), a job for accelerators; the letter's fine-tuning follows for every SNR that is named in
 --config.training.finetune_snr_db=0,10,20. `method` is one of METHODS; `attention` swaps the
-attention of the last blocks and nothing else. `small` is a reduced problem (16 antennas x 16 delay
-rows, LOS, a cell of 30 m, UEs within 2 m) for 2 CPU cores: minutes, not days.
+attention of the last blocks and nothing else. Two sizes for CPUs, both with a network of d = 96:
+`small` is a reduced problem (16 antennas x 16 delay rows, LOS, a cell of 30 m, UEs within 2 m),
+some minutes; `light` is the letter's CSI, a new environment for every group, half an hour.
 """
 
 import dataclasses
@@ -38,27 +39,27 @@ METHODS = {
     'BL4-textbook': {'attention': 'textbook_cross'},
     'BL5': {'attention': 'residual_self'},
 }
-_KEYS = 'cr=RATIO, users=NUMBER, method=NAME or attention=NAME, small'
+_KEYS = 'cr=RATIO, users=NUMBER, method=NAME or attention=NAME, small or light'
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """`variant`: comma-separated cr=1/16, users=2, method=BL1 or attention=self, small.
+  """`variant`: comma-separated cr=1/16, users=2, method=BL1 or attention=self, small or light.
 
   Raises:
     InputError: an unknown key, or a value that makes no experiment.
   """
   options = _parse(variant)
-  method, small = options.get('method', 'RCA-MUNet'), 'small' in options
+  method, size = options.get('method', 'RCA-MUNet'), options.get('size', 'full')
   chosen = METHODS[method] | {'compression_ratio': options.get('cr', '1/8')}
   if 'attention' in options:
     method, chosen['attention'] = f'RCA-MUNet ({options["attention"]})', options['attention']
   config = ExperimentConfig(
       method=method,
       num_ues=options.get('users', 2),
-      csi=_small_csi() if small else CsiConfig(),
-      data=DataConfig(num_test_groups=1000 if small else 10_000),
-      model=(_small_model if small else ModelConfig)(**chosen),
-      training=_small_training() if small else TrainingConfig())
+      csi=_CSI[size],
+      data=DataConfig(num_test_groups=10_000 if size == 'full' else 1000),
+      model=(ModelConfig if size == 'full' else _small_model)(**chosen),
+      training=_TRAINING[size])
   return ml_collections.ConfigDict(to_dict(config))
 
 
@@ -66,9 +67,14 @@ def _parse(variant: str) -> dict[str, str | int]:
   options = {}
   for item in filter(None, variant.split(',')):
     name, equals, value = item.partition('=')
-    known = ('cr', 'users', 'method', 'attention', 'small')
-    if name not in known or bool(equals) == (name == 'small'):
+    is_size = name in ('small', 'light')
+    known = is_size or name in ('cr', 'users', 'method', 'attention')
+    if not known or bool(equals) == is_size:
       raise InputError(f'config variant {item!r} is unknown; the keys are {_KEYS}.')
+    if is_size:
+      name, value = 'size', name
+    if name in options:
+      raise InputError(f'config variant {variant!r} gives its {name} twice.')
     if name == 'users':
       if not value.isdecimal():
         raise InputError(f'config variant {item!r}: users must be a number from 2 on.')
@@ -81,23 +87,32 @@ def _parse(variant: str) -> dict[str, str | int]:
   return options
 
 
-def _small_csi() -> CsiConfig:
-  return CsiConfig(
-      scenario='uma_los', num_delay_taps=16, num_tx_antennas=16, cell_size_m=30.0,
-      min_bs_distance_m=5.0, max_ue_distance_m=2.0)
-
-
 def _small_model(**chosen: str) -> ModelConfig:
   return ModelConfig(
       model_dim=96, num_heads=4, mlp_dim=384, num_encoder_layers=2, num_decoder_layers=1,
       num_rca_blocks=2, **chosen)
 
 
-def _small_training() -> TrainingConfig:
+def _small_training(num_steps: int, learning_rate: float) -> TrainingConfig:
   muon = OptimizerConfig(
-      name='muon', schedule='cosine', learning_rate=2e-2, warmup_steps=20, b2=0.98, eps=1e-8)
+      name='muon', schedule='cosine', learning_rate=learning_rate, warmup_steps=20, b2=0.98,
+      eps=1e-8)
   return TrainingConfig(
-      batch_size=64, pretrain=StageConfig(num_steps=2000, optimizer=muon),
+      batch_size=64, pretrain=StageConfig(num_steps=num_steps, optimizer=muon),
       finetune=StageConfig(
           num_steps=200, optimizer=dataclasses.replace(muon, learning_rate=5e-3)),
       steps_per_call=20, checkpoint_every_steps=200)
+
+
+_CSI = {
+    'full': CsiConfig(),
+    'small': CsiConfig(
+        scenario='uma_los', num_delay_taps=16, num_tx_antennas=16, cell_size_m=30.0,
+        min_bs_distance_m=5.0, max_ue_distance_m=2.0),
+    'light': CsiConfig(mode='fresh'),
+}
+_TRAINING = {
+    'full': TrainingConfig(),
+    'small': _small_training(2000, 2e-2),
+    'light': _small_training(4000, 5e-3),
+}

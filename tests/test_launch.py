@@ -40,7 +40,8 @@ def test_the_default_config_is_the_letters():
 
 
 @pytest.mark.parametrize('variant', [
-    '', 'small', 'cr=1/16,users=4', 'small,attention=self', 'small,attention=residual_self'])
+    '', 'small', 'light', 'cr=1/16,users=4', 'small,attention=self',
+    'small,attention=residual_self'])
 def test_every_variant_can_be_trained(variant):
   config = get_config(variant)
   build_model(config)
@@ -54,6 +55,7 @@ def test_every_variant_can_be_trained(variant):
     ('small=1', "variant 'small=1' is unknown"),
     ('cr', "variant 'cr' is unknown"),
     ('users=two', 'users must be a number'),
+    ('small,light', "'small,light' gives its size twice"),
     ('users=1', 'num_ues=1: multi-user feedback needs at least 2'),
     ('cr=1/7', 'k must be an even integer'),
 ])
@@ -102,6 +104,8 @@ def launch(name, *arguments):
     ('train', ['--config=configs/rca_munet.py', '--workdir={tmp}', '--config.data.path={tmp}/a'],
      'a: no such file'),
     ('evaluate', ['--workdir={tmp}'], 'has no config.json'),
+    ('evaluate', [], 'give --workdir=FOLDER of a run or --weights=NAME, one of them'),
+    ('evaluate', ['--weights=none'], 'none: no such weights'),
     ('complexity', ['--num_ues=1'], 'num_ues=1'),
     ('compile_tpu', ['--config=configs/rca_munet.py', '--topology=v9:2x2'], "'v9:2x2' is unknown"),
 ])
@@ -140,6 +144,18 @@ def test_evaluation_appends_rows(trained):
     assert row['data'] == 'groups.npz' and row['steps'] == 8 and row['num_samples'] == 12
     assert row['nmse_ci95_db'][0] <= row['nmse_db'] <= row['nmse_ci95_db'][1]
     assert f'{row["nmse_db"]:.2f}' in done.stdout
+
+
+def test_exported_weights_measure_as_their_run(trained, tmp_path):
+  done = launch(
+      'export', f'--workdir={trained}', '--name=tuned', f'--out={tmp_path}', '--finetuned_at_db=10')
+  assert done.returncode == 0 and 'tuned.safetensors: 16 steps' in done.stdout, done.stderr
+  done = launch(
+      'evaluate', '--weights=tuned', f'--folder={tmp_path}', '--snr_db=10',
+      f'--out={tmp_path / "rows.json"}')
+  assert done.returncode == 0 and done.stderr == '', done.stderr
+  of_run, = evaluate_run(trained, [10.0], [2], stage='finetune')
+  assert json.loads((tmp_path / 'rows.json').read_text()) == [of_run]
 
 
 def test_finetuned_weights_are_measured_at_their_snr(trained):

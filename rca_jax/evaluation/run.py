@@ -60,18 +60,31 @@ def evaluate_run(
 def measure(
     workdir: str | Path, measurements: Sequence[Measurement], num_groups: int | None = None,
     data: str = '') -> Iterator[dict[str, Any]]:
+  """`measure_weights` of a training's newest checkpoints; nothing in its workdir is changed.
+
+  Raises:
+    InputError: no run, no checkpoint, or as `measure_weights`.
+  """
+  config = read_config(workdir)
+  weights = {item.stage: load_params(workdir, config, item.stage) for item in measurements}
+  return measure_weights(config, weights, measurements, num_groups, data)
+
+
+def measure_weights(
+    config: ExperimentConfig, weights: dict[str, tuple[Any, int]],
+    measurements: Sequence[Measurement], num_groups: int | None = None, data: str = '',
+) -> Iterator[dict[str, Any]]:
   """One results row a measurement, each as soon as it is known.
 
   Args:
-    workdir: of a training; nothing in it is changed.
+    weights: parameters and the steps that led to them, by the stage of the measurements.
     num_groups: at most so many test groups; by default `data.num_test_groups`.
-    data: an npz or data set folder to test on, instead of the run's own test groups.
+    data: an npz or data set folder to test on, instead of the config's own test groups.
 
   Raises:
-    InputError: no run, no checkpoint, unusable test data, fewer than 2 UEs, or a measurement
-      that this network does not have.
+    InputError: unusable test data, fewer than 2 UEs, or a measurement that this network does not
+      have.
   """
-  config = read_config(workdir)
   for item in measurements:
     if item.num_ues < 2:
       raise InputError(f'num_ues={item.num_ues}: multi-user feedback needs at least 2 UEs.')
@@ -79,7 +92,6 @@ def measure(
       raise InputError(
           f'num_lost={item.num_lost}, of_lost={item.of_lost}: of {item.num_ues} UEs none is left '
           'to be scored.')
-  weights = {item.stage: load_params(workdir, config, item.stage) for item in measurements}
   test_csi = functools.lru_cache(maxsize=1)(
       lambda num_ues, distance_m: load_test_csi(config, num_ues, num_groups, data, distance_m))
   with jax.default_matmul_precision(config.matmul_precision):

@@ -68,6 +68,25 @@ def restore_params(manager: ocp.CheckpointManager, abstract_params: Any, shardin
   return _restore(manager, manager.latest_step(), sharding, params=abstract_params)['params']
 
 
+def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  """The shape of every parameter under its path, e.g. encoder/embed/kernel."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, 'shape'))
+  return {
+      jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
+      for path, leaf in leaves}
+
+
+def check_same_model(
+    found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], path: Path) -> None:
+  """Raises InputError that names the first parameter of `path` that does not fit."""
+  for name in [*expected, *found]:
+    if found.get(name) != expected.get(name):
+      raise InputError(
+          f'{path}: checkpoint of another model: parameter {name} has shape '
+          f'{found.get(name, "none (absent)")} there, {expected.get(name, "none (absent)")} in '
+          'this config; use the config it was trained with, or another workdir.')
+
+
 def _open(folder: Path, **options: Any) -> ocp.CheckpointManager:
   # Not asynchronous: the next step donates the very buffers that would still be written.
   return ocp.CheckpointManager(
@@ -84,7 +103,7 @@ def _restore(
       for name, tree in abstract.items()}
   try:
     saved = manager.item_metadata(step)['params']
-    _check_same_model(_shapes(saved.tree), _shapes(abstract['params']), path)
+    check_same_model(shapes(saved.tree), shapes(abstract['params']), path)
     return manager.restore(step, args=ocp.args.Composite(**args))
   except InputError:
     raise
@@ -93,20 +112,3 @@ def _restore(
         f'{path}: checkpoint cannot be restored, it is cut or damaged '
         f'({type(error).__name__}: {(str(error).splitlines() or [""])[0][:200]}); remove that '
         'folder to continue from the checkpoint before it.') from error
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-  leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, 'shape'))
-  return {
-      jax.tree_util.keystr(path, simple=True, separator='/'): tuple(leaf.shape)
-      for path, leaf in leaves}
-
-
-def _check_same_model(
-    found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], path: Path) -> None:
-  for name in [*expected, *found]:
-    if found.get(name) != expected.get(name):
-      raise InputError(
-          f'{path}: checkpoint of another model: parameter {name} has shape '
-          f'{found.get(name, "none (absent)")} there, {expected.get(name, "none (absent)")} in '
-          'this config; use the config it was trained with, or another workdir.')

@@ -1,0 +1,118 @@
+"""Published weights: a folder of safetensors files and a manifest with their SHA-256.
+
+A file holds the parameters of one network, and in its metadata the config that made them. Nothing
+in it is executed or unpickled.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import numpy as np
+import safetensors.numpy
+from flax import traverse_util
+
+from rca_jax.config import ExperimentConfig, from_dict, to_dict
+from rca_jax.errors import InputError
+from rca_jax.models.build import build_model
+from rca_jax.training.checkpoint import check_same_model, shapes
+from rca_jax.training.program import abstract_params
+from rca_jax.training.workdir import write_atomically
+
+WEIGHTS = Path(__file__).parent / 'weights'  # what comes with the package
+_HEADER = 'rca_jax'
+
+
+class Pretrained(NamedTuple):
+  """`model.apply({'params': params}, features, snr_db, key)` is features_hat."""
+
+  config: ExperimentConfig
+  model: nn.Module
+  params: Any
+  stage: str  # of the training, a name of `training.loop.stages`
+  steps: int  # that led to them
+
+
+def load_pretrained(name: str, folder: str | Path = WEIGHTS) -> Pretrained:
+  """A network of the manifest with its weights, float32.
+
+  Raises:
+    InputError: the manifest does not know the name, or the file is missing, damaged, not the
+      manifest's, or of another model than its config says.
+  """
+  folder = Path(folder)
+  manifest = _read_manifest(folder)
+  if name not in manifest:
+    raise InputError(
+        f'{name}: no such weights in {folder}; there are {", ".join(manifest) or "none"}.')
+  path = folder / f'{name}.safetensors'
+  try:
+    content = path.read_bytes()
+  except OSError as error:
+    raise InputError(f'{path}: cannot be read ({error.strerror}); fetch it again.') from None
+  found = hashlib.sha256(content).hexdigest()
+  if found != manifest[name]:
+    raise InputError(
+        f'{path}: is cut, damaged or of another version: its SHA-256 is {found[:12]}..., the '
+        f'manifest says {str(manifest[name])[:12]}...; fetch it again.')
+  return _parse(content, path)
+
+
+def save_pretrained(
+    name: str, folder: str | Path, config: ExperimentConfig, params: Any, stage: str,
+    steps: int) -> Path:
+  """Writes FOLDER/NAME.safetensors and enters it in FOLDER/manifest.json.
+
+  Raises:
+    InputError: the manifest has other weights of this name, or the folder cannot be written.
+  """
+  folder = Path(folder)
+  arrays = {
+      path: np.asarray(leaf)
+      for path, leaf in traverse_util.flatten_dict(params, sep='/').items()}
+  # One entry: safetensors writes several in random order, and the same weights have one SHA-256.
+  header = json.dumps({'config': to_dict(config), 'stage': stage, 'steps': steps})
+  content = safetensors.numpy.save(arrays, {_HEADER: header})
+  sha256, path = hashlib.sha256(content).hexdigest(), folder / f'{name}.safetensors'
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = _read_manifest(folder) if (folder / 'manifest.json').exists() else {}
+    if manifest.get(name, sha256) != sha256:
+      raise InputError(f'{path}: holds other weights; choose another name or remove it there.')
+    path.write_bytes(content)
+    write_atomically(
+        folder / 'manifest.json', json.dumps(manifest | {name: sha256}, indent=2) + '\n')
+  except OSError as error:
+    raise InputError(f'{folder}: cannot be written ({error.strerror}).') from None
+  return path
+
+
+def _read_manifest(folder: Path) -> dict[str, str]:
+  path = folder / 'manifest.json'
+  try:
+    manifest = json.loads(path.read_text())
+  except OSError as error:
+    raise InputError(
+        f'{path}: cannot be read ({error.strerror}); give the folder of launch.export.') from None
+  except ValueError as error:
+    raise InputError(f'{path}: not a readable manifest ({error}).') from None
+  if not isinstance(manifest, dict):
+    raise InputError(f'{path}: not a readable manifest (expected names with their SHA-256).')
+  return manifest
+
+
+def _parse(content: bytes, path: Path) -> Pretrained:
+  try:
+    arrays = safetensors.numpy.load(content)
+    header_size = int.from_bytes(content[:8], 'little')
+    header = json.loads(json.loads(content[8:8 + header_size])['__metadata__'][_HEADER])
+    values, stage, steps = (header[name] for name in ('config', 'stage', 'steps'))
+  except (safetensors.SafetensorError, LookupError, ValueError, TypeError) as error:
+    raise InputError(
+        f'{path}: holds no weights of launch.export ({type(error).__name__}: {error}).') from None
+  config = from_dict(ExperimentConfig, values)
+  params = traverse_util.unflatten_dict(arrays, sep='/')
+  check_same_model(shapes(params), shapes(abstract_params(config)), path)
+  return Pretrained(config, build_model(config), params, stage, steps)
