@@ -139,7 +139,7 @@ def test_evaluation_appends_rows(trained):
     assert set(row) == {
         'method', 'compression_ratio', 'num_ues', 'snr_db', 'data', 'seed', 'nmse_db',
         'nmse_ci95_db', 'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'steps', 'commit',
-        'trained_ues', 'overhead', 'stage'}
+        'device', 'trained_ues', 'overhead', 'stage'}
     assert row['overhead'] == 16 and row['trained_ues'] == [2] and row['stage'] == 'pretrain'
     assert row['data'] == 'groups.npz' and row['steps'] == 8 and row['num_samples'] == 12
     assert row['nmse_ci95_db'][0] <= row['nmse_db'] <= row['nmse_ci95_db'][1]

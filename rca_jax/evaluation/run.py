@@ -111,6 +111,7 @@ def results_row(
       'num_ues': item.pop('num_ues'), 'snr_db': item.pop('snr_db'),
       'data': data_name(config, data), 'seed': config.seed,
       **summarise(scores, config.data.seed), 'steps': steps, 'commit': current_commit(),
+      'device': jax.devices()[0].device_kind,
       'trained_ues': list(config.training.group_sizes or (config.num_ues,)),
       'overhead': _overhead(config, measurement),
       **{name: value for name, value in item.items() if value}}

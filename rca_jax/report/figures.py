@@ -47,6 +47,7 @@ def fig3(rows: Sequence[Row], snr_db: float) -> plt.Figure | None:
   draw('genie', ':', 'k', rows, method='genie', stage='pretrain')
   axis.set_xticks(range(len(ratios)), ratios)
   axis.set(xlabel='compression ratio', ylabel='NMSE (dB)')
+  _leave_out_genie(axis, pick(rows, **at))
   return _finish(fig, axis, f'SNR {snr_db:g} dB')
 
 
@@ -74,10 +75,7 @@ def fig4(rows: Sequence[Row]) -> plt.Figure | None:
     _against_snr(axis, here, 'genie', 'k', ':', method='genie')
     axis.set(xlabel=_SNR_LABEL)
     _finish(fig, axis, f'({"abcdef"[panel]}) feedback overhead {overhead} symbols')
-  # The genie leaves the others' range: the panels are theirs.
-  shown = [row['nmse_db'] for row in rows
-           if row['overhead'] in overheads and row['method'] != 'genie']
-  axes[0, 0].set_ylim(min(shown) - 3, max(max(shown), 0) + 1)
+  _leave_out_genie(axes[0, 0], [row for row in rows if row['overhead'] in overheads], up_to=1.0)
   axes[0, 0].set_ylabel('NMSE (dB)')
   return fig
 
@@ -183,23 +181,33 @@ def schedule(rows: Sequence[Row]) -> plt.Figure | None:
 
 
 def loss(rows: Sequence[Row]) -> plt.Figure | None:
-  """NMSE against the number of lost reports, of the UEs that were heard and of the lost ones."""
+  """NMSE and SGCS against the number of lost reports, of the UEs that were heard and of the lost.
+
+  A phase that nobody reported cannot be known, so NMSE alone would say that nothing is.
+  """
   num_ues = max((row['num_ues'] for row in rows if row.get('num_lost')), default=0)
   if not num_ues:
     return None
-  rows = [row for row in rows if row['num_ues'] == num_ues]
+  rows = [row for row in rows if (row['method'], row['num_ues'], row['trained_ues']) == (
+      OURS, num_ues, [num_ues])]
   lost = range(num_ues)
-  fig, axis = plt.subplots(figsize=(6, 4.2), layout='constrained')
+  fig, (left, right) = plt.subplots(1, 2, figsize=(9.6, 4.2), layout='constrained')
   for i, (variant, label) in enumerate((('', 'trained without losses'),
                                         ('report_loss', 'trained with losses'))):
     for of_lost, style, whose in ((False, 'o-', 'heard'), (True, 's--', 'lost')):
-      levels = [
-          level(rows, method=OURS, variant=variant, trained_ues=[num_ues], num_lost=count,
-                of_lost=of_lost) for count in lost]
-      _line(axis, lost, levels, f'{whose} UEs, {label}', style, f'C{3 * i}')
-  axis.set_xticks(lost)
-  axis.set(xlabel=f'reports lost of {num_ues}', ylabel='NMSE (dB)')
-  return _finish(fig, axis, '')
+      wanted = {'variant': variant, 'of_lost': of_lost}
+      text = f'{whose} UEs, {label}'
+      _line(left, lost, [level(rows, num_lost=n, **wanted) for n in lost], text, style, f'C{3 * i}')
+      found = [(n, row['sgcs']) for n in lost for row in pick(rows, num_lost=n, **wanted)]
+      right.plot(
+          [n for n, _ in found], [sgcs for _, sgcs in found], style, color=f'C{3 * i}', ms=4,
+          lw=1.3, markerfacecolor='white' if of_lost else f'C{3 * i}')
+  for axis, label in ((left, 'NMSE (dB)'), (right, 'SGCS')):
+    axis.set_xticks(lost)
+    axis.set(xlabel=f'reports lost of {num_ues}', ylabel=label)
+  right.set_ylim(0, 1)
+  right.grid(alpha=0.3)
+  return _finish(fig, left, '')
 
 
 def _bit_points(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
@@ -207,6 +215,12 @@ def _bit_points(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
       (row['variant'], row['code_rate'], row['qam_order'])
       for row in rows if row['method'] == 'SSCC'},
                 key=lambda point: (point[2], [int(part) for part in point[0].split('_')]))
+
+
+def _leave_out_genie(axis: Axes, rows: Sequence[Row], up_to: float | None = None) -> None:
+  """The genie leaves the others' range: the panel is theirs."""
+  shown = [row['nmse_db'] for row in rows if row['method'] != 'genie']
+  axis.set_ylim(min(shown) - 3, max(shown) + 1 if up_to is None else max(max(shown) + 1, up_to))
 
 
 def _only(rows: Sequence[Row], **wanted) -> Level | None:
