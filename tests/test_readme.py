@@ -20,14 +20,16 @@ def script_with(word):
 
 
 def test_every_script_is_tested():
-  assert len(SCRIPTS) == 2
+  assert len(SCRIPTS) == 3
 
 
 @pytest.mark.slow
-def test_generator_script_runs():
+def test_generated_groups_go_through_published_weights():
   names = {}
   exec(script_with('sample_groups'), names)
   assert names['features'].shape == (16, 4, 32, 64)
+  exec(script_with('load_pretrained'), names)
+  assert names['features_hat'].shape == (16, 4, 32, 64)
 
 
 def test_a_users_attention_trains_in_ten_lines(tiny_config, tmp_path, monkeypatch):
