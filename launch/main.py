@@ -20,7 +20,7 @@ def run(main: Callable[[], int | None]) -> NoReturn:
   """
 
   def quiet_main(_: Sequence[str]) -> NoReturn:
-    logging.set_verbosity(logging.ERROR)  # orbax tells a page for every checkpoint
+    logging.set_verbosity(logging.FATAL)  # orbax tells a page for every checkpoint
     sys.exit(_guarded(main))
 
   app.run(quiet_main, flags_parser=functools.partial(_guarded, parse_flags))

@@ -99,8 +99,8 @@ class StopAt:
   def __init__(self, stage, step):
     self._at = stage, step
 
-  def __call__(self, workdir, names, stage, step):
-    writer = MetricsWriter(workdir, names, stage, step)
+  def __call__(self, workdir, stage, step):
+    writer = MetricsWriter(workdir, stage, step)
     write = writer.write
 
     def stop(step, metrics):
