@@ -69,7 +69,7 @@ def save(manager: ocp.CheckpointManager, state: TrainState) -> None:
   """
   items = {'params': state.params, 'opt_state': state.opt_state}
   try:
-    with contextlib.redirect_stderr(io.StringIO()):  # tensorstore's threads print tracebacks
+    with _quiet():
       manager.save(
           int(state.step), force=True, args=ocp.args.Composite(**{
               name: ocp.args.StandardSave(tree) for name, tree in items.items()}),
@@ -153,7 +153,8 @@ def _restore(
     expected = metadata.custom_metadata.get('sha256', {})
     _check_same_model(
         _shapes(metadata.item_metadata['params'].tree), _shapes(abstract['params']), path)
-    items = manager.restore(step, args=ocp.args.Composite(**args))
+    with _quiet():
+      items = manager.restore(step, args=ocp.args.Composite(**args))
   except InputError:
     raise
   except Exception as error:  # orbax, tensorstore and json each have their own for damaged files
@@ -165,6 +166,11 @@ def _restore(
       reason = 'not those that were saved' if name in expected else 'saved without their SHA-256'
       raise DamagedError(f'{path}: checkpoint is cut or damaged (its {name} are {reason})')
   return items
+
+
+def _quiet() -> contextlib.AbstractContextManager:
+  """Where tensorstore fails, its threads print tracebacks of their own beside what it raises."""
+  return contextlib.redirect_stderr(io.StringIO())
 
 
 def _sha256(tree: Any) -> str:
