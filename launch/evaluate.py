@@ -40,8 +40,8 @@ def main() -> None:
         f'{low:.2f} .. {high:.2f}', f'{row["rho"]:.4f}', f'{row["sgcs"]:.4f}',
         str(row['num_samples']))
     rows.append(row)
-  append_rows(workdir / 'results.json', rows)
   rich.console.Console().print(table)
+  append_rows(workdir / 'results.json', rows)
   print(f'{len(rows)} rows appended to {workdir / "results.json"} ({jax.default_backend()})')
 
 

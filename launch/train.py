@@ -4,7 +4,8 @@
   python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=2 --workdir=runs/cr16 \
       --config.training.batch_size=512
 
-Exit codes: 0 all stages complete, 2 wrong input, 1 diverged, 143 stopped by SIGTERM (resumable).
+Exit codes: 0 all stages complete, 1 diverged, 2 wrong input, damaged checkpoint or full disk,
+143 stopped by SIGTERM (docs/reliability.md).
 On several hosts start it once on each with --multihost and the same workdir on shared storage.
 """
 

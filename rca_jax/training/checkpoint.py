@@ -6,9 +6,7 @@ A checkpoint holds the SHA-256 of its arrays, as orbax does not see when a bit o
 disk. It is written in the same rename that makes the checkpoint appear.
 """
 
-import contextlib
 import hashlib
-import io
 import os
 import shutil
 import sys
@@ -69,11 +67,10 @@ def save(manager: ocp.CheckpointManager, state: TrainState) -> None:
   """
   items = {'params': state.params, 'opt_state': state.opt_state}
   try:
-    with _quiet():
-      manager.save(
-          int(state.step), force=True, args=ocp.args.Composite(**{
-              name: ocp.args.StandardSave(tree) for name, tree in items.items()}),
-          custom_metadata={'sha256': {name: _sha256(tree) for name, tree in items.items()}})
+    manager.save(
+        int(state.step), force=True, args=ocp.args.Composite(**{
+            name: ocp.args.StandardSave(tree) for name, tree in items.items()}),
+        custom_metadata={'sha256': {name: _sha256(tree) for name, tree in items.items()}})
   except (OSError, ValueError) as error:  # ValueError: tensorstore's, its reason comes last
     reason = error.strerror if isinstance(error, OSError) else str(error).rsplit(': ', 1)[-1]
     raise InputError(
@@ -153,8 +150,7 @@ def _restore(
     expected = metadata.custom_metadata.get('sha256', {})
     _check_same_model(
         _shapes(metadata.item_metadata['params'].tree), _shapes(abstract['params']), path)
-    with _quiet():
-      items = manager.restore(step, args=ocp.args.Composite(**args))
+    items = manager.restore(step, args=ocp.args.Composite(**args))
   except InputError:
     raise
   except Exception as error:  # orbax, tensorstore and json each have their own for damaged files
@@ -166,11 +162,6 @@ def _restore(
       reason = 'not those that were saved' if name in expected else 'saved without their SHA-256'
       raise DamagedError(f'{path}: checkpoint is cut or damaged (its {name} are {reason})')
   return items
-
-
-def _quiet() -> contextlib.AbstractContextManager:
-  """Where tensorstore fails, its threads print tracebacks of their own beside what it raises."""
-  return contextlib.redirect_stderr(io.StringIO())
 
 
 def _sha256(tree: Any) -> str:
