@@ -16,11 +16,14 @@ from rca_jax.errors import InputError
 def run(main: Callable[[], int | None]) -> NoReturn:
   """Parses the flags, calls `main` and exits with what it returns (None: 0).
 
-  Exit codes: 2 for an InputError or a wrong flag, 1 for a training that diverged.
+  Exit codes: 2 for an InputError (a full disk among them) or a wrong flag, 1 for a training that
+  diverged.
   """
 
   def quiet_main(_: Sequence[str]) -> NoReturn:
-    logging.set_verbosity(logging.ERROR)  # orbax tells a page for every checkpoint
+    logging.set_verbosity(logging.FATAL)  # orbax tells a page for every checkpoint
+    # Where a checkpoint fails, tensorstore's threads print pages beside what is raised to us.
+    sys.unraisablehook = lambda _: None
     sys.exit(_guarded(main))
 
   app.run(quiet_main, flags_parser=functools.partial(_guarded, parse_flags))

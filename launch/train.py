@@ -4,7 +4,8 @@
   python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=2 --workdir=runs/cr16 \
       --config.training.batch_size=512
 
-Exit codes: 0 all stages complete, 2 wrong input, 1 diverged, 143 stopped by SIGTERM (resumable).
+Exit codes: 0 all stages complete, 1 diverged, 2 wrong input, damaged checkpoint or full disk,
+143 stopped by SIGTERM (docs/reliability.md).
 On several hosts start it once on each with --multihost and the same workdir on shared storage.
 """
 
@@ -14,10 +15,14 @@ from ml_collections import config_flags
 
 from launch.main import experiment_config, run
 from rca_jax.errors import InputError
+from rca_jax.training.checkpoint import ON_DAMAGED
 from rca_jax.training.loop import fit
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='FILE[:VARIANT]')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
+_ON_DAMAGED = flags.DEFINE_enum(
+    'on_damaged_checkpoint', 'stop', ON_DAMAGED,
+    'Whether to go on from the checkpoint before one that is damaged.')
 _MULTIHOST = flags.DEFINE_bool('multihost', False, 'One of several processes of a run.')
 _COORDINATOR = flags.DEFINE_string(
     'coordinator_address', None, 'HOST:PORT of process 0; not needed on Cloud TPU and Slurm.')
@@ -31,7 +36,8 @@ def main() -> int:
   config = experiment_config(_CONFIG)
   if _MULTIHOST.value:
     _join_hosts()
-  return 0 if fit(config, _WORKDIR.value) else _EXIT_SIGTERM
+  complete = fit(config, _WORKDIR.value, on_damaged=_ON_DAMAGED.value)
+  return 0 if complete else _EXIT_SIGTERM
 
 
 def _join_hosts() -> None:

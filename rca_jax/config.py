@@ -5,12 +5,16 @@ Ratios are `Fraction` strings ("1/16"), units stand in the names.
 """
 
 import dataclasses
+import re
+import sys
 import types
 import typing
 from fractions import Fraction
 from typing import Any
 
 from rca_jax.errors import InputError
+
+_MAX = sys.float_info.max
 
 
 def _require(condition: bool, message: str) -> None:
@@ -233,8 +237,9 @@ def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:
   """
   full = 2 * csi.num_delay_taps * csi.num_tx_antennas
   try:
-    k = Fraction(model.compression_ratio) * full
-  except (ValueError, ZeroDivisionError):
+    # Neither exponents nor many digits: Fraction('1e999999999') computes for hours.
+    k = Fraction(re.fullmatch(r'[\d./]{1,20}', model.compression_ratio)[0]) * full
+  except (TypeError, ValueError, ZeroDivisionError):
     raise InputError(
         f'model.compression_ratio={model.compression_ratio!r} is no fraction; write e.g. "1/16".'
     ) from None
@@ -257,23 +262,25 @@ def from_dict(config_class: type, values: dict[str, Any], path: str = 'config') 
     InputError: a field is unknown, or has a value of another type.
   """
   hints = typing.get_type_hints(config_class)
+  _require(isinstance(values, dict), f'{path}={values!r} must be a table of fields.')
   unknown = sorted(set(values) - set(hints))
   _require(
       not unknown,
-      f'{path} has no field {", ".join(unknown)}; its fields are {", ".join(hints)}.')
+      f'{path} has no field {", ".join(map(repr, unknown))}; its fields are {", ".join(hints)}.')
   return config_class(**{
       name: _coerce(hints[name], value, f'{path}.{name}') for name, value in values.items()})
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
   if dataclasses.is_dataclass(hint):
-    _require(isinstance(value, dict), f'{path}={value!r} must be a table of fields.')
     return from_dict(hint, value, path)
   if isinstance(hint, types.GenericAlias):  # tuple[float, ...]
     element = typing.get_args(hint)[0]
     _require(isinstance(value, (list, tuple)), f'{path}={value!r} must be a list.')
     return tuple(_coerce(element, item, path) for item in value)
-  if hint is float and isinstance(value, int) and not isinstance(value, bool):
+  if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+    # No NaN, no infinity; and integers may be larger than any float.
+    _require(-_MAX <= value <= _MAX, f'{path}={value} must be a finite number.')
     return float(value)
   _require(
       isinstance(value, hint) and not (hint is int and isinstance(value, bool)),

@@ -80,14 +80,108 @@ def test_a_damaged_checkpoint_is_told_in_one_line(folder):
   for path in (folder / '2').rglob('*'):
     if path.is_file() and path.parent.name == 'd':
       path.write_bytes(path.read_bytes()[:10])
-  with pytest.raises(InputError, match='2: checkpoint cannot be restored') as error:
+  with pytest.raises(InputError, match='2: checkpoint is cut or damaged') as error:
     restore(folder)
   assert '\n' not in str(error.value)
 
 
+def flip_a_bit(folder):
+  """In the weights themselves, which are in the largest file."""
+  files = [path for path in (folder / 'params').rglob('*') if path.is_file()]
+  path = max(files, key=lambda path: path.stat().st_size)
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+
+
+@pytest.fixture
+def large(tmp_path):
+  """Steps 1 and 2 of weights too large for orbax to keep beside its own, checked, tables."""
+  folder = checkpoint.checkpoint_folder(tmp_path, 'pretrain')
+  state = new_state(2000)
+  kernel = jax.random.normal(jax.random.key(0), state.params['dense']['kernel'].shape)
+  state.params['dense']['kernel'] = kernel
+  with checkpoint.open_for_writing(folder, 2) as manager:
+    for _ in range(2):
+      state = step(state)
+      checkpoint.save(manager, state)
+  return folder
+
+
+def restore_for_writing(folder, on_damaged):
+  with checkpoint.open_for_writing(folder, 2) as manager:
+    abstract = jax.eval_shape(lambda: new_state(2000))
+    state = checkpoint.restore(manager, abstract, replicated(data_mesh()), on_damaged)
+    if int(state.step) == 1:
+      checkpoint.save(manager, step(state))
+    return state
+
+
+def test_a_flipped_bit_stops_or_goes_back(large, capsys):
+  whole = restore_for_writing(large, 'stop')
+  flip_a_bit(large / '2')
+  with pytest.raises(InputError, match=r'2: .* damaged .*step 1 is whole.*_checkpoint=previous'):
+    restore_for_writing(large, 'stop')
+  with checkpoint.open_for_reading(large) as manager:
+    with pytest.raises(InputError, match=r'2: .* damaged .*continue the training'):
+      checkpoint.restore_params(
+          manager, jax.eval_shape(lambda: new_state(2000)).params, replicated(data_mesh()))
+  assert capsys.readouterr().err == ''
+  for _ in range(2):
+    assert int(restore_for_writing(large, 'previous').step) == 1
+    warning = capsys.readouterr().err
+    assert warning.startswith('warning: ') and warning.count('\n') == 1 and 'step 1' in warning
+    assert sorted(path.name for path in large.iterdir()) == ['1', '2', '2.damaged']
+    chex.assert_trees_all_equal(restore_for_writing(large, 'stop'), whole)
+    flip_a_bit(large / '2')
+
+
+def test_nothing_is_taken_where_nothing_is_whole(large):
+  flip_a_bit(large / '1')
+  flip_a_bit(large / '2')
+  for on_damaged in checkpoint.ON_DAMAGED:
+    with pytest.raises(InputError, match='2: .* damaged .*no checkpoint before it is whole'):
+      restore_for_writing(large, on_damaged)
+  assert sorted(path.name for path in large.iterdir()) == ['1', '2']
+
+
+def test_a_checkpoint_without_its_sum_is_told(folder):
+  path = folder / '2' / '_CHECKPOINT_METADATA'
+  path.write_text(path.read_text().replace('sha256', 'sha1'))
+  with pytest.raises(InputError, match='its params are saved without their SHA-256'):
+    restore(folder)
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_in_any_file_goes_unseen(large):
+  rng = np.random.default_rng(0)
+  whole, found = restore_for_writing(large, 'stop'), {'refused': 0, 'same': 0}
+  files = sorted(path for path in (large / '2').rglob('*') if path.is_file())
+  for _ in range(300):
+    path = files[rng.integers(len(files))]
+    content = path.read_bytes()
+    damaged = bytearray(content)
+    damaged[rng.integers(len(content))] ^= 1 << rng.integers(8)
+    path.write_bytes(damaged)
+    try:
+      chex.assert_trees_all_equal(restore_for_writing(large, 'stop'), whole)
+      found['same'] += 1
+    except InputError as error:
+      assert '\n' not in str(error)
+      found['refused'] += 1
+    path.write_bytes(content)
+  assert min(found.values()) > 50, found
+
+
+def test_what_a_kill_left_of_an_old_checkpoint_goes(folder):
+  (folder / '0' / 'params').mkdir(parents=True)
+  with checkpoint.open_for_writing(folder, 2):
+    assert sorted(path.name for path in folder.iterdir()) == ['1', '2']
+
+
 def test_a_checkpoint_that_lost_a_file_is_told(folder):
   (folder / '2' / 'params' / '_METADATA').unlink()
-  with pytest.raises(InputError, match='2: checkpoint cannot be restored'):
+  with pytest.raises(InputError, match='2: checkpoint is cut or damaged'):
     restore(folder)
 
 

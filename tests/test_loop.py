@@ -1,8 +1,10 @@
 import dataclasses
+import functools
 import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
 import socket
@@ -93,31 +95,49 @@ def test_a_finished_run_is_left_as_it_is(config, finished, one_device):
   assert (finished / 'metrics.jsonl').read_text() == before
 
 
-class StopAt:
-  """Stands in for the metrics writer: SIGTERM to this process once a line is written."""
+class At:
+  """Stands in for the metrics writer: calls `fault` once a line is written."""
 
-  def __init__(self, stage, step):
-    self._at = stage, step
+  def __init__(self, stage, step, fault=lambda: os.kill(os.getpid(), signal.SIGTERM)):
+    self._at, self._fault = (stage, step), fault
 
-  def __call__(self, workdir, names, stage, step):
-    writer = MetricsWriter(workdir, names, stage, step)
+  def __call__(self, workdir, stage, step):
+    writer = MetricsWriter(workdir, stage, step)
     write = writer.write
 
-    def stop(step, metrics):
+    def write_and_fail(step, metrics):
       write(step, metrics)
       if (stage, step) == self._at:
-        os.kill(os.getpid(), signal.SIGTERM)
+        self._fault()
 
-    writer.write = stop
+    writer.write = write_and_fail
     return writer
 
 
 def test_sigterm_saves_and_the_next_run_continues(
     config, finished, one_device, tmp_path, monkeypatch):
   with monkeypatch.context() as patch:
-    patch.setattr(loop, 'MetricsWriter', StopAt('finetune_10db', 2))
+    patch.setattr(loop, 'MetricsWriter', At('finetune_10db', 2))
     assert not fit(config, tmp_path, one_device)
   assert len(read_metrics(tmp_path)) < len(read_metrics(finished))
+  assert fit(config, tmp_path, one_device)
+  assert_same_run(config, tmp_path, finished)
+
+
+@pytest.mark.parametrize('num_bytes, message', [
+    (2000, 'pretrain: the checkpoint of step 8 cannot be written .*; the last one is of step 4'),
+    (10, 'cannot be written .File too large.; checkpoints are kept')])  # metrics do not fit either
+def test_a_full_disk_is_told_and_the_next_run_continues(
+    config, finished, one_device, tmp_path, monkeypatch, num_bytes, message):
+  free = resource.getrlimit(resource.RLIMIT_FSIZE)
+  fill = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (num_bytes, free[1]))
+  try:
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=message) as error:
+      patch.setattr(loop, 'MetricsWriter', At('pretrain', 6, fill))
+      fit(config, tmp_path, one_device)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, free)
+  assert '\n' not in str(error.value)
   assert fit(config, tmp_path, one_device)
   assert_same_run(config, tmp_path, finished)
 
@@ -254,7 +274,7 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
   whole, to_one, to_two = (tmp_path / name for name in ('whole', 'to_one', 'to_two'))
   assert fit(insensitive, whole, data_mesh())
   with monkeypatch.context() as patch:
-    patch.setattr(loop, 'MetricsWriter', StopAt('pretrain', 2))
+    patch.setattr(loop, 'MetricsWriter', At('pretrain', 2))
     assert not fit(insensitive, to_one, data_mesh())
   assert len(read_metrics(to_one)) < len(read_metrics(whole))
   shutil.copytree(to_one, to_two)

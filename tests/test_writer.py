@@ -2,11 +2,9 @@ import json
 
 from rca_jax.training.writer import MetricsWriter, read_metrics
 
-STAGES = ['pretrain', 'finetune_10db', 'finetune_0db']
-
 
 def write(workdir, stage, start, steps):
-  writer = MetricsWriter(workdir, STAGES, stage, start)
+  writer = MetricsWriter(workdir, stage, start)
   for step in steps:
     writer.write(step, {'loss': step / 3})
   writer.close()

@@ -1,19 +1,33 @@
 """Checkpoints of a stage: parameters, optimizer state and step, one folder a stage.
 
 The position in the data needs no saving: it follows from the step (see `training.data`).
+
+A checkpoint holds the SHA-256 of its arrays, as orbax does not see when a bit of them flips on
+disk. It is written in the same rename that makes the checkpoint appear.
 """
 
+import hashlib
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from rca_jax.errors import InputError
 from rca_jax.training.step import TrainState
+
+ON_DAMAGED = ('stop', 'previous')
+
+
+class DamagedError(InputError):
+  """A checkpoint is not what was saved; another one may be."""
 
 
 def checkpoint_folder(workdir: str | Path, stage: str) -> Path:
@@ -23,9 +37,12 @@ def checkpoint_folder(workdir: str | Path, stage: str) -> Path:
 
 def open_for_writing(folder: Path, num_kept: int) -> ocp.CheckpointManager:
   """A manager that keeps the newest `num_kept`. Close it, or use it as a context."""
-  return _open(
+  manager = _open(
       folder, preservation_policy=preservation_policy.LatestN(num_kept),
       cleanup_tmp_directories=True)
+  for step in manager.all_steps()[:-num_kept]:  # a kill while orbax deleted it left some of it
+    manager.delete(step)
+  return manager
 
 
 def open_for_reading(folder: Path) -> ocp.CheckpointManager:
@@ -43,29 +60,74 @@ def open_for_reading(folder: Path) -> ocp.CheckpointManager:
 
 
 def save(manager: ocp.CheckpointManager, state: TrainState) -> None:
-  """Writes `state` under its step; a kill in between leaves no half checkpoint."""
-  manager.save(int(state.step), force=True, args=ocp.args.Composite(
-      params=ocp.args.StandardSave(state.params),
-      opt_state=ocp.args.StandardSave(state.opt_state)))
+  """Writes `state` under its step; a kill in between leaves no half checkpoint.
+
+  Raises:
+    InputError: the disk is full, or the folder cannot be written.
+  """
+  items = {'params': state.params, 'opt_state': state.opt_state}
+  try:
+    manager.save(
+        int(state.step), force=True, args=ocp.args.Composite(**{
+            name: ocp.args.StandardSave(tree) for name, tree in items.items()}),
+        custom_metadata={'sha256': {name: _sha256(tree) for name, tree in items.items()}})
+  except (OSError, ValueError) as error:  # ValueError: tensorstore's, its reason comes last
+    reason = error.strerror if isinstance(error, OSError) else str(error).rsplit(': ', 1)[-1]
+    raise InputError(
+        f'{manager.directory}: the checkpoint of step {state.step} cannot be written ({reason}); '
+        f'the last one is of step {manager.latest_step()}: make room, or the folder writable, and '
+        'run again.') from error
 
 
 def restore(
-    manager: ocp.CheckpointManager, abstract_state: TrainState, sharding: Sharding) -> TrainState:
+    manager: ocp.CheckpointManager, abstract_state: TrainState, sharding: Sharding,
+    on_damaged: str = 'stop') -> TrainState:
   """The newest state, in the structure of `abstract_state` and laid out by `sharding`.
 
+  With on_damaged='previous' the newest that is whole: damaged ones are renamed to STEP.damaged,
+  with a warning on stderr.
+
   Raises:
-    InputError: the checkpoint is of another model, or damaged.
+    InputError: the checkpoint is of another model; or it is damaged, and that is to stop or no
+      other is whole.
   """
-  step = manager.latest_step()
-  items = _restore(
-      manager, step, sharding, params=abstract_state.params, opt_state=abstract_state.opt_state)
+  damaged = {}
+  for step in sorted(manager.all_steps(), reverse=True):
+    try:
+      items = _restore(
+          manager, step, sharding, params=abstract_state.params,
+          opt_state=abstract_state.opt_state)
+      break
+    except DamagedError as error:
+      damaged[step] = error
+  else:
+    raise InputError(
+        f'{damaged[max(damaged)]}; no checkpoint before it is whole; remove {manager.directory} '
+        'to start the stage again.')
+  if damaged and on_damaged == 'stop':
+    raise InputError(
+        f'{damaged[max(damaged)]}; the checkpoint of step {step} is whole: add '
+        '--on_damaged_checkpoint=previous to go on from there.')
+  for error in damaged.values():
+    if jax.process_index() == 0:
+      print(f'warning: {error}; going on from step {step}.', file=sys.stderr)
+  _set_aside(manager, list(damaged))
   step = jax.device_put(abstract_state.step.dtype.type(step), sharding)
   return TrainState(step, items['params'], items['opt_state'])
 
 
 def restore_params(manager: ocp.CheckpointManager, abstract_params: Any, sharding: Sharding) -> Any:
-  """The newest parameters alone; raises as `restore`."""
-  return _restore(manager, manager.latest_step(), sharding, params=abstract_params)['params']
+  """The newest parameters alone.
+
+  Raises:
+    InputError: the checkpoint is of another model, or damaged.
+  """
+  try:
+    return _restore(manager, manager.latest_step(), sharding, params=abstract_params)['params']
+  except DamagedError as error:
+    raise InputError(
+        f'{error}; continue the training with --on_damaged_checkpoint=previous to write it anew.'
+    ) from error
 
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -90,7 +152,8 @@ def check_same_model(
 def _open(folder: Path, **options: Any) -> ocp.CheckpointManager:
   # Not asynchronous: the next step donates the very buffers that would still be written.
   return ocp.CheckpointManager(
-      folder, options=ocp.CheckpointManagerOptions(enable_async_checkpointing=False, **options),
+      folder, options=ocp.CheckpointManagerOptions(
+          enable_async_checkpointing=False, lightweight_initialize=True, **options),
       item_handlers={name: ocp.StandardCheckpointHandler() for name in ('params', 'opt_state')})
 
 
@@ -102,13 +165,46 @@ def _restore(
           lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree))
       for name, tree in abstract.items()}
   try:
-    saved = manager.item_metadata(step)['params']
-    check_same_model(shapes(saved.tree), shapes(abstract['params']), path)
-    return manager.restore(step, args=ocp.args.Composite(**args))
+    metadata = manager.metadata(step)
+    expected = metadata.custom_metadata.get('sha256', {})
+    check_same_model(
+        shapes(metadata.item_metadata['params'].tree), shapes(abstract['params']), path)
+    items = manager.restore(step, args=ocp.args.Composite(**args))
   except InputError:
     raise
   except Exception as error:  # orbax, tensorstore and json each have their own for damaged files
-    raise InputError(
-        f'{path}: checkpoint cannot be restored, it is cut or damaged '
-        f'({type(error).__name__}: {(str(error).splitlines() or [""])[0][:200]}); remove that '
-        'folder to continue from the checkpoint before it.') from error
+    raise DamagedError(
+        f'{path}: checkpoint is cut or damaged ({type(error).__name__}: {_first_line(error)})'
+    ) from error
+  for name in abstract:
+    if _sha256(items[name]) != expected.get(name):
+      reason = 'not those that were saved' if name in expected else 'saved without their SHA-256'
+      raise DamagedError(f'{path}: checkpoint is cut or damaged (its {name} are {reason})')
+  return items
+
+
+def _sha256(tree: Any) -> str:
+  """Of all arrays: their names, shapes, types and bytes."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    array = np.asarray(leaf)
+    digest.update(f'{jax.tree_util.keystr(path)} {array.shape} {array.dtype}\n'.encode())
+    digest.update(array.tobytes())
+  return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+  return (str(error).splitlines() or [''])[0][:200]
+
+
+def _set_aside(manager: ocp.CheckpointManager, steps: list[int]) -> None:
+  """Renames their folders, so that the same steps can be saved again."""
+  if not steps:
+    return
+  if jax.process_index() == 0:
+    for step in steps:
+      folder = Path(manager.directory) / str(step)
+      shutil.rmtree(folder.with_suffix('.damaged'), ignore_errors=True)
+      folder.rename(folder.with_suffix('.damaged'))
+  multihost_utils.sync_global_devices('set aside damaged checkpoints')
+  manager.reload()

@@ -19,11 +19,12 @@ from rca_jax.errors import InputError
 from rca_jax.training import checkpoint
 from rca_jax.training.data import CsiSource, training_source
 from rca_jax.training.keys import Stream, stream_key
+from rca_jax.training.optimizer import make_schedule
 from rca_jax.training.program import Program, make_program
 from rca_jax.training.progress import Progress
 from rca_jax.training.sharding import check_batch_size, data_mesh, replicate, replicated
 from rca_jax.training.step import StepMetrics, TrainCall, TrainState
-from rca_jax.training.workdir import claim, locked
+from rca_jax.training.workdir import claim, locked, told_when_unwritable
 from rca_jax.training.writer import MetricsWriter
 
 
@@ -45,7 +46,8 @@ def stages(config: ExperimentConfig) -> list[Stage]:
   """The stages in order: all fine-tunings start from the pretraining's weights.
 
   Raises:
-    InputError: a stage's steps are no positive multiple of `steps_per_call`.
+    InputError: a stage's steps are no positive multiple of `steps_per_call`, or too few for its
+      warm-up; told before the first stage runs, not after.
   """
   training = config.training
   pretrain = training.pretrain
@@ -58,6 +60,7 @@ def stages(config: ExperimentConfig) -> list[Stage]:
       raise InputError(
           f'the {stage.name} stage has num_steps={num_steps}; it must be a positive multiple of '
           f'training.steps_per_call={training.steps_per_call} (every call runs the same program).')
+    make_schedule(stage.config.optimizer, config.model.model_dim, num_steps)
   return found
 
 
@@ -71,20 +74,23 @@ class _Run(NamedTuple):
   stages: list[Stage]
   stop: threading.Event
   make_progress: Callable[..., Progress]
+  on_damaged: str
 
 
 def fit(
     config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None,
-    make_progress: Callable[..., Progress] = Progress) -> bool:
+    make_progress: Callable[..., Progress] = Progress, on_damaged: str = 'stop') -> bool:
   """Trains all stages, or what is left of them, into `workdir`.
 
-  `make_progress` is called as `Progress` is, at the start of every stage.
+  `make_progress` is called as `Progress` is, at the start of every stage; `on_damaged` is what
+  `checkpoint.restore` does about a damaged checkpoint: stop | previous.
 
   Returns:
     Whether all stages are complete; False after SIGTERM, which saves a checkpoint first.
 
   Raises:
-    InputError: config, data, workdir or checkpoint do not fit (see the functions called).
+    InputError: config, data, workdir or checkpoint do not fit, or the disk is full (see the
+      functions called).
     FloatingPointError: the loss is not finite; nothing of that call was saved.
   """
   workdir = Path(os.path.abspath(workdir))
@@ -92,6 +98,7 @@ def fit(
   check_batch_size(config.training.batch_size, mesh)
   todo = stages(config)
   with contextlib.ExitStack() as stack:
+    stack.enter_context(told_when_unwritable(workdir))
     if jax.process_index() == 0:
       stack.enter_context(locked(workdir / '.lock'))
       claim(workdir, config)
@@ -100,7 +107,7 @@ def fit(
     source = training_source(config)
     source = source._replace(arrays=replicate(source.arrays, mesh))
     stop = stack.enter_context(_set_by_sigterm())
-    return _fit_stages(_Run(config, workdir, mesh, source, todo, stop, make_progress))
+    return _fit_stages(_Run(config, workdir, mesh, source, todo, stop, make_progress, on_damaged))
 
 
 def _fit_stages(run: _Run) -> bool:
@@ -130,7 +137,8 @@ def _fit_stage(
     if manager.latest_step() is None:
       state = start()
     else:
-      state = checkpoint.restore(manager, jax.eval_shape(start), replicated(run.mesh))
+      state = checkpoint.restore(
+          manager, jax.eval_shape(start), replicated(run.mesh), run.on_damaged)
     done, per_call = int(state.step), training.steps_per_call
     if done == num_steps:
       return state
@@ -154,8 +162,7 @@ class _Log:
     self._stage, self._folder, self._waiting = stage, folder, None
     self._writer = self._progress = None
     if jax.process_index() == 0:
-      names = [stage.name for stage in run.stages]
-      self._writer = MetricsWriter(run.workdir, names, stage.name, step)
+      self._writer = MetricsWriter(run.workdir, stage.name, step)
       self._progress = run.make_progress(
           stage.name, step, stage.config.num_steps, run.config.training.batch_size)
 

@@ -36,6 +36,21 @@ def locked(path: Path) -> Iterator[None]:
     yield
 
 
+@contextlib.contextmanager
+def told_when_unwritable(workdir: Path) -> Iterator[None]:
+  """Makes one line of a full disk or a folder that became read-only.
+
+  Raises:
+    InputError: instead of any OSError.
+  """
+  try:
+    yield
+  except OSError as error:
+    raise InputError(
+        f'{error.filename or workdir}: cannot be written ({error.strerror}); checkpoints are kept: '
+        'make room, or the folder writable, and run again.') from error
+
+
 def claim(workdir: Path, config: ExperimentConfig) -> None:
   """Writes WORKDIR/config.json, or checks that it says the same.
 

@@ -1,12 +1,18 @@
 """metrics.jsonl and TensorBoard events of a run."""
 
+import contextlib
 import json
 import os
-from collections.abc import Sequence
+import shutil
+import time
 from pathlib import Path
 from typing import Any
 
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import scalar
+
+from rca_jax.errors import InputError
 
 
 class MetricsWriter:
@@ -14,24 +20,28 @@ class MetricsWriter:
 
   A line of metrics.jsonl holds nothing that depends on the clock or the machine, and lines past
   the restored step are dropped, so a killed and resumed run leaves the file of an uninterrupted
-  one.
+  one. The events are written anew from these lines: one file a stage, however often it was cut.
   """
 
-  def __init__(self, workdir: Path, stages: Sequence[str], stage: str, step: int):
-    """`stages` in their order; `step` is the one that `stage` continues from."""
+  def __init__(self, workdir: Path, stage: str, step: int):
+    """`step` is the one that `stage` continues from."""
     self._stage = stage
     path = workdir / 'metrics.jsonl'
-    _drop_lines_after(path, list(stages), stage, step)
+    kept = _drop_lines_after(path, stage, step)
     self._file = path.open('a')
-    # purge_step makes TensorBoard hide what a cut run wrote past its last checkpoint.
-    self._events = tensorboardX.SummaryWriter(
-        str(workdir / 'tensorboard' / stage), purge_step=step + 1)
+    events = workdir / 'tensorboard' / stage
+    shutil.rmtree(events, ignore_errors=True)
+    events.mkdir(parents=True)
+    # Not SummaryWriter: its thread dies of a full disk, and then nobody empties its queue.
+    self._events = EventsWriter(str(events / 'events'))
+    for line in kept:
+      self._write_events(line)
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """One line: {"stage", "step", then the metrics}."""
-    self._file.write(json.dumps({'stage': self._stage, 'step': step, **metrics}) + '\n')
-    for name, value in metrics.items():
-      self._events.add_scalar(name, value, step)
+    line = {'stage': self._stage, 'step': step, **metrics}
+    self._file.write(json.dumps(line) + '\n')
+    self._write_events(line)
 
   def flush(self) -> None:
     """Returns once the lines are on disk: call it before saving a checkpoint."""
@@ -40,23 +50,37 @@ class MetricsWriter:
     self._events.flush()
 
   def close(self) -> None:
-    self.flush()
-    self._file.close()
-    self._events.close()
+    with contextlib.closing(self._file), contextlib.closing(self._events):
+      self.flush()
+
+  def _write_events(self, line: dict[str, Any]) -> None:
+    for name, value in line.items():
+      if name not in ('stage', 'step'):
+        self._events.write_event(
+            Event(wall_time=time.time(), step=line['step'], summary=scalar(name, value)))
 
 
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
-  """The whole lines of WORKDIR/metrics.jsonl, a half-written last one left out."""
+  """The whole lines of WORKDIR/metrics.jsonl, a half-written last one left out.
+
+  Raises:
+    InputError: the file is damaged.
+  """
   path = Path(workdir) / 'metrics.jsonl'
-  lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-  return [json.loads(line) for line in lines if line.endswith('\n')]
+  try:
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith('\n')]
+  except ValueError as error:
+    raise InputError(
+        f'{path}: holds a damaged line ({error}); repair the file, or remove it to go on without '
+        'the lines so far.') from None
 
 
-def _drop_lines_after(path: Path, stages: list[str], stage: str, step: int) -> None:
-  last = (stages.index(stage), step)
+def _drop_lines_after(path: Path, stage: str, step: int) -> list[dict[str, Any]]:
+  """Drops them from the file at `path`; returns what is left of the stage."""
   kept = [
-      line for line in read_metrics(path.parent)
-      if (stages.index(line['stage']), line['step']) <= last]
+      line for line in read_metrics(path.parent) if line['stage'] != stage or line['step'] <= step]
   partial = path.with_suffix('.tmp')
   partial.write_text(''.join(json.dumps(line) + '\n' for line in kept))
   os.replace(partial, path)
+  return [line for line in kept if line['stage'] == stage]
