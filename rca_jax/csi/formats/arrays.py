@@ -15,7 +15,8 @@ _BLOCK_BYTES = 2**23  # of the CSI of one block; computing it takes some ten tim
 class Array(NamedTuple):
   """An array in a file, not read yet.
 
-  `blocks(count, axis)` yields it in parts of at most `count` along `axis`.
+  `blocks(count, axis)` yields it in parts of at most `count` along `axis`, which may lie behind the
+  last axis of a MATLAB array.
   """
 
   shape: tuple[int, ...]
@@ -68,3 +69,8 @@ def split(values: np.ndarray, count: int, axis: int) -> Iterator[np.ndarray]:
   """Parts of at most `count` along `axis`."""
   for start in range(0, values.shape[axis], count):
     yield values[(slice(None),) * axis + (slice(start, start + count),)]
+
+
+def with_axis(values: np.ndarray, axis: int) -> np.ndarray:
+  """MATLAB drops trailing axes of length 1: those up to `axis` put back."""
+  return values.reshape(values.shape + (1,) * (axis + 1 - values.ndim))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rca_jax.csi.formats import matlab_file, numpy_file
+from rca_jax.csi.formats import mat5_file, mat73_file, numpy_file
 from rca_jax.csi.formats.arrays import Array, readable
 from rca_jax.errors import InputError
 
@@ -22,9 +22,9 @@ def open_arrays(path: Path) -> dict[str, Array]:
   if start.startswith(b'\x93NUMPY'):
     return {'': numpy_file.npy_array(path)}
   if start.startswith(b'MATLAB 7.3'):
-    return matlab_file.hdf5_arrays(path)
+    return mat73_file.mat73_arrays(path)
   if start[126:128] in (b'IM', b'MI'):
-    return matlab_file.mat5_arrays(path)
+    return mat5_file.mat5_arrays(path)
   if start.startswith(b'\x89HDF'):
     raise InputError(
         'plain HDF5, QuaDRiGa\'s own too, is not read; save a .mat file with qd_channel.mat_save '
