@@ -121,6 +121,7 @@ COEFFS, DELAYS = np.ones((1, 4, 3, 2), complex), np.zeros((3, 2))
     (_savez(channel=0 * CHANNEL), 'no UE with power'),
     (_savez(channel=CHANNEL, rx_pos=np.ones((5, 3))), 'rx_pos has shape .5, 3.; expected .6, 3'),
     (_savez(channel=CHANNEL * [np.nan]), 'csi.0, 0, 0, 0. is .nan'),
+    (_savez(channel=CHANNEL, rx_pos=np.full((6, 3), np.inf)), 'positions are not all finite'),
     (_savez(a=A.repeat(2, 2), tau=TAU), 'a has 2 UE antennas'),
     (_savez(a=A, tau=TAU[0]), r'tau \(3, 1, 3\); expected'),
     (_savez(a=A, tau=TAU.astype(int)), 'tau int64; expected complex and real'),

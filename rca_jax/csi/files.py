@@ -108,6 +108,8 @@ def _iter_file(
     num_groups = 0
     for groups in _read(path, format, config):
       check_csi(groups.csi, num_groups, allow_silent)
+      if groups.positions is not None and not np.isfinite(groups.positions).all():
+        raise InputError('positions are not all finite numbers; expected m.')
       num_groups += len(groups.csi)
       yield groups._replace(csi=_normalised(groups.csi))
     if not num_groups:

@@ -8,7 +8,11 @@ import numpy as np
 from rca_jax.config import CsiConfig
 from rca_jax.errors import InputError
 
+# Numbers of damaged files overflow; whoever reads them looks for what is not finite.
+_quiet = np.errstate(over='ignore', invalid='ignore', divide='ignore')
 
+
+@_quiet
 def frequency_response(
     coefficient: np.ndarray, delay_s: np.ndarray, config: CsiConfig) -> np.ndarray:
   """H[k, n] = sum_l c[l, n] exp(-j 2 pi k tau[l, n] B / N_c), k = 0..N_c-1.
@@ -30,6 +34,7 @@ def frequency_response(
   return np.swapaxes(response.reshape(*response.shape[:-2], -1)[..., :num_carriers], -1, -2)
 
 
+@_quiet
 def angular_delay(response: np.ndarray, config: CsiConfig) -> tuple[np.ndarray, np.ndarray]:
   """Inverse DFTs (e^{+j}) over carriers and antennas, the first N_a delay rows.
 
