@@ -49,7 +49,7 @@ def main() -> None:
     counts = convert(
         Path(_INPUT.value), Path(_OUT.value), _FORMAT.value, config, conversion,
         lambda done: bar.update(task, completed=done))
-  left_out = ', '.join(f'{counts[name]} {name}' for name in sorted(counts) if name != 'groups')
+  left_out = ', '.join(f'{counts[name]} {name}' for name in sorted(+counts) if name != 'groups')
   print(f'{counts["groups"]} groups in {_OUT.value}; left out: {left_out or "none"}')
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rca_jax.config import CsiConfig
 from rca_jax.csi.convert import Conversion, convert
-from rca_jax.csi.files import read_csi
+from rca_jax.csi.files import read_csi, sha256
 from rca_jax.errors import InputError
 
 CONFIG = CsiConfig(
@@ -37,7 +37,7 @@ def test_every_format_becomes_a_data_set(tmp_path, name):
 def test_single_ues_are_gathered_by_position(tmp_path):
   source = imitations.quadriga(tmp_path / 'a.mat')  # six UEs, a metre apart
   counts = run(source, tmp_path / 'out', num_ues=4, max_distance_m=3, shard_size=1)
-  assert counts == {'groups': 1, 'neighbours': 2}
+  assert counts == {'groups': 1, 'ungrouped': 2}
   groups = read_csi(tmp_path / 'out')
   np.testing.assert_array_equal(groups.positions[0, :, 0], [0, 1, 2, 3])
   np.testing.assert_allclose(groups.csi[0], imitations.expected_csi()[:4], atol=1e-5)
@@ -65,7 +65,7 @@ def test_splits_lie_apart_or_need_no_positions(tmp_path):
       test_share=0.3)
   found = {split: read_csi(tmp_path / 'out', split=split).positions.reshape(-1, 3)
            for split in ('train', 'val', 'test')}
-  assert sum(map(len, found.values())) + counts['guard'] + counts['neighbours'] == 3000
+  assert sum(map(len, found.values())) + counts['guard'] + counts['ungrouped'] == 3000
   distance = np.linalg.norm(found['train'][:, None] - found['test'], axis=-1)
   assert distance.min() > 3
   source = imitations.cost2100(tmp_path / 'c.mat')
@@ -117,7 +117,6 @@ def peak_bytes(tmp_path, num_shards):
   rng = np.random.default_rng(0)
   csi = rng.normal(size=(1024, 4, 32, 32, 2)).astype(np.float32).view(np.complex64)[..., 0]
   np.savez(source / 'shard.npz', csi=csi)
-  from rca_jax.csi.files import sha256
   entry = {'file': 'shard.npz', 'num_groups': 1024, 'sha256': sha256(source / 'shard.npz')}
   (source / 'manifest.json').write_text(json.dumps({'splits': {'train': [entry] * num_shards}}))
   code = (

@@ -40,7 +40,7 @@ def convert(
 
   Returns:
     How many `groups` were written, and how many were left out: groups with a `silent` UE, groups
-    (of single UEs: UEs) in the `guard` between splits, and UEs without enough `neighbours`.
+    (of single UEs: UEs) in the `guard` between splits, and `ungrouped` UEs without neighbours.
 
   Raises:
     InputError: as `iter_csi` and `write_shards`; or positions are needed and missing; or no group
@@ -152,7 +152,7 @@ def _gathered(
     mine = np.flatnonzero(labels == split)
     members = mine[group_by_position(
         single.positions[mine, 0], conversion.num_ues, conversion.max_distance_m)]
-    counts['neighbours'] += mine.size - members.size
+    counts['ungrouped'] += mine.size - members.size
     for start in range(0, len(members), conversion.shard_size):
       part = members[start:start + conversion.shard_size]
       groups = CsiGroups(*(None if leaf is None else leaf[part, 0] for leaf in single))
