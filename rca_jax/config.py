@@ -71,7 +71,7 @@ class CsiConfig:
 class DataConfig:
   """Which CSI a run trains and tests on."""
 
-  path: str = ''  # '': the generator, inside the step; else a data set folder or an npz with `csi`
+  path: str = ''  # '': the generator, inside the step; else what csi.files.read_csi reads
   test_path: str = ''  # '': generated test groups, or the `test` split of `path`
   seed: int = 0  # environment and test groups; runs that share it share both
   num_test_groups: int = 10_000

@@ -1,5 +1,6 @@
 import dataclasses
 
+import imitations
 import jax
 import numpy as np
 import pytest
@@ -54,6 +55,16 @@ def test_a_file_gives_the_first_ues_at_unit_power(tiny_config, csi_file, random_
   np.testing.assert_allclose(np.mean(np.abs(csi) ** 2, axis=(-2, -1)), 1, rtol=1e-5)
   ratio = random_csi[:, :2] / csi
   np.testing.assert_allclose(ratio, np.broadcast_to(ratio[..., :1, :1], ratio.shape), rtol=1e-4)
+
+
+def test_files_of_other_tools_are_trained_on(tiny_config, tmp_path):
+  path = imitations.sionna(tmp_path / 'cir.npz')
+  csi = dataclasses.replace(
+      tiny_config.csi, num_delay_taps=imitations.NUM_ROWS, num_tx_antennas=imitations.NUM_ANTENNAS)
+  config = with_data(dataclasses.replace(tiny_config, csi=csi), path=str(path))
+  found, _ = training_source(config).arrays
+  expected = imitations.expected_csi().reshape(2, 3, *found.shape[2:])
+  np.testing.assert_allclose(found, expected[:, :2], atol=1e-5)
 
 
 def test_too_few_ues_or_other_sizes_are_refused(tiny_config, csi_file):

@@ -6,7 +6,7 @@ import pytest
 
 from rca_jax.config import CsiConfig
 from rca_jax.csi.dataset import write_dataset
-from rca_jax.csi.files import read_dataset
+from rca_jax.csi.files import read_csi
 from rca_jax.errors import InputError
 
 CONFIG = CsiConfig(num_delay_taps=4, num_tx_antennas=4, mode='fresh')
@@ -19,12 +19,12 @@ def _write(folder, sizes=SIZES, progress=lambda done: None):
 
 def test_a_data_set_reads_back_and_its_splits_share_nothing(tmp_path):
   _write(tmp_path)
-  train, test = read_dataset(tmp_path, 'train'), read_dataset(tmp_path, 'test')
+  train, test = read_csi(tmp_path, split='train'), read_csi(tmp_path, split='test')
   assert train.csi.shape == (5, 2, 4, 4) and test.csi.shape == (2, 2, 4, 4)
   positions = np.concatenate([train.positions, test.positions]).reshape(7, -1)
   assert len(np.unique(positions, axis=0)) == 7
   with pytest.raises(InputError, match="'val'"):
-    read_dataset(tmp_path, 'val')
+    read_csi(tmp_path, split='val')
 
 
 def test_a_killed_generation_ends_as_an_uninterrupted_one(tmp_path):

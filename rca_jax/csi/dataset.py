@@ -1,6 +1,6 @@
 """Writes a data set folder: npz shards and a manifest with their SHA-256.
 
-`rca_jax.csi.files.read_dataset` reads it. Work that is interrupted goes on where it stopped: a
+`rca_jax.csi.files.read_csi` reads it. Work that is interrupted goes on where it stopped: a
 shard is in the manifest only once it is whole on disk.
 """
 
@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import jax
@@ -41,22 +41,45 @@ def write_dataset(
       'config': to_dict(config), 'num_ues': num_ues, 'shard_size': shard_size, 'sizes': sizes}
   sample = jax.jit(functools.partial(
       sample_groups, config=config, num_groups=shard_size, num_ues=num_ues, site=site))
+
+  def shard(split: str, index: int) -> CsiGroups:
+    count = min(shard_size, sizes[split] - index * shard_size)
+    groups = sample(jax.random.fold_in(jax.random.fold_in(key, SPLITS.index(split)), index))
+    return CsiGroups(*(np.asarray(leaf[:count]) for leaf in groups))
+
+  shards = (
+      (split, functools.partial(shard, split, index))
+      for split in SPLITS for index in range(-(-sizes[split] // shard_size)))
+  write_shards(folder, header, shards, progress)
+
+
+def write_shards(
+    folder: Path, header: dict, shards: Iterable[tuple[str, Callable[[], CsiGroups]]],
+    progress: Callable[[int], None]) -> None:
+  """Writes the shards that the folder does not hold yet.
+
+  Args:
+    header: stands in the manifest; tells one data set from another.
+    shards: the split of each and what makes its groups; only those not on disk are made.
+    progress: called with the number of groups that are on disk.
+
+  Raises:
+    InputError: the folder holds another data set, or cannot be written.
+  """
   try:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _open_manifest(folder, header)
-    done = 0
-    for split_index, split in enumerate(SPLITS):
-      entries = manifest['splits'][split]
-      for index in range(-(-sizes[split] // shard_size)):
-        count = min(shard_size, sizes[split] - index * shard_size)
-        if index >= len(entries):
-          shard_key = jax.random.fold_in(jax.random.fold_in(key, split_index), index)
-          name = f'{split}-{index:05d}.npz'
-          sha256 = _write_shard(folder / name, sample(shard_key), count)
-          entries.append({'file': name, 'num_groups': count, 'sha256': sha256})
-          _write_atomically(folder / 'manifest.json', json.dumps(manifest, indent=1).encode())
-        done += count
-        progress(done)
+    done, num_shards = 0, dict.fromkeys(SPLITS, 0)
+    for split, make in shards:
+      entries, index = manifest['splits'][split], num_shards[split]
+      num_shards[split] += 1
+      if index >= len(entries):
+        groups, name = make(), f'{split}-{index:05d}.npz'
+        sha256 = _write_shard(folder / name, groups)
+        entries.append({'file': name, 'num_groups': len(groups.csi), 'sha256': sha256})
+        _write_atomically(folder / 'manifest.json', json.dumps(manifest, indent=1).encode())
+      done += entries[index]['num_groups']
+      progress(done)
   except OSError as error:
     raise InputError(
         f'{folder}: cannot be written ({error.strerror}); choose another folder.') from None
@@ -82,9 +105,10 @@ def _open_manifest(folder: Path, header: dict) -> dict:
   return header | {'splits': splits}
 
 
-def _write_shard(path: Path, groups: CsiGroups, count: int) -> str:
+def _write_shard(path: Path, groups: CsiGroups) -> str:
   buffer = io.BytesIO()
-  np.savez(buffer, **{name: np.asarray(leaf[:count]) for name, leaf in groups._asdict().items()})
+  np.savez(
+      buffer, **{name: leaf for name, leaf in groups._asdict().items() if leaf is not None})
   _write_atomically(path, buffer.getbuffer())
   return hashlib.sha256(buffer.getbuffer()).hexdigest()
 

@@ -1,136 +1,234 @@
-"""Readers of CSI files: npz, and data set folders of checked npz shards.
+"""Readers of CSI files and of data set folders, all to `CsiGroups` of numpy arrays.
 
-All return `CsiGroups` of numpy arrays, csi [G, M, N_a, N_t] complex64 as it stands in the file
-(any scale). What a file does not hold is None. Files are never unpickled.
+csi [G, M, N_a, N_t] complex64 with mean |h|^2 = 1 per UE. What a file does not hold is None.
+Formats: `rca_jax.csi.formats`. Files are never unpickled.
 """
 
 import hashlib
 import json
-import zipfile
-import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rca_jax.config import CsiConfig
+from rca_jax.csi.formats import cost2100, deepmimo, npz, quadriga, sionna
+from rca_jax.csi.formats.container import open_arrays
 from rca_jax.csi.groups import CsiGroups
 from rca_jax.errors import InputError
 
-# What numpy, zipfile and zlib raise on a file that is cut, damaged or no npz at all.
-_DAMAGED = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
+# In the order in which they are asked whether a file is theirs.
+FORMATS = {
+    'npz': npz, 'cost2100': cost2100, 'sionna': sionna, 'deepmimo': deepmimo, 'quadriga': quadriga}
+_ENOUGH_GROUPS = 100  # to judge a file by: a single UE may well have its power at long delays
 
 
-def read_npz(path: str | Path) -> CsiGroups:
-  """An npz with a `csi` array, and `positions`, `los`, `energy_kept` if it holds them.
+def read_csi(
+    path: str | Path, format: str | None = None, *, split: str = 'train',
+    config: CsiConfig | None = None) -> CsiGroups:
+  """All groups of a file, or of one split of a data set folder. Arguments as `iter_csi`.
 
   Raises:
-    InputError: the file is missing or damaged, has no `csi`, or its csi is not complex
-      [G, M, N_a, N_t] of finite numbers with power in every UE.
+    InputError: as `iter_csi`.
   """
+  return concatenate(list(iter_csi(path, format, split=split, config=config)))
+
+
+def iter_csi(
+    path: str | Path, format: str | None = None, *, split: str = 'train',
+    config: CsiConfig | None = None, allow_silent: bool = False) -> Iterator[CsiGroups]:
+  """The groups in chunks of some megabytes.
+
+  Args:
+    format: a name of `FORMATS`; by default told from the file. Folders have one format only.
+    split: of a data set folder; a file has none.
+    config: its bandwidth_hz and num_subcarriers are those of the responses that are computed from
+      paths, its num_delay_taps what is kept of any response.
+    allow_silent: lets UEs without power pass, as zeros; `csi.any((-2, -1))` is the networks'
+      `active`.
+
+  Raises:
+    InputError: path is missing, damaged, of no known format, or holds CSI that is not finite, has
+      no power in a UE, or most of its power behind the first N_a delay rows.
+  """
+  config = config or CsiConfig()
   path = Path(path)
-  if not path.is_file():
-    raise InputError(f'{path}: no such file.')
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in CsiGroups._fields if name in file.files}
-      names = list(file.files)
-  except (TypeError, *_DAMAGED) as error:  # TypeError: a bare .npy
-    raise InputError(
-        f'{path}: not a readable npz file ({_first_line(error)}); it may be cut or damaged, '
-        'write or copy it again.') from None
-  if 'csi' not in arrays:
-    raise InputError(
-        f'{path}: has no array named `csi` (its arrays: {", ".join(names) or "none"}); expected '
-        'csi [group, ue, delay, antenna] complex64.')
-  check_csi(arrays['csi'], str(path))
-  arrays['csi'] = np.ascontiguousarray(arrays['csi'], np.complex64)
-  return CsiGroups(**{name: arrays.get(name) for name in CsiGroups._fields})
+  if format is not None and format not in FORMATS:
+    raise InputError(f'format={format!r} is unknown; choose one of {", ".join(FORMATS)}.')
+  if not path.is_dir():
+    chunks = _iter_file(path, format, config, allow_silent)
+  elif format is None:
+    chunks = _iter_dataset(path, split, config, allow_silent)
+  else:
+    raise InputError(f'{path}: is a folder, and format={format!r} is one of files; leave it out.')
+  return _same_shape(chunks, path)
 
 
-def check_csi(csi: np.ndarray, source: str) -> None:
-  """Raises InputError, led by `source`, unless csi is complex [G, M, N_a, N_t], finite, non-zero.
+def _same_shape(chunks: Iterator[CsiGroups], path: Path) -> Iterator[CsiGroups]:
+  shape = None
+  for groups in chunks:
+    found = groups.csi.shape[1:]
+    shape = shape or found
+    if found != shape:
+      raise InputError(
+          f'{path}: has groups of shape {list(found)} behind those of {list(shape)}; expected '
+          '[ue, delay, antenna] to be the same everywhere.')
+    yield groups
 
-  The first offender is named by its index.
+
+def concatenate(parts: list[CsiGroups]) -> CsiGroups:
+  """Joins chunks; what one of them lacks is None."""
+  return CsiGroups(*(
+      None if any(leaf is None for leaf in leaves) else np.concatenate(leaves)
+      for leaves in zip(*parts, strict=True)))
+
+
+def check_csi(csi: np.ndarray, first_group: int = 0, allow_silent: bool = False) -> None:
+  """Raises InputError unless csi [G, M, N_a, N_t] is finite and has power in every UE.
+
+  The first offender is named by its index; `first_group` is that of csi[0].
   """
-  if csi.ndim != 4 or 0 in csi.shape:
-    raise InputError(
-        f'{source}: csi has shape {csi.shape}; expected [group, ue, delay, antenna], 4 axes, '
-        'none empty.')
-  if not np.iscomplexobj(csi):
-    raise InputError(f'{source}: csi is of type {csi.dtype}; expected complex64 or complex128.')
   finite = np.isfinite(csi)
   if not finite.all():
     index = _first(~finite)
     raise InputError(
-        f'{source}: csi{index} is {csi[tuple(index)]}; every entry must be a finite number.')
+        f'csi{_shifted(index, first_group)} is {csi[tuple(index)]}; every entry must be a finite '
+        'number.')
   silent = ~csi.any(axis=(-2, -1))
-  if silent.any():
+  if silent.any() and not allow_silent:
     raise InputError(
-        f'{source}: csi{_first(silent)} is all zeros; a UE without power has no NMSE, leave its '
-        'group out.')
+        f'csi{_shifted(_first(silent), first_group)} is all zeros; a UE without power has no NMSE, '
+        'leave its group out (launch.convert --drop_silent does).')
 
 
-def read_dataset(folder: str | Path, split: str) -> CsiGroups:
-  """One split (`train`, `val`, `test`) of a data set folder, its shards in the manifest's order.
+def _iter_file(
+    path: Path, format: str | None, config: CsiConfig, allow_silent: bool) -> Iterator[CsiGroups]:
+  try:
+    num_groups = 0
+    for groups in _read(path, format, config):
+      check_csi(groups.csi, num_groups, allow_silent)
+      if groups.positions is not None and not np.isfinite(groups.positions).all():
+        raise InputError('positions are not all finite numbers; expected m.')
+      num_groups += len(groups.csi)
+      yield groups._replace(csi=_normalised(groups.csi))
+    if not num_groups:
+      raise InputError('has no UE with power.')
+  except InputError as error:
+    raise InputError(f'{path}: {error}') from None
+
+
+def _read(path: Path, format: str | None, config: CsiConfig) -> Iterator[CsiGroups]:
+  arrays = open_arrays(path)
+  if format is None:
+    format = next((name for name in FORMATS if FORMATS[name].recognises(arrays)), None)
+  if format is None or not FORMATS[format].recognises(arrays):
+    shapes = ', '.join(f'{name} {array.shape}' for name, array in list(arrays.items())[:8])
+    raise InputError(
+        f'holds no CSI of {f"format {format}" if format else "a known format"} (its arrays: '
+        f'{shapes or "none"}); expected an array named `csi` [group, ue, delay, antenna] or one of '
+        'the formats of docs/data.md.')
+  chunks = (chunk for chunk in FORMATS[format].read(arrays, config) if len(chunk.csi))
+  return chunks if format == 'npz' else _with_power_in_first_rows(chunks, config)
+
+
+def _with_power_in_first_rows(
+    chunks: Iterator[CsiGroups], config: CsiConfig) -> Iterator[CsiGroups]:
+  kept, num_groups = 0.0, 0
+  for groups in chunks:
+    if groups.energy_kept is not None:
+      kept += groups.energy_kept.mean(-1).sum()
+      num_groups += len(groups.csi)
+      if num_groups >= _ENOUGH_GROUPS:
+        _check_kept(kept / num_groups, config)
+    yield groups
+  if num_groups:
+    _check_kept(kept / num_groups, config)
+
+
+def _check_kept(kept: float, config: CsiConfig) -> None:
+  if kept < 0.5:
+    raise InputError(
+        f'the first {config.num_delay_taps} delay rows (num_delay_taps) of '
+        f'{1e9 / config.bandwidth_hz:g} ns (1 / bandwidth_hz) keep {kept:.0%} of the power; '
+        'expected half at least, keep more rows or take out the delay that all paths share.')
+
+
+def _normalised(csi: np.ndarray) -> np.ndarray:
+  """Mean |h|^2 = 1 per UE; zeros stay."""
+  power = np.mean(np.square(np.abs(csi), dtype=np.float64), axis=(-2, -1), keepdims=True)
+  return (csi / np.sqrt(np.where(power > 0, power, 1))).astype(np.complex64)
+
+
+def _iter_dataset(
+    folder: Path, split: str, config: CsiConfig, allow_silent: bool) -> Iterator[CsiGroups]:
+  """The shards of a split, in the manifest's order and of its SHA-256."""
+  splits = read_manifest(folder)
+  if not splits.get(split):
+    raise InputError(
+        f'{folder}: has no groups in its split {split!r} (its splits: '
+        f'{", ".join(name for name in splits if splits[name]) or "none"}).')
+  for entry in splits[split]:
+    path, num_groups = folder / entry['file'], 0
+    _check_sha256(path, entry['sha256'])
+    for groups in _iter_file(path, 'npz', config, allow_silent):
+      num_groups += len(groups.csi)
+      yield groups
+    if num_groups != entry['num_groups']:
+      raise InputError(
+          f'{path}: has {num_groups} groups, the manifest promises {entry["num_groups"]}.')
+
+
+def read_manifest(folder: Path) -> dict[str, list[dict[str, Any]]]:
+  """Of every split its shards: `file`, `num_groups`, `sha256`.
 
   Raises:
-    InputError: the manifest is missing, damaged or has no such split; a shard is missing, does
-      not have the manifest's SHA-256, or is no valid `read_npz` file; shards disagree in shape.
+    InputError: the manifest is missing or damaged.
   """
-  folder = Path(folder)
-  shards = []
-  for entry in _read_split(folder, split):
-    path = folder / entry['file']
-    _check_sha256(path, entry['sha256'])
-    shard = read_npz(path)
-    if len(shard.csi) != entry['num_groups'] or (
-        shards and shard.csi.shape[1:] != shards[0].csi.shape[1:]):
-      raise InputError(
-          f'{path}: csi has shape {shard.csi.shape}; the manifest and the shards before it promise '
-          f'{(entry["num_groups"], *(shards or [shard])[0].csi.shape[1:])}.')
-    shards.append(shard)
-  return CsiGroups(*(
-      None if any(part is None for part in parts) else np.concatenate(parts)
-      for parts in zip(*shards, strict=True)))
-
-
-def _read_split(folder: Path, split: str) -> list[dict[str, Any]]:
   path = folder / 'manifest.json'
   try:
     splits = json.loads(path.read_text())['splits']
-    found = {
-        name: [{key: entry[key] for key in ('file', 'num_groups', 'sha256')} for entry in entries]
+    return {
+        name: [
+            {'file': str(entry['file']), 'num_groups': int(entry['num_groups']),
+             'sha256': str(entry['sha256'])} for entry in entries]
         for name, entries in splits.items()}
   except FileNotFoundError:
     raise InputError(
-        f'{folder}: has no manifest.json; give a folder that launch.generate wrote.') from None
+        f'{folder}: has no manifest.json; give a folder that launch.generate or launch.convert '
+        'wrote.') from None
   except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    reason = (str(error).splitlines() or [''])[0]
     raise InputError(
-        f'{path}: not a readable manifest ({type(error).__name__}: {_first_line(error)}); generate '
-        'the data set again.') from None
-  if not found.get(split):
-    raise InputError(
-        f'{folder}: has no groups in its split {split!r} (its splits: '
-        f'{", ".join(name for name in found if found[name]) or "none"}).')
-  return found[split]
+        f'{path}: not a readable manifest ({type(error).__name__}: {reason}); write the data set '
+        'again.') from None
 
 
 def _check_sha256(path: Path, expected: str) -> None:
-  try:
-    with path.open('rb') as file:
-      found = hashlib.file_digest(file, 'sha256').hexdigest()
-  except OSError as error:
-    raise InputError(
-        f'{path}: shard cannot be read ({error.strerror}); generate or copy it again.') from None
+  found = sha256(path)
   if found != expected:
     raise InputError(
         f'{path}: shard is cut or damaged, its SHA-256 is {found[:12]}..., the manifest says '
-        f'{expected[:12]}...; generate or copy it again.')
+        f'{expected[:12]}...; write or copy it again.')
+
+
+def sha256(path: Path) -> str:
+  """Of a file's bytes, in hexadecimal.
+
+  Raises:
+    InputError: the file cannot be read.
+  """
+  try:
+    with path.open('rb') as file:
+      return hashlib.file_digest(file, 'sha256').hexdigest()
+  except OSError as error:
+    raise InputError(
+        f'{path}: cannot be read ({error.strerror}); write or copy it again.') from None
 
 
 def _first(mask: np.ndarray) -> list[int]:
   return [int(i) for i in np.unravel_index(np.argmax(mask), mask.shape)]
 
 
-def _first_line(error: BaseException) -> str:
-  return (str(error).splitlines() or [type(error).__name__])[0]
+def _shifted(index: list[int], first_group: int) -> list[int]:
+  return [first_group + index[0], *index[1:]]

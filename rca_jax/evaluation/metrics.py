@@ -45,6 +45,21 @@ def cosine_similarity(
       jnp.sqrt(_squared_cosine(csi, csi_hat, num_padded_rows, num_carriers)), axis=(-2, -1))
 
 
+def cosine_similarity_to_response(
+    response: jax.Array, csi_hat: jax.Array, num_padded_rows: int = 257) -> jax.Array:
+  """rho as published tables have it: against the original, untruncated frequency response.
+
+  `csi_hat` is padded and transformed as in `cosine_similarity`, to as many carriers as `response`
+  [batch, ue, carrier, N_t] has (`read_frequency_response` of `csi.formats.cost2100`).
+
+  Raises:
+    InputError: as `cosine_similarity`, or the two differ in another axis than the third.
+  """
+  _check_shapes(response[..., :1, :], csi_hat[..., :1, :])
+  h_hat = _to_carriers(csi_hat, num_padded_rows, response.shape[-2])
+  return jnp.mean(jnp.sqrt(_squared_cosine_of_carriers(response, h_hat)), axis=(-2, -1))
+
+
 def sgcs(
     csi: jax.Array, csi_hat: jax.Array, num_padded_rows: int = 257,
     num_carriers: int = 125) -> jax.Array:
@@ -88,13 +103,20 @@ def _squared_cosine(
     csi: jax.Array, csi_hat: jax.Array, num_padded_rows: int, num_carriers: int) -> jax.Array:
   """[batch, ue, carrier]."""
   _check_shapes(csi, csi_hat)
+  return _squared_cosine_of_carriers(
+      *(_to_carriers(x, num_padded_rows, num_carriers) for x in (csi, csi_hat)))
+
+
+def _to_carriers(csi: jax.Array, num_padded_rows: int, num_carriers: int) -> jax.Array:
   num_rows = csi.shape[-2]
   if not num_rows <= num_padded_rows or not 1 <= num_carriers <= num_padded_rows:
     raise InputError(
         f'num_padded_rows={num_padded_rows} must be at least the N_a={num_rows} delay rows and '
         f'the num_carriers={num_carriers} (at least 1) carriers.')
-  h, h_hat = (
-      jnp.fft.fft(x, n=num_padded_rows, axis=-2)[..., :num_carriers, :] for x in (csi, csi_hat))
+  return jnp.fft.fft(csi, n=num_padded_rows, axis=-2)[..., :num_carriers, :]
+
+
+def _squared_cosine_of_carriers(h: jax.Array, h_hat: jax.Array) -> jax.Array:
   inner = jnp.sum(jnp.conj(h_hat) * h, axis=-1)
   norms = _energy(h, -1) * _energy(h_hat, -1)
   is_zero = norms == 0

@@ -1,4 +1,4 @@
-"""CSI for training and testing: from the generator, a data set folder or any npz.
+"""CSI for training and testing: from the generator, a data set folder or a file.
 
 A training source is a pytree of device arrays and a pure function that picks a batch from
 them inside the compiled step. There is no iterator and so no position to save: which groups
@@ -16,7 +16,7 @@ import numpy as np
 
 from rca_jax.config import CsiConfig, ExperimentConfig
 from rca_jax.csi import groups_at, sample_groups, sample_pairs, sample_site
-from rca_jax.csi.files import read_dataset, read_npz
+from rca_jax.csi.files import read_csi
 from rca_jax.errors import InputError
 from rca_jax.training.keys import Stream, stream_key
 
@@ -154,7 +154,7 @@ def _site(config: ExperimentConfig) -> Any:
 
 
 def _read(path: str, split: str, config: CsiConfig, num_ues: int) -> np.ndarray:
-  csi = (read_dataset(path, split) if Path(path).is_dir() else read_npz(path)).csi
+  csi = read_csi(path, split=split, config=config).csi
   expected = (config.num_delay_taps, config.num_tx_antennas)
   if csi.shape[2:] != expected:
     raise InputError(
@@ -163,5 +163,4 @@ def _read(path: str, split: str, config: CsiConfig, num_ues: int) -> np.ndarray:
   if csi.shape[1] < num_ues:
     raise InputError(
         f'{path}: its groups have {csi.shape[1]} UEs, num_ues={num_ues} needs at least as many.')
-  csi = csi[:, :num_ues]
-  return csi / np.sqrt(np.mean(np.abs(csi) ** 2, axis=(-2, -1), keepdims=True))
+  return csi[:, :num_ues]

@@ -1,0 +1,57 @@
+"""Writes CSI of any format of docs/data.md as a data set; run again on the same folder to continue.
+
+  python -m launch.convert --input=uma.mat --out=data/uma --num_ues=4 --max_distance_m=10 \
+      --test_share=0.2
+  python -m launch.convert --input=DATA_Htestin.mat --out=data/cost2100_test --test_share=1
+"""
+
+from pathlib import Path
+
+import rich.progress
+from absl import flags
+
+from launch.main import run
+from rca_jax.config import CsiConfig
+from rca_jax.csi.convert import Conversion, convert
+from rca_jax.csi.files import FORMATS
+
+_INPUT = flags.DEFINE_string('input', None, 'File, or data set folder.', required=True)
+_OUT = flags.DEFINE_string('out', None, 'Folder of the data set.', required=True)
+_FORMAT = flags.DEFINE_enum('format', None, list(FORMATS), 'By default told from the file.')
+_BANDWIDTH_HZ = flags.DEFINE_float(
+    'bandwidth_hz', CsiConfig.bandwidth_hz, 'Of formats that hold paths.')
+_NUM_SUBCARRIERS = flags.DEFINE_integer(
+    'num_subcarriers', CsiConfig.num_subcarriers, 'Of formats that hold paths.')
+_NUM_DELAY_TAPS = flags.DEFINE_integer(
+    'num_delay_taps', CsiConfig.num_delay_taps, 'Delay rows that are kept of a response.')
+_NUM_UES = flags.DEFINE_integer(
+    'num_ues', 0, 'UEs per group; 0: as many as the source has.', lower_bound=0)
+_MAX_DISTANCE_M = flags.DEFINE_float(
+    'max_distance_m', Conversion().max_distance_m, 'Of UEs of a group, and between splits.')
+_VAL_SHARE = flags.DEFINE_float('val_share', 0.0, 'Share of the ground for the split val.')
+_TEST_SHARE = flags.DEFINE_float('test_share', 0.0, 'Share of the ground for the split test.')
+_DROP_SILENT = flags.DEFINE_bool(
+    'drop_silent', False, 'Leave out groups in which a UE has no power.')
+_SHARD_SIZE = flags.DEFINE_integer('shard_size', 1000, 'Groups per shard.', lower_bound=1)
+
+
+def main() -> None:
+  config = CsiConfig(
+      bandwidth_hz=_BANDWIDTH_HZ.value, num_subcarriers=_NUM_SUBCARRIERS.value,
+      num_delay_taps=_NUM_DELAY_TAPS.value)
+  conversion = Conversion(
+      _NUM_UES.value, _MAX_DISTANCE_M.value, _VAL_SHARE.value, _TEST_SHARE.value,
+      _DROP_SILENT.value, _SHARD_SIZE.value)
+  with rich.progress.Progress(
+      rich.progress.TextColumn('{task.completed:.0f} groups'), rich.progress.BarColumn(),
+      rich.progress.TimeElapsedColumn()) as bar:
+    task = bar.add_task('groups', total=None)
+    counts = convert(
+        Path(_INPUT.value), Path(_OUT.value), _FORMAT.value, config, conversion,
+        lambda done: bar.update(task, completed=done))
+  left_out = ', '.join(f'{counts[name]} {name}' for name in sorted(+counts) if name != 'groups')
+  print(f'{counts["groups"]} groups in {_OUT.value}; left out: {left_out or "none"}')
+
+
+if __name__ == '__main__':
+  run(main)

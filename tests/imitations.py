@@ -1,0 +1,147 @@
+"""Files as other tools write them, with CSI that is known: a few paths on whole delay rows."""
+
+import h5py
+import numpy as np
+import scipy.io
+
+NUM_CARRIERS, NUM_ROWS, NUM_ANTENNAS = 64, 8, 4
+BANDWIDTH_HZ = 20e6
+
+
+def paths(num_ues=6, seed=0):
+  """coefficient [ue, path, antenna] complex64, delay row [ue, path]; exact in N_a = 8 rows."""
+  rng = np.random.default_rng(seed)
+  rows = np.stack([rng.permutation(NUM_ROWS)[:3] for _ in range(num_ues)])
+  shape = (num_ues, 3, NUM_ANTENNAS)
+  coefficient = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+  return coefficient.astype(np.complex64), rows
+
+
+def expected_csi(num_ues=6):
+  """[ue, N_a, N_t]: paths in their rows, e^{+j} over the antennas, mean |h|^2 = 1."""
+  coefficient, rows = paths(num_ues)
+  antenna = np.arange(NUM_ANTENNAS)
+  beams = coefficient @ np.exp(2j * np.pi * np.outer(antenna, antenna) / NUM_ANTENNAS)
+  csi = np.zeros((num_ues, NUM_ROWS, NUM_ANTENNAS), complex)
+  for ue in range(num_ues):
+    csi[ue, rows[ue]] = beams[ue]
+  return csi / np.sqrt(np.mean(np.abs(csi)**2, (-2, -1), keepdims=True))
+
+
+def response(num_ues=6):
+  """[ue, antenna, carrier] = sum a e^{-j 2 pi f tau}."""
+  coefficient, rows = paths(num_ues)
+  turns = np.exp(-2j * np.pi * rows[..., None] * np.arange(NUM_CARRIERS) / NUM_CARRIERS)
+  return np.einsum('uln,ulk->unk', coefficient, turns)
+
+
+def positions(num_ues=6):
+  return np.stack([np.arange(num_ues), np.zeros(num_ues), np.full(num_ues, 1.5)], -1)
+
+
+def own(path):
+  csi = expected_csi().reshape(3, 2, NUM_ROWS, NUM_ANTENNAS)
+  np.savez(path, csi=csi.astype(np.complex64), positions=positions().reshape(3, 2, 3))
+  return path
+
+
+def own_compressed(path):
+  csi = expected_csi().reshape(3, 2, NUM_ROWS, NUM_ANTENNAS)
+  np.savez_compressed(path, csi=csi.astype(np.complex64))
+  return path
+
+
+def quadriga_channels(individual=False):
+  """Three channels of two snapshots each, as `qd_channel.mat_save` names and lays them out."""
+  coefficient, rows = paths()
+  variables = {'ChannelDims': np.array([[3, 1]], np.int64), 'Order': np.array([[1, 2, 3]], 'u2')}
+  for index in range(3):
+    mine, name = slice(2 * index, 2 * index + 2), f'channel_{index + 1:05d}_'
+    delay = rows[mine].T / BANDWIDTH_HZ  # [path, snapshot]
+    if individual:
+      delay = np.broadcast_to(delay, (1, NUM_ANTENNAS, *delay.shape))
+    variables |= {
+        name + 'Name': f'Tx01_Rx{index + 1:04d}', name + 'CenterFrequency': 6.7e9,
+        name + 'Coeffs': coefficient[mine].transpose(2, 1, 0)[None],
+        name + 'Delays': delay, name + 'IndividualDelays': np.uint8(individual),
+        name + 'rx_position': positions()[mine].T + [[100], [50], [0]],
+        name + 'tx_position': np.array([[100.0], [50.0], [25.0]])}
+  return variables
+
+
+def quadriga(path):
+  scipy.io.savemat(path, quadriga_channels())
+  return path
+
+
+def quadriga_v7(path):
+  scipy.io.savemat(path, quadriga_channels(individual=True), do_compression=True)
+  return path
+
+
+def quadriga_v73(path):
+  return save_v73(path, quadriga_channels())
+
+
+def quadriga_response(path):
+  scipy.io.savemat(path, {'H': response().transpose(1, 2, 0)[None], 'bandwidth': BANDWIDTH_HZ})
+  return path
+
+
+def save_v73(path, variables, **options):
+  """HDF5 behind 512 bytes of MATLAB's; axes reversed, complex numbers as pairs."""
+  with h5py.File(path, 'w', userblock_size=512) as file:
+    for name, value in variables.items():
+      if isinstance(value, str):
+        continue
+      value = np.atleast_2d(value).T
+      if np.iscomplexobj(value):
+        part = value.real.dtype
+        pairs = np.empty(value.shape, [('real', part), ('imag', part)])
+        pairs['real'], pairs['imag'] = value.real, value.imag
+        value = pairs
+      file.create_dataset(name, data=value, **options)
+  content = bytearray(path.read_bytes())
+  text = b'MATLAB 7.3 MAT-file, Platform: GLNXA64'.ljust(116)
+  content[:128] = text + bytes(8) + b'\x00\x02IM'
+  path.write_bytes(content)
+  return path
+
+
+def cost2100_csi(num_ues=6):
+  """[ue, antenna, delay] complex with parts in [-0.5, 0.5], power in the first delays."""
+  rng = np.random.default_rng(1)
+  shape = (num_ues, 32, 32)
+  csi = (rng.uniform(-1, 1, shape) + 1j * rng.uniform(-1, 1, shape)) / 2
+  return csi * np.exp(-np.arange(32) / 4)
+
+
+def cost2100(path):
+  csi = cost2100_csi()
+  parts = np.stack([csi.real, csi.imag], 1) + 0.5
+  scipy.io.savemat(path, {'HT': parts.reshape(len(csi), -1)})
+  return path
+
+
+def sionna(path):
+  """Two batch entries of three UEs, one base station, two time steps."""
+  coefficient, rows = paths()
+  a = coefficient.reshape(2, 3, 1, 1, 3, NUM_ANTENNAS).swapaxes(-1, -2)[..., None]
+  tau = rows.reshape(2, 3, 1, 3) / BANDWIDTH_HZ
+  np.savez(path, a=np.concatenate([a, 2j * a], -1), tau=tau.astype(np.float32))
+  return path
+
+
+def deepmimo(path):
+  """Six users with paths and, third, one without."""
+  channel = np.insert(1e-9 * response(), 2, 0, axis=0)[:, None]
+  np.savez(path, channel=channel.astype(np.complex64),
+           rx_pos=np.insert(positions(), 2, 99, axis=0))
+  return path
+
+
+FILES = {
+    'own.npz': own, 'own_compressed.npz': own_compressed, 'quadriga.mat': quadriga,
+    'quadriga_v7.mat': quadriga_v7, 'quadriga_v73.mat': quadriga_v73,
+    'quadriga_response.mat': quadriga_response, 'cost2100.mat': cost2100, 'sionna.npz': sionna,
+    'deepmimo.npz': deepmimo}

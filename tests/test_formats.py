@@ -1,0 +1,208 @@
+import io
+import pathlib
+import zipfile
+
+import h5py
+import imitations
+import numpy as np
+import pytest
+import scipy.io
+
+from rca_jax.config import CsiConfig
+from rca_jax.csi.files import iter_csi, read_csi
+from rca_jax.csi.formats.cost2100 import read_frequency_response
+from rca_jax.errors import InputError
+from rca_jax.evaluation.metrics import cosine_similarity_to_response, nmse, to_db
+
+CONFIG = CsiConfig(
+    bandwidth_hz=imitations.BANDWIDTH_HZ, num_subcarriers=imitations.NUM_CARRIERS,
+    num_delay_taps=imitations.NUM_ROWS, num_tx_antennas=imitations.NUM_ANTENNAS)
+EXCERPT = pathlib.Path(__file__).parent / 'data' / 'quadriga_excerpt.npz'
+
+
+@pytest.mark.parametrize('name', [name for name in imitations.FILES if name != 'cost2100.mat'])
+def test_known_paths_are_found_in_every_format(tmp_path, name):
+  groups = read_csi(imitations.FILES[name](tmp_path / name), config=CONFIG)
+  np.testing.assert_allclose(
+      groups.csi.reshape(6, imitations.NUM_ROWS, imitations.NUM_ANTENNAS),
+      imitations.expected_csi(), atol=1e-5)
+  assert groups.csi.dtype == np.complex64
+  if groups.energy_kept is not None:
+    np.testing.assert_allclose(groups.energy_kept, 1, atol=1e-6)
+  if groups.positions is not None:
+    np.testing.assert_allclose(groups.positions.reshape(6, 3), imitations.positions(), atol=1e-5)
+
+
+def test_the_paths_of_a_quadriga_run_give_its_published_csi(tmp_path):
+  """Two groups of 4 UEs, drawn by the simulator itself; CSI computed from its paths elsewhere."""
+  excerpt = np.load(EXCERPT)
+  variables = {}
+  for ue in range(8):
+    name = f'channel_{ue + 1:05d}_'
+    delay = excerpt['delay_mean'][ue][:, None] + excerpt['delay_dev'][ue]  # [path, antenna]
+    variables |= {
+        name + 'Coeffs': excerpt['coeff'][ue].T[None], name + 'Delays': delay.T[None],
+        name + 'IndividualDelays': np.uint8(1),
+        name + 'rx_position': excerpt['positions'].reshape(8, 3)[ue][:, None],
+        name + 'tx_position': np.array([[0], [0], [25]])}
+  scipy.io.savemat(tmp_path / 'uma.mat', variables)
+  groups = read_csi(tmp_path / 'uma.mat')
+  published = 32 * excerpt['csi'].reshape(8, 1, 32, 32)
+  np.testing.assert_allclose(groups.csi, published, atol=1e-5)
+  np.testing.assert_allclose(groups.energy_kept.ravel(), excerpt['energy_kept'].ravel(), atol=1e-6)
+  np.testing.assert_array_equal(groups.positions, excerpt['positions'].reshape(8, 1, 3))
+
+
+@pytest.mark.parametrize('swapped', [False, True])
+def test_cost2100_axes_are_told_by_the_power(tmp_path, swapped):
+  path = imitations.cost2100(tmp_path / 'a.mat')
+  if swapped:
+    table = scipy.io.loadmat(path)['HT'].reshape(-1, 2, 32, 32).swapaxes(2, 3)
+    scipy.io.savemat(path, {'HT': table.reshape(-1, 2048)})
+  expected = imitations.cost2100_csi().swapaxes(1, 2)[:, None]
+  expected /= np.sqrt(np.mean(np.abs(expected)**2, (-2, -1), keepdims=True))
+  np.testing.assert_allclose(read_csi(path).csi, expected, atol=1e-5)
+
+
+def test_published_cost2100_metrics_follow_their_definition(tmp_path):
+  """NMSE and rho as the CsiNet family computes them, on the tables as they lie in the files."""
+  rng = np.random.default_rng(2)
+  truth = scipy.io.loadmat(imitations.cost2100(tmp_path / 'a.mat'))['HT'].reshape(-1, 2, 32, 32)
+  estimate = truth + 0.02 * rng.normal(size=truth.shape)
+  complete = rng.normal(size=(6, 8000)).view(complex)  # HF_all, an original with all its delays
+  complete += 9 * np.fft.fft(
+      _complex(truth), 257, axis=2)[:, :, :125].reshape(6, 4000)
+  scipy.io.savemat(tmp_path / 'f.mat', {'HF_all': complete})
+
+  error = np.sum(np.abs(_complex(truth) - _complex(estimate))**2, (1, 2))
+  field_nmse = 10 * np.log10(np.mean(error / np.sum(np.abs(_complex(truth))**2, (1, 2))))
+  h = complete.reshape(6, 32, 125)
+  h_hat = np.fft.fft(
+      np.concatenate([_complex(estimate), np.zeros((6, 32, 257 - 32))], 2), axis=2)[:, :, :125]
+  inner = np.abs(np.sum(np.conj(h_hat) * h, 1))
+  field_rho = np.mean(inner / np.linalg.norm(h, axis=1) / np.linalg.norm(h_hat, axis=1))
+
+  ours = [_complex(x).swapaxes(1, 2)[:, None].astype(np.complex64) for x in (truth, estimate)]
+  np.testing.assert_allclose(to_db(nmse(*ours).mean()), field_nmse, rtol=1e-6)
+  response = read_frequency_response(tmp_path / 'f.mat')
+  assert response.shape == (6, 1, 125, 32)
+  np.testing.assert_allclose(
+      cosine_similarity_to_response(response, ours[1]).mean(), field_rho, rtol=1e-6)
+  with pytest.raises(InputError, match='holds `HF_all` alone'):
+    read_csi(tmp_path / 'f.mat')
+
+
+def _complex(table):
+  return table[:, 0] - 0.5 + 1j * (table[:, 1] - 0.5)
+
+
+def _savez(**arrays):
+  return lambda path: np.savez(path, **arrays)
+
+
+def _mat(**variables):
+  return lambda path: scipy.io.savemat(path, variables, appendmat=False)
+
+
+RESPONSE = imitations.response()
+CHANNEL = RESPONSE[:, None]
+A, TAU = np.ones((2, 3, 1, 1, 4, 3, 1), complex), np.zeros((2, 3, 1, 3))
+COEFFS, DELAYS = np.ones((1, 4, 3, 2), complex), np.zeros((3, 2))
+
+
+@pytest.mark.parametrize('save, message', [
+    (_savez(channel=CHANNEL[..., :1]), 'single subcarrier'),
+    (_savez(channel=CHANNEL[..., :7]), 'has 7 subcarriers; 8 delay rows'),
+    (_savez(channel=CHANNEL.conj()), r'8 delay rows hold \d+% of the power, the last 100%'),
+    (_savez(channel=CHANNEL * np.exp(-1j * np.pi / 2 * np.arange(64))), 'keep 0% of the power'),
+    (_savez(channel=CHANNEL.real), 'type float64; expected complex'),
+    (_savez(channel=CHANNEL[0]), r'channel has shape \(1, 4, 64\)'),
+    (_savez(channel=CHANNEL.repeat(2, 1)), 'single rx antenna'),
+    (_savez(channel=0 * CHANNEL), 'no UE with power'),
+    (_savez(channel=CHANNEL, rx_pos=np.ones((5, 3))), 'rx_pos has shape .5, 3.; expected .6, 3'),
+    (_savez(channel=CHANNEL * [np.nan]), 'csi.0, 0, 0, 0. is .nan'),
+    (_savez(channel=CHANNEL, rx_pos=np.full((6, 3), np.inf)), 'positions are not all finite'),
+    (_savez(a=A.repeat(2, 2), tau=TAU), 'a has 2 UE antennas'),
+    (_savez(a=A, tau=TAU[0]), r'tau \(3, 1, 3\); expected'),
+    (_savez(a=A, tau=TAU.astype(int)), 'tau int64; expected complex and real'),
+    (_savez(a=0 * A, tau=TAU), r'csi\[0, 0\] is all zeros'),
+    (_mat(HT=np.full((3, 2048), 0.5)), 'is 0.5 its zero'),
+    (_mat(HT=np.full((3, 2048), 1.5)), 'values from 1.5 to 1.5'),
+    (_mat(HT=np.full((3, 1024), 0.5)), r'HT has shape \(3, 1024\)'),
+    (_mat(channel_00001_Coeffs=COEFFS), 'no channel_00001_Delays'),
+    (_mat(channel_00001_Coeffs=COEFFS, channel_00001_Delays=DELAYS.T), r'Delays \(2, 3\)'),
+    (_mat(channel_00001_Coeffs=COEFFS.real, channel_00001_Delays=DELAYS), 'type float64'),
+    (_mat(channel_00001_Coeffs=COEFFS.repeat(2, 0), channel_00001_Delays=DELAYS), 'one rx antenna'),
+    (_mat(x=3.0, text='abc'), r'holds no CSI of a known format .its arrays: x'),
+    (_mat(g=COEFFS, h=COEFFS), 'holds no CSI of a known format'),
+])
+def test_what_does_not_fit_is_told_in_one_line(tmp_path, save, message):
+  path = tmp_path / 'file.npz'
+  save(path)
+  with pytest.raises(InputError, match=message) as error:
+    read_csi(path, config=CONFIG)
+  assert str(error.value).startswith(f'{path}: ') and '\n' not in str(error.value)
+
+
+def test_channels_of_two_base_stations_are_refused(tmp_path):
+  variables = imitations.quadriga_channels() | {'channel_00002_tx_position': np.ones((3, 1))}
+  scipy.io.savemat(tmp_path / 'a.mat', variables)
+  with pytest.raises(InputError, match='channel_00002_tx_position is not that of channel_00001'):
+    read_csi(tmp_path / 'a.mat', config=CONFIG)
+
+
+def test_a_format_can_be_named(tmp_path):
+  path = imitations.deepmimo(tmp_path / 'a.npz')
+  assert len(read_csi(path, 'deepmimo', config=CONFIG).csi) == 6
+  np.save(tmp_path / 'a.npy', np.load(path)['channel'])
+  assert len(read_csi(tmp_path / 'a.npy', config=CONFIG).csi) == 6
+  with pytest.raises(InputError, match='holds no CSI of format sionna .its arrays: channel'):
+    read_csi(path, 'sionna')
+  with pytest.raises(InputError, match="format='wav' is unknown; choose one of npz"):
+    read_csi(path, 'wav')
+  with pytest.raises(InputError, match='is a folder'):
+    read_csi(tmp_path, 'npz')
+
+
+def test_silent_ues_pass_on_request(tmp_path):
+  csi = imitations.expected_csi().reshape(3, 2, 8, 4)
+  csi[1, 1] = 0
+  np.savez(tmp_path / 'a.npz', csi=csi)
+  with pytest.raises(InputError, match=r'csi\[1, 1\] is all zeros'):
+    read_csi(tmp_path / 'a.npz')
+  [groups] = iter_csi(tmp_path / 'a.npz', allow_silent=True)
+  np.testing.assert_array_equal(
+      groups.csi.any((-2, -1)), [[True, True], [True, False], [True, True]])
+
+
+def test_promises_are_held_against_what_is_there(tmp_path):
+  """Headers of arrays of terabytes: refused before any memory is asked for."""
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+      header, {'descr': '<c8', 'fortran_order': False, 'shape': (10**9, 4, 8, 4)})
+  (tmp_path / 'a.npy').write_bytes(header.getvalue() + bytes(1024))
+  with zipfile.ZipFile(tmp_path / 'a.npz', 'w', zipfile.ZIP_DEFLATED) as archive:
+    archive.write(tmp_path / 'a.npy', 'csi.npy')
+  for name in ('a.npy', 'a.npz'):
+    with pytest.raises(InputError, match='promises 1024000000000 bytes, at most 1024 are there'):
+      read_csi(tmp_path / name)
+  bomb = imitations.save_v73(tmp_path / 'bomb.mat', {})
+  with h5py.File(bomb, 'a') as file:
+    file.create_dataset('HT', (2048, 10**9), 'f8', chunks=(2048, 1), compression='gzip')
+    file.create_dataset('HF_all', (4000, 10**9), 'f8')
+  with pytest.raises(InputError, match="'HF_all' promises 32000000000000 bytes, at most 0 are"):
+    read_csi(bomb)
+  scipy.io.savemat(tmp_path / 'a.mat', {'HT': np.zeros((3, 2048))})
+  content = bytearray((tmp_path / 'a.mat').read_bytes())
+  place = content.index(np.array([3, 2048], 'i4').tobytes())
+  content[place:place + 4] = np.int32(10**6).tobytes()
+  (tmp_path / 'a.mat').write_bytes(content)
+  with pytest.raises(InputError, match="'HT' promises 2048000000 bytes, at most"):
+    read_csi(tmp_path / 'a.mat')
+
+
+def test_plain_hdf5_is_refused_with_what_to_do(tmp_path):
+  with h5py.File(tmp_path / 'a.h5', 'w') as file:
+    file['ChannelDims'] = [1, 1, 1, 1]
+  with pytest.raises(InputError, match='plain HDF5, .* save a .mat file with qd_channel.mat_save'):
+    read_csi(tmp_path / 'a.h5')
