@@ -40,7 +40,8 @@ test-extras: $(READY)
 	  || $(RUN) -m venv --clear $(VENV)-extras
 	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,sscc,tpu]'
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q \
-	  tests/test_torch_peer.py tests/test_tpu_cost.py tests/test_sscc.py
+	  tests/test_torch_peer.py tests/test_tpu_cost.py tests/test_sscc.py \
+	  tests/test_sionna_uma.py
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q -m slow tests/test_reproduce.py
 
 bench: $(READY)
