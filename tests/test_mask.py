@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ import pytest
 
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import evaluate
-from rca_jax.evaluation.run import Measurement, measure
+from rca_jax.evaluation.run import Measurement, measure_weights
 from rca_jax.models.attention import ATTENTION, mean_of_other_ues
 from rca_jax.models.build import build_model
 from rca_jax.models.rca_munet import RCAMUNet
@@ -144,10 +143,4 @@ def test_scores_are_those_of_the_ues_asked_for(tiny_config, random_csi):
   heard, lost = scores(1), scores(1, of_lost=True)
   assert np.abs(heard - lost).min() > 0
   with pytest.raises(InputError, match='none is left to be scored'):
-    list(measure_nothing(tiny_config))
-
-
-def measure_nothing(config):
-  """A measurement that scores nobody."""
-  with mock.patch('rca_jax.evaluation.run.read_config', return_value=config):
-    yield from measure('nowhere', [Measurement(10.0, 2, num_lost=2)])
+    list(measure_weights(tiny_config, {}, [Measurement(10.0, 2, num_lost=2)]))

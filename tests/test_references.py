@@ -11,7 +11,8 @@ from rca_jax.evaluation.run import Measurement
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 FIELDS = {
     'method', 'compression_ratio', 'num_ues', 'snr_db', 'data', 'seed', 'nmse_db', 'nmse_ci95_db',
-    'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'steps', 'commit', 'trained_ues',
+    'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'steps', 'commit', 'device',
+    'trained_ues',
     'overhead', 'stage'}
 NOISE_FREE = Measurement(None)
 
