@@ -4,11 +4,23 @@ import jax
 import jax.numpy as jnp
 
 
+# Added to the mean square before the root: keeps a zero codeword's gradient finite.
+_POWER_EPSILON = 1e-8
+
+
+def bound(codeword: jax.Array) -> jax.Array:
+  """tanh of each report [..., b] at unit mean square, float32 in (-1, 1).
+
+  Without the scaling, training drives entries to where tanh is flat, and nothing is learned.
+  """
+  codeword = codeword.astype(jnp.float32)
+  power = jnp.mean(jnp.square(codeword), axis=-1, keepdims=True)
+  return jnp.tanh(codeword * jax.lax.rsqrt(power + _POWER_EPSILON))
+
+
 def to_levels(codeword: jax.Array, num_bits: int) -> jax.Array:
-  """Index of each entry's level, int32 in [0, 2^q): tanh bounds entries to (-1, 1), cut in 2^q."""
-  levels = 2**num_bits
-  index = jnp.floor((jnp.tanh(codeword.astype(jnp.float32)) + 1) / 2 * levels)
-  return jnp.clip(index, 0, levels - 1).astype(jnp.int32)
+  """Index of each bounded entry's level, int32 in [0, 2^q)."""
+  return _index(bound(codeword), num_bits)
 
 
 def from_levels(index: jax.Array, num_bits: int) -> jax.Array:
@@ -17,15 +29,21 @@ def from_levels(index: jax.Array, num_bits: int) -> jax.Array:
 
 
 def quantise(codeword: jax.Array, num_bits: int) -> jax.Array:
-  """Entries as they come out of error-free bits; the gradient is that of tanh (straight through).
+  """Entries as they come out of error-free bits; the gradient is that of `bound`.
 
   Args:
-    codeword: [..., b] real.
+    codeword: [..., b] real, one report a row.
     num_bits: q, bits an entry.
   """
-  smooth = jnp.tanh(codeword.astype(jnp.float32))
-  return smooth + jax.lax.stop_gradient(
-      from_levels(to_levels(codeword, num_bits), num_bits) - smooth)
+  bounded = bound(codeword)
+  return bounded + jax.lax.stop_gradient(
+      from_levels(_index(bounded, num_bits), num_bits) - bounded)
+
+
+def _index(bounded: jax.Array, num_bits: int) -> jax.Array:
+  levels = 2**num_bits
+  index = jnp.floor((bounded + 1) / 2 * levels)
+  return jnp.clip(index, 0, levels - 1).astype(jnp.int32)
 
 
 def to_bits(index: jax.Array, num_bits: int) -> jax.Array:
