@@ -28,6 +28,10 @@ from rca_jax.uplink.sscc import num_symbols
 
 _OURS, _SINGLE_USER = 'RCA-MUNet', 'BL1'
 _FADING = ('rayleigh_block_fading', 'rayleigh_block_fading_equalised', 'narrowband_interference')
+# What the letter does not say of its data: a bandwidth, and one environment or many.
+_DATA = {
+    '': {}, 'fresh': {'mode': 'fresh'}, '40mhz': {'bandwidth_hz': 40e6},
+    '100mhz': {'bandwidth_hz': 100e6}}
 _SNR_ERROR_DB = 3.0
 _REPORT_LOSS = 0.2
 
@@ -188,6 +192,18 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
     yield _cell(sizes, found, _OURS, ratio, variant=variant, **changes)
 
 
+def data(sizes: Preset) -> Iterator[Cell]:
+  """Which data is the letter's: CDL-OP's column and BL1's on each kind it may be."""
+  tuned = [Measurement(snr_db, stage=stage_name(snr_db)) for snr_db in sizes.snrs_db]
+  cells = [_cell(sizes, tuned, _SINGLE_USER, next(iter(sizes.bits)))]
+  for ratio in sizes.ratios:
+    cells += _references(sizes, ratio, sizes.snrs_db, ('PCA/KLT', 'CDL-OP'))
+  for variant, changes in _DATA.items():
+    for cell in cells:
+      csi = dataclasses.replace(cell.config.csi, **changes)
+      yield cell._replace(config=dataclasses.replace(cell.config, csi=csi), variant=variant)
+
+
 def loss(sizes: Preset) -> Iterator[Cell]:
   """Reports that do not arrive: the others' NMSE and the lost UEs' own.
 
@@ -204,7 +220,7 @@ def loss(sizes: Preset) -> Iterator[Cell]:
 
 EXPERIMENTS = {
     'table1': table1, 'fig3': fig3, 'fig4': fig4, 'distance': distance, 'uplink': uplink,
-    'schedule': schedule, 'loss': loss}
+    'schedule': schedule, 'data': data, 'loss': loss}
 
 
 def _cell(
@@ -244,15 +260,17 @@ def _sscc_cell(sizes: Preset, ratio: str, point: Bits) -> Cell:
       config, measurements, sizes.name, f'{point.codeword_dim}_{point.quantiser_bits}')
 
 
-def _references(sizes: Preset, ratio: str, snrs_db: Sequence[float]) -> Iterator[Cell]:
+def _references(
+    sizes: Preset, ratio: str, snrs_db: Sequence[float],
+    methods: Sequence[str] = ('PCA/KLT', 'CDL-OP', 'genie')) -> Iterator[Cell]:
   noisy = tuple(Measurement(snr_db) for snr_db in snrs_db)
   noise_free = (Measurement(None),)
   base = _config(sizes, _OURS, ratio)
-  for method, measurements in (
-      ('PCA/KLT', noisy + noise_free), ('CDL-OP', noise_free), ('genie', noisy)):
+  measurements = {'PCA/KLT': noisy + noise_free, 'CDL-OP': noise_free, 'genie': noisy}
+  for method in methods:
     atoms = Fraction(ratio) * base.csi.num_tx_antennas
     if method != 'CDL-OP' or atoms.denominator == 1:
-      yield Cell(dataclasses.replace(base, method=method), measurements, sizes.name)
+      yield Cell(dataclasses.replace(base, method=method), measurements[method], sizes.name)
 
 
 def _config(sizes: Preset, method: str, ratio: str, num_ues: int = 2) -> ExperimentConfig:

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rca_jax.uplink.quantiser import bound, from_bits, from_levels, quantise, to_bits, to_levels
+from rca_jax.uplink.quantiser import bound, from_bits, quantise, to_bits, to_levels
 
 NUMS_BITS = range(1, 7)
 CODEWORD = np.append(3 * np.random.default_rng(0).normal(size=997), [0, 30, -30]).astype(np.float32)

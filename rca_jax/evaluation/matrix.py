@@ -68,16 +68,23 @@ def merge(cells: Sequence[Cell]) -> list[Cell]:
 def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
   """The cells whose name or id fits one of the shell-style patterns; all if there are none.
 
+  They come in the order of the patterns: what is named first runs first.
+
   Raises:
-    InputError: no cell fits.
+    InputError: a pattern fits no cell.
   """
-  found = [cell for cell in cells if not patterns or any(
-      fnmatch.fnmatch(text, pattern) for pattern in patterns for text in (cell.name, cell.id))]
-  if not found:
-    raise InputError(
-        f'--cells={",".join(patterns)}: fits none of {len(cells)} cells, e.g. {cells[0].name}; '
-        '--list shows them all.')
-  return found
+  if not patterns:
+    return list(cells)
+  found = {}
+  for pattern in patterns:
+    fitting = [cell for cell in cells if any(
+        fnmatch.fnmatchcase(text, pattern) for text in (cell.name, cell.id))]
+    if not fitting:
+      raise InputError(
+          f'--cells: {pattern!r} fits none of {len(cells)} cells, e.g. {cells[0].name}; --list '
+          'shows them all.')
+    found |= {cell.id: cell for cell in fitting}
+  return list(found.values())
 
 
 def missing(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[Measurement]:

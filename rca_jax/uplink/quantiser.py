@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 
-
 # Added to the mean square before the root: keeps a zero codeword's gradient finite.
 _POWER_EPSILON = 1e-8
 
