@@ -177,6 +177,12 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
   longer = dataclasses.replace(
       pretrain.optimizer, warmup_steps=min(
           5 * pretrain.optimizer.warmup_steps, pretrain.num_steps // 2))
+  optimizers = {
+      'adam_cosine': _cosine('adam', 1e-3, pretrain.num_steps),
+      'muon_cosine': _cosine('muon', 5e-3, pretrain.num_steps)}
+  if pretrain.optimizer.schedule != 'noam':
+    optimizers['adam_noam'] = OptimizerConfig(
+        warmup_steps=min(4000, pretrain.num_steps // 2))
   variants = {
       '': {},
       'stage1_fixed_snr': {'pretrain': dataclasses.replace(
@@ -185,11 +191,28 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
       'finetune_twice_as_long': {'finetune': dataclasses.replace(
           finetune, num_steps=2 * finetune.num_steps)},
       'warmup_5_times': {'pretrain': dataclasses.replace(pretrain, optimizer=longer)},
+      # As many groups in all.
+      'batch_4_times': {
+          'batch_size': 4 * training.batch_size,
+          'pretrain': _quarter(pretrain), 'finetune': _quarter(finetune),
+          'steps_per_call': max(1, training.steps_per_call // 4)},
+      **{name: {'pretrain': dataclasses.replace(pretrain, optimizer=optimizer)}
+         for name, optimizer in optimizers.items()},
   }
   found = [
       Measurement(sizes.snr_db), Measurement(sizes.snr_db, stage=stage_name(sizes.snr_db))]
   for variant, changes in variants.items():
     yield _cell(sizes, found, _OURS, ratio, variant=variant, **changes)
+
+
+def shortcut(sizes: Preset) -> Iterator[Cell]:
+  """Ours and BL1 with `model.shortcut`, as Table I has them without."""
+  tuned = [Measurement(snr_db, stage=stage_name(snr_db)) for snr_db in sizes.snrs_db]
+  for seed in sizes.seeds:
+    for method in (_SINGLE_USER, _OURS):
+      cell = _cell(sizes, tuned, method, next(iter(sizes.bits)), seed=seed, variant='shortcut')
+      model = dataclasses.replace(cell.config.model, shortcut=True)
+      yield cell._replace(config=dataclasses.replace(cell.config, model=model))
 
 
 def data(sizes: Preset) -> Iterator[Cell]:
@@ -220,7 +243,7 @@ def loss(sizes: Preset) -> Iterator[Cell]:
 
 EXPERIMENTS = {
     'table1': table1, 'fig3': fig3, 'fig4': fig4, 'distance': distance, 'uplink': uplink,
-    'schedule': schedule, 'data': data, 'loss': loss}
+    'schedule': schedule, 'shortcut': shortcut, 'data': data, 'loss': loss}
 
 
 def _cell(
@@ -231,6 +254,19 @@ def _cell(
       config, seed=sizes.seeds[0] if seed is None else seed,
       training=dataclasses.replace(config.training, **training))
   return Cell(config, tuple(measurements), sizes.name, variant)
+
+
+def _cosine(name: str, learning_rate: float, num_steps: int) -> OptimizerConfig:
+  return OptimizerConfig(
+      name=name, schedule='cosine', learning_rate=learning_rate,
+      warmup_steps=min(20, num_steps // 2), eps=1e-8)
+
+
+def _quarter(stage: StageConfig) -> StageConfig:
+  """A quarter of the steps, those of the warm-up too."""
+  optimizer = dataclasses.replace(
+      stage.optimizer, warmup_steps=-(-stage.optimizer.warmup_steps // 4))
+  return dataclasses.replace(stage, num_steps=stage.num_steps // 4, optimizer=optimizer)
 
 
 def _sscc_cell(sizes: Preset, ratio: str, point: Bits) -> Cell:
@@ -299,5 +335,5 @@ def _tiny(config: ExperimentConfig) -> ExperimentConfig:
           config.model, model_dim=16, num_heads=2, mlp_dim=32, num_encoder_layers=1,
           num_decoder_layers=1, num_rca_blocks=1),
       training=TrainingConfig(
-          batch_size=8, pretrain=stage, finetune=dataclasses.replace(stage, num_steps=4),
+          batch_size=8, pretrain=stage, finetune=stage,
           steps_per_call=4, checkpoint_every_steps=4))

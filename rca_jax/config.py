@@ -94,6 +94,7 @@ class ModelConfig:
   num_decoder_layers: int = 3  # L2
   num_rca_blocks: int = 3  # L3
   final_norm: bool = False  # a LayerNorm behind the last layer of both sides, as BL1 has
+  shortcut: bool = False  # around the layers of each side: what they learn adds to a linear code
   dtype: str = 'float32'  # of the computation; parameters and statistics stay float32
 
   def __post_init__(self):
@@ -104,6 +105,9 @@ class ModelConfig:
         self.network == 'rca_munet' or self.attention == 'self',
         f"model.attention={self.attention!r} has no place in model.network={self.network!r}; set "
         "model.attention='self'.")
+    _require(
+        not (self.shortcut and self.network == 'adjscc_csinet'),
+        "model.shortcut=True has no place in model.network='adjscc_csinet'; leave it False.")
     _require_positive(self, 'model_dim', 'num_heads', 'mlp_dim')
     _require(
         self.model_dim % self.num_heads == 0,

@@ -32,6 +32,11 @@ def network(tiny_config):
   return model, params, features
 
 
+def test_it_has_no_shortcut():
+  with pytest.raises(InputError, match='model.shortcut=True has no place in .*adjscc_csinet'):
+    ModelConfig(network='adjscc_csinet', attention='self', shortcut=True)
+
+
 @pytest.mark.parametrize('size, channels', [(3, 1), (5, 3), (7, 2)])
 def test_convolution_is_that_of_flax(size, channels):
   image = jax.random.normal(jax.random.key(0), (2, 6, 5, channels))

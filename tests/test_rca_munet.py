@@ -127,6 +127,24 @@ def test_bfloat16_model_is_close_and_answers_in_float32(variables, apply):
   assert 0 < np.mean((low - full)**2) / np.mean(full**2) < 1e-3
 
 
+@pytest.mark.parametrize('network, attention', [
+    ('rca_munet', 'residual_cross'), ('rca_munet', 'self'), ('summation_fusion', 'self')])
+def test_shortcut_makes_the_linear_code_one_of_the_network_s(network, attention):
+  model = build_model(_tiny(network=network, attention=attention, shortcut=True))
+  features, key = _features(3, 2), jax.random.key(2)
+  plain = build_model(_tiny(network=network, attention=attention))
+  params = jax.jit(plain.init)(jax.random.key(0), features, 10.0, key)['params']
+  # What the layers add is nothing: the fully connected layers alone remain.
+  for side in ('encoder', 'decoder'):
+    params[side]['project'] = jax.tree.map(jnp.zeros_like, params[side]['project'])
+  found = jax.jit(model.apply)({'params': params}, features, 10.0, key)
+  compress, expand = params['encoder']['compress'], params['decoder']['expand']
+  codeword = features.reshape(3, 2, 64) @ compress['kernel'] + compress['bias']
+  received = from_symbols(awgn(key, to_symbols(codeword), 10.0))
+  expected = (received @ expand['kernel'] + expand['bias']).reshape(features.shape)
+  np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_a_model_is_a_static_argument():
   assert build_model(_tiny()) == build_model(_tiny())
   assert hash(build_model(_tiny())) == hash(build_model(_tiny()))

@@ -110,11 +110,14 @@ def test_other_numbers_of_steps_change_nothing_else(preset):
   usual, shorter = get_cells(preset), get_cells(preset, (), 3000, 1000)
   assert [cell.name for cell in shorter] == [cell.name for cell in usual]
   for cell, short in zip(usual, shorter, strict=True):
-    twice = 2 if cell.variant == 'finetune_twice_as_long' else 1
-    assert short.config.training.pretrain.num_steps == 3000
-    assert short.config.training.finetune.num_steps == 1000 * twice
+    pretrain, finetune = {
+        'finetune_twice_as_long': (3000, 2000), 'batch_4_times': (750, 250)}.get(
+            cell.variant, (3000, 1000))
+    assert short.config.training.pretrain.num_steps == pretrain
+    assert short.config.training.finetune.num_steps == finetune
     assert short.measurements == cell.measurements
-    if cell.variant != 'warmup_5_times':  # which must leave room for what follows
+    # These warm-ups must leave room for what follows.
+    if cell.variant not in ('warmup_5_times', 'adam_noam'):
       training = dataclasses.replace(
           short.config.training, **{name: dataclasses.replace(
               getattr(short.config.training, name),
@@ -135,13 +138,13 @@ def test_the_list_tells_what_is_missing(tmp_path):
   lines = [
       [text.strip() for text in line.split('│')[1:-1]] for line in out.splitlines() if '│' in line]
   assert lines == [
-      [cells[0].name, cells[0].id, '96', '2', '1'], [cells[1].name, cells[1].id, '0', '1', '1']]
+      [cells[0].name, cells[0].id, '128', '2', '1'], [cells[1].name, cells[1].id, '0', '1', '1']]
   assert sorted(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize('arguments, message', [
     (['--preset=tiny'], '--out is missing'),
-    (['--cells=BL9*', '--list'], "'BL9*' fits none of 30 cells")])
+    (['--cells=BL9*', '--list'], "'BL9*' fits none of 36 cells")])
 def test_wrong_flags_are_told_in_one_line(arguments, message):
   process = launch(*arguments)
   out, error = process.communicate(timeout=120)

@@ -16,7 +16,8 @@ class Decoder(nn.Module):
 
   One weight set for any number of UEs. `attention` decides what the last L3 blocks do: a name
   of ATTENTION or a tuple of functions. `fused_ues` is BL3: each of those blocks is followed by
-  the summation branches of so many UEs (0: no branches).
+  the summation branches of so many UEs (0: no branches). `shortcut`, not in the letter: what the
+  fully connected layer makes of a report is added at the end, so that it alone is a linear decoder.
   """
 
   num_delay_taps: int
@@ -30,6 +31,7 @@ class Decoder(nn.Module):
   attention: Attention = 'residual_cross'
   fused_ues: int = 0
   final_norm: bool = False
+  shortcut: bool = False
   dtype: str = 'float32'
 
   @nn.compact
@@ -57,8 +59,8 @@ class Decoder(nn.Module):
     if active is not None:
       codeword_hat = jnp.where(active[..., None], codeword_hat, 0)
     x = nn.Dense(self.num_tx_antennas * width, dtype=self.dtype, name='expand')(codeword_hat)
-    x = x.reshape(*x.shape[:-1], self.num_tx_antennas, width)
-    x = Embed(self.model_dim, self.dtype, name='embed')(x)
+    expanded = x.reshape(*x.shape[:-1], self.num_tx_antennas, width)
+    x = Embed(self.model_dim, self.dtype, name='embed')(expanded)
     for i in range(self.num_layers):
       x = Block(self.num_heads, self.mlp_dim, dtype=self.dtype, name=f'layer_{i}')(x)
     for i in range(self.num_rca_blocks):
@@ -69,7 +71,8 @@ class Decoder(nn.Module):
             x, active)
     if self.final_norm:
       x = nn.LayerNorm(dtype=self.dtype, name='final_norm')(x)
-    return nn.Dense(width, dtype=self.dtype, name='project')(x).astype(jnp.float32)
+    x = nn.Dense(width, dtype=self.dtype, name='project')(x).astype(jnp.float32)
+    return x + expanded.astype(jnp.float32) if self.shortcut else x
 
 
 def build_decoder(model: ModelConfig, csi: CsiConfig, num_ues: int) -> Decoder:
@@ -91,4 +94,5 @@ def build_decoder(model: ModelConfig, csi: CsiConfig, num_ues: int) -> Decoder:
       attention=model.attention,
       fused_ues=num_ues if model.network == 'summation_fusion' else 0,
       final_norm=model.final_norm,
+      shortcut=model.shortcut,
       dtype=model.dtype)

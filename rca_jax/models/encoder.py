@@ -13,6 +13,8 @@ class Encoder(nn.Module):
   """Embedding, L1 transformer layers, projection back, fully connected layer to k.
 
   Deviation: the letter writes widths 2N_c behind the truncation to N_a rows; we read 2N_a.
+  `shortcut`, not in the letter: the features are added in front of the fully connected layer, so
+  that it alone is a linear code.
   """
 
   num_delay_taps: int
@@ -23,6 +25,7 @@ class Encoder(nn.Module):
   mlp_dim: int = 768
   num_layers: int = 4
   final_norm: bool = False
+  shortcut: bool = False
   dtype: str = 'float32'
 
   @nn.compact
@@ -45,6 +48,8 @@ class Encoder(nn.Module):
     if self.final_norm:
       x = nn.LayerNorm(dtype=self.dtype, name='final_norm')(x)
     x = nn.Dense(2 * self.num_delay_taps, dtype=self.dtype, name='project')(x)
+    if self.shortcut:
+      x = x + features.astype(x.dtype)
     x = x.reshape(*x.shape[:-2], -1)
     return nn.Dense(self.codeword_dim, dtype=self.dtype, name='compress')(x).astype(jnp.float32)
 
@@ -69,4 +74,5 @@ def build_encoder(model: ModelConfig, csi: CsiConfig) -> Encoder:
       mlp_dim=model.mlp_dim,
       num_layers=model.num_encoder_layers,
       final_norm=model.final_norm,
+      shortcut=model.shortcut,
       dtype=model.dtype)
