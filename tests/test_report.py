@@ -12,6 +12,7 @@ from rca_jax.report import figures, letter
 from rca_jax.report.levels import level, pick, tuned_level
 from rca_jax.report.page import write_report
 from rca_jax.report.tables import compare, table1, table2
+from rca_jax.report.variants import data_table, shortcut_table
 
 
 def row(method, nmse_db, **fields):
@@ -47,6 +48,11 @@ def rows():
               row('BL1', -14.4, distance_m=metres, **TUNED)]
   found += [row('BL2', -12.0 + error / 3, snr_error_db=error) for error in (-3.0, 3.0)]
   found += [row('RCA-MUNet', -14.0, variant='warmup_5_times', **stage) for stage in ({}, TUNED)]
+  found += [row('RCA-MUNet', -17.2, variant='shortcut', **TUNED), row(
+      'BL1', -15.01, variant='shortcut', **TUNED)]
+  found += [row('CDL-OP', nmse_db, snr_db=None, variant='fresh', compression_ratio=ratio)
+            for ratio, nmse_db in (('1/4', -10.02), ('1/16', -4.71))]
+  found += [row('BL1', -9.5, variant='fresh', **TUNED)]
   return found
 
 
@@ -99,6 +105,25 @@ def test_the_letters_numbers_are_in_order():
   assert letter.table1('BL3', '1/8', None) is None
 
 
+def test_data_table_tells_how_far_the_letter_s_cdl_op_is(rows):
+  table = data_table(rows)
+  default, fresh = (dict(zip(table.head, line, strict=True)) for line in table.body)
+  assert (default['data'], fresh['data']) == ('default', 'fresh')
+  assert default['CDL-OP 1/16'] == '-4.55 (-4.65 .. -4.35) [-4.71]' and default['apart'] == '0.16'
+  assert fresh['CDL-OP 1/8'] == '- [-7.59]'
+  assert fresh['apart'] == '0.71'  # of 1.0 and 0.0
+  assert fresh['BL1 1/16, 10 dB'] == '-9.50 (-9.60 .. -9.30) [-14.69]'
+  assert data_table([found for found in rows if found['variant'] != 'fresh']) is None
+
+
+def test_shortcut_table_has_both_gains(rows):
+  (line,) = shortcut_table(rows).body
+  found = dict(zip(shortcut_table(rows).head, line, strict=True))
+  assert found['SNR'] == '10 dB' and found['PCA/KLT'].startswith('-9.40 ')
+  assert (found['gain over BL1'], found['gain with shortcut']) == ('+1.75', '+2.19')
+  assert shortcut_table([row('BL1', -3.0)]) is None
+
+
 def test_table_2_counts_single_user_networks_for_one_ue():
   ours = ExperimentConfig(model=ModelConfig(compression_ratio='1/8'))
   single = dataclasses.replace(ours, method='BL1', model=dataclasses.replace(
@@ -136,7 +161,8 @@ def test_the_report_is_whole_and_opens_offline(rows, tmp_path):
   written = {path.name for path in write_report(tmp_path, rows, [ExperimentConfig()])}
   figures_of = {f'{name}.{suffix}' for suffix in ('png', 'pdf') for name in (
       'fig3', 'fig4', 'distance', 'uplink', 'told_wrongly', 'schedule')}
-  assert written == figures_of | {'report.html', 'table1.md', 'table2.md'}
+  assert written == figures_of | {
+      'report.html', 'table1.md', 'table2.md', 'data.md', 'shortcut.md'}
   page = (tmp_path / 'report.html').read_text()
   assert not re.search(r'(src|href)="(?!data:)', page)
   assert page.count('data:image/png') == 6

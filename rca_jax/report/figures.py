@@ -155,7 +155,7 @@ def told_wrongly(rows: Sequence[Row]) -> plt.Figure | None:
 def schedule(rows: Sequence[Row]) -> plt.Figure | None:
   """NMSE of ours after other schedules, before and after fine-tuning."""
   rows = [row for row in rows if row['method'] == OURS and row['trained_ues'] == [2]
-          and row['num_ues'] == 2]
+          and row['num_ues'] == 2 and row.get('variant') != 'shortcut']
   variants = [name for name in dict.fromkeys(row.get('variant', '') for row in rows) if name]
   if not variants:
     return None

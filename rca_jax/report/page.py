@@ -13,9 +13,12 @@ from rca_jax.errors import InputError
 from rca_jax.report import figures
 from rca_jax.report.levels import Row
 from rca_jax.report.tables import Table, table1, table2
+from rca_jax.report.variants import data_table, shortcut_table
 
 _SNR_DB = 10.0  # of Fig. 3
 _TITLES = {
+    'table1': 'Table I', 'table2': 'Table II', 'data': 'Which data is the letter\'s',
+    'shortcut': 'A shortcut around the layers',
     'fig3': 'Fig. 3: NMSE against compression ratio',
     'fig4': 'Fig. 4: DJSCC against separate source and channel coding',
     'distance': 'How near must neighbours be',
@@ -40,9 +43,9 @@ div.wide { overflow-x: auto; } img { max-width: 100%; } caption, p.caption { col
 
 def write_report(
     out: Path, rows: Sequence[Row], table2_configs: Sequence[ExperimentConfig]) -> list[Path]:
-  """OUT/report.html, OUT/table1.md, OUT/table2.md, and OUT/NAME.png and .pdf of every figure.
+  """OUT/report.html, OUT/NAME.md of every table, OUT/NAME.png and .pdf of every figure.
 
-  Figures without any row are left out. Returns what was written.
+  Tables I and II are always there, the rest where there are rows. Returns what was written.
 
   Raises:
     InputError: there are no rows, they are of several presets, or OUT cannot be written.
@@ -52,7 +55,10 @@ def write_report(
     raise InputError(
         f'the rows are of {len(presets)} presets ({", ".join(presets) or "no rows"}); a report '
         'shows one: give the results.json of one launch.reproduce --out.')
-  tables = {'table1': table1(rows), 'table2': table2(table2_configs)}
+  tables = {
+      'table1': table1(rows), 'table2': table2(table2_configs), 'data': data_table(rows),
+      'shortcut': shortcut_table(rows)}
+  tables = {name: table for name, table in tables.items() if table is not None}
   drawn = {
       'fig3': figures.fig3(rows, _SNR_DB), 'fig4': figures.fig4(rows),
       'distance': figures.distance(rows), 'uplink': figures.uplink(rows),
@@ -84,9 +90,9 @@ def _html(
   parts = [
       '<!doctype html><html lang="en"><head><meta charset="utf-8">',
       f'<title>RCA-MUNet, reproduced</title><style>{_STYLE}</style></head><body>',
-      '<h1>RCA-MUNet, reproduced</h1>',
-      '<h2>Table I</h2>', _html_table(tables['table1']),
-      '<h2>Table II</h2>', _html_table(tables['table2'])]
+      '<h1>RCA-MUNet, reproduced</h1>']
+  for name, table in tables.items():
+    parts += [f'<h2>{html.escape(_TITLES[name])}</h2>', _html_table(table)]
   for name, figure in drawn.items():
     parts += [f'<h2>{html.escape(_TITLES[name])}</h2>', _html_image(figure, _TITLES[name])]
   everything = Table(

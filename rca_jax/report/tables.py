@@ -35,7 +35,8 @@ def compare(ours: Level | None, printed: float | None) -> str:
 
 def table1(rows: Sequence[Row]) -> Table:
   """NMSE of methods x CR x SNR for 2 UEs, with gains over BL1 and BL3."""
-  rows = [row for row in rows if row['num_ues'] == 2 and row['trained_ues'] == [2]]
+  rows = [row for row in rows if row['num_ues'] == 2 and row['trained_ues'] == [2]
+          and not row.get('variant')]
   ratios = sorted(
       {row['compression_ratio'] for row in rows if row['method'] == OURS}
       | {ratio for ratio, _ in letter.TABLE1}, key=Fraction, reverse=True)
@@ -99,7 +100,7 @@ def _steps(rows: Sequence[Row]) -> str:
   """Of every network in the table; methods that were trained longer than others stand out."""
   longest = {}
   for row in rows:
-    if row['method'] in _METHODS and not row.get('variant'):
+    if row['method'] in _METHODS:
       longest[row['method']] = max(longest.get(row['method'], 0), row['steps'])
   return ', '.join(f'{method} {steps:,}' for method, steps in longest.items()) or '-'
 

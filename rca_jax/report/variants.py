@@ -1,0 +1,74 @@
+"""Tables beyond the letter's: on which data it may have been measured; networks with a shortcut."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from rca_jax.report import letter
+from rca_jax.report.levels import Row, level, tuned_level, values
+from rca_jax.report.tables import OURS, Table, compare
+
+_METHODS = ('BL1', OURS)
+
+
+def data_table(rows: Sequence[Row]) -> Table | None:
+  """CDL-OP's and BL1's columns on each kind of data, and how far the letter's are from them."""
+  rows = [row for row in rows if row['method'] in ('CDL-OP', 'BL1')]
+  variants = list(dict.fromkeys(row['variant'] for row in rows if row['method'] == 'CDL-OP'))
+  if len(variants) < 2:
+    return None
+  ratios = sorted(letter.CDL_OP, key=Fraction, reverse=True)
+  snrs_db = sorted({snr_db for _, snr_db in letter.TABLE1}, reverse=True)
+  ratio = next((row['compression_ratio'] for row in rows if (
+      row['method'], row['variant']) == ('BL1', variants[-1])), '1/16')
+  body = []
+  for variant in variants:
+    sparse = [level(
+        rows, method='CDL-OP', compression_ratio=name, snr_db=None, variant=variant)
+        for name in ratios]
+    found = [tuned_level(
+        rows, snr_db, method='BL1', compression_ratio=ratio, num_ues=2, variant=variant)
+        for snr_db in snrs_db]
+    apart = [cell.nmse_db - letter.CDL_OP[name]
+             for cell, name in zip(sparse, ratios, strict=True) if cell]
+    body.append((
+        variant or 'default',
+        *(compare(cell, letter.CDL_OP[name]) for cell, name in zip(sparse, ratios, strict=True)),
+        f'{np.sqrt(np.mean(np.square(apart))):.2f}' if apart else '-',
+        *(compare(cell, letter.table1('BL1', ratio, snr_db))
+          for cell, snr_db in zip(found, snrs_db, strict=True))))
+  return Table(
+      'NMSE in dB with its 95 % interval, in square brackets the letter\'s. CDL-OP has no training '
+      'and no noise, so its numbers tell of the data alone; "apart" is the root mean square of its '
+      'distances from the letter\'s.',
+      ('data', *(f'CDL-OP {name}' for name in ratios), 'apart',
+       *(f'BL1 {ratio}, {snr_db:g} dB' for snr_db in snrs_db)), body)
+
+
+def shortcut_table(rows: Sequence[Row]) -> Table | None:
+  """Ours and BL1 with `model.shortcut` and without, fine-tuned at each SNR."""
+  found = [row for row in rows if row.get('variant') == 'shortcut']
+  if not found:
+    return None
+  ratio = found[0]['compression_ratio']
+  body = []
+  for snr_db in values(found, 'snr_db'):
+    cells = {
+        (method, variant): tuned_level(
+            rows, snr_db, method=method, compression_ratio=ratio, num_ues=2, trained_ues=[2],
+            variant=variant)
+        for variant in ('', 'shortcut') for method in _METHODS}
+    gains = [
+        f'{cells["BL1", variant].nmse_db - cells[OURS, variant].nmse_db:+.2f}'
+        if cells['BL1', variant] and cells[OURS, variant] else '-'
+        for variant in ('', 'shortcut')]
+    linear = level(rows, method='PCA/KLT', compression_ratio=ratio, snr_db=snr_db)
+    body.append((
+        f'{snr_db:g} dB', compare(linear, None), *(compare(cell, None) for cell in cells.values()),
+        *gains))
+  return Table(
+      f'NMSE in dB, CR {ratio}, 2 UEs, with its 95 % interval; mean of the seeds that were run. '
+      'The shortcut has no parameters and no multiplications.',
+      ('SNR', 'PCA/KLT', 'BL1', OURS, 'BL1 with shortcut', f'{OURS} with shortcut',
+       'gain over BL1', 'gain with shortcut'), body)
