@@ -221,6 +221,11 @@ def _two_rx_antennas(file):
   _count('channel_4', 'NumRx', 2)(file)
 
 
+def _promise(file):
+  del file['channel_4/Snap_0/coeff_re']
+  file.create_dataset('channel_4/Snap_0/coeff_re', (10**9, 4, 1), 'f4')
+
+
 @pytest.mark.parametrize('change, message', [
     (_two_rx_antennas, r'channel_4_Coeffs has shape \(2, 4, 3, 2\) .* with one rx antenna'),
     (lambda file: file['channel_2'].attrs.modify('tx_position', np.zeros(3, np.float32)),
@@ -235,6 +240,7 @@ def _two_rx_antennas(file):
     (_count('channel_3', 'NumSnap', 1), 'channel_3 has 0 tx and 0 rx antennas but no coefficients'),
     (_count('channel_4', 'NumSnap', 1), r'rx_position has shape \(2, 3\), expected \(1, 3\)'),
     (_count('channel_4', 'NumSnap', 2**32 - 1), "'channel_4/NumSnap' promises 4294967295 bytes"),
+    (_promise, "'/channel_4/Snap_0/coeff_re' promises 16000000000 bytes, at most 0 are there"),
     (lambda file: file.pop('channel_4/Snap_1'), r'csi\[1, 0\] is all zeros'),
     (lambda file: file.pop('Order'), "plain HDF5 of another layout than QuaDRiGa's"),
 ])
