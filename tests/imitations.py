@@ -83,6 +83,49 @@ def quadriga_v73(path):
   return save_v73(path, quadriga_channels())
 
 
+def quadriga_hdf5(path):
+  """Channels of 2, 1 and 3 snapshots as quadriga-lib writes them, not in the order of their number.
+
+  Channel 1 was overwritten by channel 4 and channel 3 holds parameters alone: neither has a UE.
+  """
+  with h5py.File(path, 'w') as file:
+    file['ChannelDims'] = np.array([3, 2, 1, 1], np.uint32)
+    file['Order'] = np.array([4, 0, 2, 3, 5, 0], np.uint32)
+    file['Version'] = np.uint32(2)
+    for number, ues in ((1, [5]), (2, [2]), (3, []), (4, [0, 1]), (5, [3, 4, 5])):
+      _quadriga_hdf5_channel(file.create_group(f'channel_{number}'), ues)
+  return path
+
+
+def _quadriga_hdf5_channel(group, ues):
+  station = np.array([100, 50, 25], np.float32)
+  where = (positions()[ues] + [100, 50, 0]).astype(np.float32)
+  num_antennas = NUM_ANTENNAS if ues else 0
+  group.attrs.update({
+      'Name': np.bytes_(b'Tx_Rx'.ljust(256, b'\x00')), 'NumSnap': np.uint32(len(ues)),
+      'NumTx': np.uint32(num_antennas), 'NumRx': np.uint32(bool(ues)),
+      'CenterFrequency': np.float32(6.7e9), 'Initial_position': np.int32(0),
+      'tx_position': station, 'rx_position': np.full(3, np.nan, np.float32)})
+  if len(ues) == 1:
+    group.attrs['rx_position'] = where[0]
+    _quadriga_hdf5_snapshot(group, ues[0])
+  elif ues:
+    group['rx_position'] = where
+    for index, ue in enumerate(ues):
+      _quadriga_hdf5_snapshot(group.create_group(f'Snap_{index}'), ue)
+
+
+def _quadriga_hdf5_snapshot(group, ue):
+  """UE 4 has a fourth path, of no power; UE 5 has delays per antenna."""
+  coefficient, rows = (values[ue] for values in paths())
+  if ue == 4:
+    coefficient, rows = np.pad(coefficient, ((0, 1), (0, 0))), np.append(rows, 5)
+  group.attrs['NumPath'] = np.uint32(len(rows))
+  group['coeff_re'], group['coeff_im'] = coefficient.real[..., None], coefficient.imag[..., None]
+  delay = (rows / BANDWIDTH_HZ).astype(np.float32)[:, None, None]
+  group['delay'] = np.repeat(delay, NUM_ANTENNAS, 1) if ue == 5 else delay
+
+
 def quadriga_response(path):
   scipy.io.savemat(path, {'H': response().transpose(1, 2, 0)[None], 'bandwidth': BANDWIDTH_HZ})
   return path
@@ -143,5 +186,6 @@ def deepmimo(path):
 FILES = {
     'own.npz': own, 'own_compressed.npz': own_compressed, 'quadriga.mat': quadriga,
     'quadriga_v7.mat': quadriga_v7, 'quadriga_v73.mat': quadriga_v73,
+    'quadriga.hdf5': quadriga_hdf5,
     'quadriga_response.mat': quadriga_response, 'cost2100.mat': cost2100, 'sionna.npz': sionna,
     'deepmimo.npz': deepmimo}

@@ -201,8 +201,65 @@ def test_promises_are_held_against_what_is_there(tmp_path):
     read_csi(tmp_path / 'a.mat')
 
 
-def test_plain_hdf5_is_refused_with_what_to_do(tmp_path):
-  with h5py.File(tmp_path / 'a.h5', 'w') as file:
-    file['ChannelDims'] = [1, 1, 1, 1]
-  with pytest.raises(InputError, match='plain HDF5, .* save a .mat file with qd_channel.mat_save'):
-    read_csi(tmp_path / 'a.h5')
+def _set(name, value):
+  """Replaces a dataset of an HDF5 file."""
+  def change(file):
+    del file[name]
+    file[name] = value
+  return change
+
+
+def _count(group, name, value):
+  return lambda file: file[group].attrs.modify(name, np.uint32(value))
+
+
+def _two_rx_antennas(file):
+  for index in range(2):
+    for leaf in ('coeff_re', 'coeff_im'):
+      name = f'channel_4/Snap_{index}/{leaf}'
+      _set(name, np.repeat(file[name], 2, -1))(file)
+  _count('channel_4', 'NumRx', 2)(file)
+
+
+def _promise(file):
+  del file['channel_4/Snap_0/coeff_re']
+  file.create_dataset('channel_4/Snap_0/coeff_re', (10**9, 4, 1), 'f4')
+
+
+@pytest.mark.parametrize('change, message', [
+    (_two_rx_antennas, r'channel_4_Coeffs has shape \(2, 4, 3, 2\) .* with one rx antenna'),
+    (lambda file: file['channel_2'].attrs.modify('tx_position', np.zeros(3, np.float32)),
+     'channel_2_tx_position is not that of channel_4; expected the channels of one base station'),
+    (_set('channel_4/rx_position', np.full((2, 3), np.nan, np.float32)), 'positions are not all'),
+    (_set('Order', np.array([4, 0, 2, 9], 'u4')), 'it has no group channel_9'),
+    (_set('Order', np.array([4, 0, 4, 0], 'u4')), 'its Order lists a channel twice'),
+    (_set('Order', np.zeros(6, 'u4')), 'has no channel with coefficients'),
+    (_set('channel_2/delay', np.zeros((3, 2, 1), 'f4')), r'coefficients of shape \(3, 4, 1\)'),
+    (_set('channel_2/delay', np.zeros((3, 1, 1), 'i4')), '/channel_2/delay holds no real numbers'),
+    (_count('channel_2', 'NumTx', 5), '/channel_2 has coefficients of shape .3, 4, 1.'),
+    (_count('channel_3', 'NumSnap', 1), 'channel_3 has 0 tx and 0 rx antennas but no coefficients'),
+    (_count('channel_4', 'NumSnap', 1), r'rx_position has shape \(2, 3\), expected \(1, 3\)'),
+    (_count('channel_4', 'NumSnap', 2**32 - 1), "'channel_4/NumSnap' promises 4294967295 bytes"),
+    (_promise, "'/channel_4/Snap_0/coeff_re' promises 16000000000 bytes, at most 0 are there"),
+    (lambda file: file.pop('channel_4/Snap_1'), r'csi\[1, 0\] is all zeros'),
+    (lambda file: file.pop('Order'), "plain HDF5 of another layout than QuaDRiGa's"),
+])
+def test_hdf5_that_does_not_fit_is_told_in_one_line(tmp_path, change, message):
+  path = imitations.quadriga_hdf5(tmp_path / 'a.hdf5')
+  with h5py.File(path, 'a') as file:
+    change(file)
+  with pytest.raises(InputError, match=message) as error:
+    read_csi(path, config=CONFIG)
+  assert str(error.value).startswith(f'{path}: ') and '\n' not in str(error.value)
+
+
+def test_a_quadriga_channel_without_paths_is_silent(tmp_path):
+  """UEs out of coverage: their channels tell their antennas and where they are, nothing else."""
+  path = imitations.quadriga_hdf5(tmp_path / 'a.hdf5')
+  with h5py.File(path, 'a') as file:
+    for leaf in ('coeff_re', 'coeff_im', 'delay'):
+      del file['channel_2'][leaf]
+  parts = list(iter_csi(path, config=CONFIG, allow_silent=True))
+  csi = np.concatenate([part.csi for part in parts])
+  np.testing.assert_array_equal(csi.any((-2, -1))[:, 0], [True, True, False, True, True, True])
+  np.testing.assert_allclose(parts[1].positions[:, 0], imitations.positions()[2:3])

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from rca_jax.csi.formats import mat5_file, mat73_file, numpy_file
+from rca_jax.csi.formats import mat5_file, mat73_file, numpy_file, quadriga_hdf5_file
 from rca_jax.csi.formats.arrays import Array, readable
 from rca_jax.errors import InputError
 
 
 def open_arrays(path: Path) -> dict[str, Array]:
-  """The numeric arrays of an npz, npy or .mat file by name; the one of an npy is named ''.
+  """The numeric arrays of an npz, npy, .mat or QuaDRiGa's HDF5 file by name; '' for an npy's one.
 
   Raises:
     InputError: the file is missing, damaged, of no known kind, or shorter than it promises.
@@ -26,9 +26,7 @@ def open_arrays(path: Path) -> dict[str, Array]:
   if start[126:128] in (b'IM', b'MI'):
     return mat5_file.mat5_arrays(path)
   if start.startswith(b'\x89HDF'):
-    raise InputError(
-        'plain HDF5, QuaDRiGa\'s own too, is not read; save a .mat file with qd_channel.mat_save '
-        'or, from Python, an npz.')
+    return quadriga_hdf5_file.quadriga_hdf5_arrays(path)
   raise InputError(
-      'not a readable npz, npy or .mat file (its first bytes are those of none of them); it may be '
-      'cut or damaged, or a .mat file of version 4 (save it with -v7).')
+      'not a readable npz, npy, .mat or HDF5 file (its first bytes are those of none); it may '
+      'be cut or damaged, or a .mat file of version 4 (save it with -v7).')

@@ -1,14 +1,13 @@
 """Arrays of .mat files of version 7.3, which are HDF5."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from rca_jax.csi.formats.arrays import MAX_DEFLATE, Array, check_promise, readable, with_axis
-from rca_jax.errors import InputError
+from rca_jax.csi.formats.arrays import Array, readable, with_axis
+from rca_jax.csi.formats.hdf5_member import check_storage, member
 
 
 def mat73_arrays(path: Path) -> dict[str, Array]:
@@ -16,26 +15,15 @@ def mat73_arrays(path: Path) -> dict[str, Array]:
   arrays = {}
   with readable('.mat file of version 7.3'), h5py.File(path, 'r') as file:
     for name in file:
-      # A link to another file is not followed.
-      is_here = isinstance(file.get(name, getlink=True), h5py.HardLink)
-      dataset = file[name] if is_here else None
+      dataset = member(file, name)
       if isinstance(dataset, h5py.Dataset) and dataset.shape and _is_numeric(dataset.dtype):
-        _check_storage(name, dataset)
+        check_storage(name, dataset)
         arrays[name] = _array(path, name, dataset.shape[::-1])
   return arrays
 
 
 def _is_numeric(dtype: np.dtype) -> bool:
   return dtype.kind in 'iufc' or dtype.names == ('real', 'imag')
-
-
-def _check_storage(name: str, dataset: h5py.Dataset) -> None:
-  if dataset.external or dataset.is_virtual:
-    raise InputError(f'its array {name!r} lies in another file; save it in one.')
-  growth = MAX_DEFLATE if dataset.compression == 'gzip' else 1
-  promised = max(dataset.size, math.prod(dataset.chunks or ())) * dataset.dtype.itemsize
-  # The last chunk of every axis may be stored beyond the array's end: less is never there.
-  check_promise(name, promised, growth * dataset.id.get_storage_size())
 
 
 def _array(path: Path, name: str, shape: tuple[int, ...]) -> Array:

@@ -1,4 +1,4 @@
-"""QuaDRiGa: .mat files of `qd_channel.mat_save`, or of one's own array behind `qd_channel.fr`.
+"""QuaDRiGa: .mat files of `qd_channel.mat_save`, of one's own array behind `qd_channel.fr`; HDF5.
 
 `channel_00001_Coeffs` [rx, tx, path, snapshot] and `..._Delays` [path, snapshot], or of the shape
 of Coeffs with individual delays. Every snapshot of every channel is a UE.
@@ -38,7 +38,7 @@ def read(arrays: Mapping[str, Array], config: CsiConfig) -> Iterator[CsiGroups]:
 
 
 def _channels(arrays: Mapping[str, Array]) -> list[str]:
-  found = (re.fullmatch(r'(channel_\d+_)Coeffs', name) for name in sorted(arrays))
+  found = (re.fullmatch(r'(channel_\d+_)Coeffs', name) for name in arrays)
   return [match.group(1) for match in found if match]
 
 
