@@ -241,9 +241,8 @@ def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:
   """
   full = 2 * csi.num_delay_taps * csi.num_tx_antennas
   try:
-    # Neither exponents nor many digits: Fraction('1e999999999') computes for hours.
-    k = Fraction(re.fullmatch(r'[\d./]{1,20}', model.compression_ratio)[0]) * full
-  except (TypeError, ValueError, ZeroDivisionError):
+    k = parse_ratio(model.compression_ratio) * full
+  except ValueError:
     raise InputError(
         f'model.compression_ratio={model.compression_ratio!r} is no fraction; write e.g. "1/16".'
     ) from None
@@ -252,6 +251,15 @@ def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:
       f'model.compression_ratio={model.compression_ratio} of 2*N_a*N_t={full} gives k={k}; '
       'k must be an even integer from 2 to 2*N_a*N_t (k/2 complex symbols).')
   return int(k)
+
+
+def parse_ratio(text: str) -> Fraction:
+  """The number that a text like "1/16" means; ValueError if it is none."""
+  try:
+    # Neither exponents nor many digits: Fraction('1e999999999') computes for hours.
+    return Fraction(re.fullmatch(r'[\d./]{1,20}', text)[0])
+  except (TypeError, ZeroDivisionError) as error:
+    raise ValueError(f'{text!r:.50} is no fraction') from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:

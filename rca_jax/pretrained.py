@@ -16,6 +16,7 @@ from flax import traverse_util
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
 from rca_jax.errors import InputError
+from rca_jax.foreign import file_in, is_plain, parse_json, read_json, sha256
 from rca_jax.models.build import build_model
 from rca_jax.training.checkpoint import check_same_model, shapes
 from rca_jax.training.program import abstract_params
@@ -47,17 +48,13 @@ def load_pretrained(name: str, folder: str | Path = WEIGHTS) -> Pretrained:
   if name not in manifest:
     raise InputError(
         f'{name}: no such weights in {folder}; there are {", ".join(manifest) or "none"}.')
-  path = folder / f'{name}.safetensors'
-  try:
-    content = path.read_bytes()
-  except OSError as error:
-    raise InputError(f'{path}: cannot be read ({error.strerror}); fetch it again.') from None
-  found = hashlib.sha256(content).hexdigest()
+  path = file_in(folder, f'{name}.safetensors')
+  found = sha256(path)
   if found != manifest[name]:
     raise InputError(
         f'{path}: is cut, damaged or of another version: its SHA-256 is {found[:12]}..., the '
-        f'manifest says {str(manifest[name])[:12]}...; fetch it again.')
-  return _parse(content, path)
+        f'manifest says {manifest[name][:12]!r}...; fetch it again.')
+  return _parse(path.read_bytes(), path)
 
 
 def save_pretrained(
@@ -66,7 +63,8 @@ def save_pretrained(
   """Writes FOLDER/NAME.safetensors and enters it in FOLDER/manifest.json.
 
   Raises:
-    InputError: the manifest has other weights of this name, or the folder cannot be written.
+    InputError: the manifest has other weights of this name, the name is none of a file, or the
+      folder cannot be written.
   """
   folder = Path(folder)
   arrays = {
@@ -75,15 +73,15 @@ def save_pretrained(
   # One entry: safetensors writes several in random order, and the same weights have one SHA-256.
   header = json.dumps({'config': to_dict(config), 'stage': stage, 'steps': steps})
   content = safetensors.numpy.save(arrays, {_HEADER: header})
-  sha256, path = hashlib.sha256(content).hexdigest(), folder / f'{name}.safetensors'
+  digest, path = hashlib.sha256(content).hexdigest(), file_in(folder, f'{name}.safetensors')
   try:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _read_manifest(folder) if (folder / 'manifest.json').exists() else {}
-    if manifest.get(name, sha256) != sha256:
+    if manifest.get(name, digest) != digest:
       raise InputError(f'{path}: holds other weights; choose another name or remove it there.')
     path.write_bytes(content)
     write_atomically(
-        folder / 'manifest.json', json.dumps(manifest | {name: sha256}, indent=2) + '\n')
+        folder / 'manifest.json', json.dumps(manifest | {name: digest}, indent=2) + '\n')
   except OSError as error:
     raise InputError(f'{folder}: cannot be written ({error.strerror}).') from None
   return path
@@ -92,13 +90,14 @@ def save_pretrained(
 def _read_manifest(folder: Path) -> dict[str, str]:
   path = folder / 'manifest.json'
   try:
-    manifest = json.loads(path.read_text())
+    manifest = read_json(path)
   except OSError as error:
     raise InputError(
         f'{path}: cannot be read ({error.strerror}); give the folder of launch.export.') from None
   except ValueError as error:
     raise InputError(f'{path}: not a readable manifest ({error}).') from None
-  if not isinstance(manifest, dict):
+  if not isinstance(manifest, dict) or not all(
+      is_plain(name) and isinstance(digest, str) for name, digest in manifest.items()):
     raise InputError(f'{path}: not a readable manifest (expected names with their SHA-256).')
   return manifest
 
@@ -107,12 +106,35 @@ def _parse(content: bytes, path: Path) -> Pretrained:
   try:
     arrays = safetensors.numpy.load(content)
     header_size = int.from_bytes(content[:8], 'little')
-    header = json.loads(json.loads(content[8:8 + header_size])['__metadata__'][_HEADER])
+    header = parse_json(parse_json(content[8:8 + header_size])['__metadata__'][_HEADER])
     values, stage, steps = (header[name] for name in ('config', 'stage', 'steps'))
+    config = from_dict(ExperimentConfig, values)
+    _check_described(arrays, config, stage, steps)
+    expected = shapes(abstract_params(config))
   except (safetensors.SafetensorError, LookupError, ValueError, TypeError) as error:
     raise InputError(
-        f'{path}: holds no weights of launch.export ({type(error).__name__}: {error}).') from None
-  config = from_dict(ExperimentConfig, values)
+        f'{path}: holds no weights of launch.export ({type(error).__name__}: '
+        f'{(str(error).splitlines() or [""])[0]:.300}).') from None
+  check_same_model({name: array.shape for name, array in arrays.items()}, expected, path)
   params = traverse_util.unflatten_dict(arrays, sep='/')
-  check_same_model(shapes(params), shapes(abstract_params(config)), path)
   return Pretrained(config, build_model(config), params, stage, steps)
+
+
+def _check_described(
+    arrays: dict[str, np.ndarray], config: ExperimentConfig, stage: Any, steps: Any) -> None:
+  """Raises ValueError unless the description may be one of the arrays.
+
+  A network far larger than the arrays is not even traced: that takes memory and time, too.
+  """
+  if not is_plain(str(stage)) or type(steps) is not int:
+    raise ValueError(f'stage is {stage!r:.50}, steps is {steps!r:.50}')
+  if not all(name.isprintable() and array.dtype == np.float32 for name, array in arrays.items()):
+    raise ValueError('expected arrays of float32')
+  model, csi, num_values = config.model, config.csi, sum(array.size for array in arrays.values())
+  if model.num_encoder_layers + model.num_decoder_layers + model.num_rca_blocks > len(arrays):
+    raise ValueError('its config has more layers than there are arrays')
+  for size in (
+      csi.num_tx_antennas * csi.num_delay_taps, csi.num_tx_antennas * model.model_dim,
+      model.mlp_dim, config.num_ues**2):
+    if size > num_values:
+      raise ValueError('its config is of a network larger than the arrays')

@@ -8,8 +8,9 @@ import pytest
 
 from rca_jax.config import CsiConfig
 from rca_jax.csi.convert import Conversion, convert
-from rca_jax.csi.files import read_csi, sha256
+from rca_jax.csi.files import read_csi
 from rca_jax.errors import InputError
+from rca_jax.foreign import sha256
 
 CONFIG = CsiConfig(
     num_subcarriers=imitations.NUM_CARRIERS, num_delay_taps=imitations.NUM_ROWS)

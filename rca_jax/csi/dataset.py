@@ -16,11 +16,11 @@ import jax
 import numpy as np
 
 from rca_jax.config import CsiConfig, to_dict
+from rca_jax.csi.files import SPLITS, read_manifest
 from rca_jax.csi.groups import CsiGroups, sample_groups
 from rca_jax.csi.site import Site
 from rca_jax.errors import InputError
-
-SPLITS = ('train', 'val', 'test')
+from rca_jax.foreign import read_json
 
 
 def write_dataset(
@@ -90,19 +90,14 @@ def _open_manifest(folder: Path, header: dict) -> dict:
   header = json.loads(json.dumps(header))  # as it reads back
   if not path.exists():
     return header | {'splits': {split: [] for split in SPLITS}}
-  try:
-    manifest = json.loads(path.read_text())
-    found = {name: manifest[name] for name in header}
-    splits = {split: manifest['splits'][split] for split in SPLITS}
-  except (ValueError, LookupError, TypeError):
-    raise InputError(
-        f'{path}: not a readable manifest; remove the folder or choose another.') from None
-  different = [name for name in header if found[name] != header[name]]
+  splits, found = read_manifest(folder), read_json(path)
+  different = [name for name in header if found.get(name) != header[name]]
   if different:
     raise InputError(
-        f'{folder}: holds another data set (its {different[0]} is {found[different[0]]}, asked for '
-        f'{header[different[0]]}); choose another folder.')
-  return header | {'splits': splits}
+        f'{folder}: holds another data set (its {different[0]} is '
+        f'{found.get(different[0])!r:.500}, asked for {header[different[0]]!r:.500}); choose '
+        'another folder.')
+  return header | {'splits': {split: splits.get(split, []) for split in SPLITS}}
 
 
 def _write_shard(path: Path, groups: CsiGroups) -> str:

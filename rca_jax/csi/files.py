@@ -4,8 +4,6 @@ csi [G, M, N_a, N_t] complex64 with mean |h|^2 = 1 per UE. What a file does not 
 Formats: `rca_jax.csi.formats`. Files are never unpickled.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,13 @@ from rca_jax.csi.formats import cost2100, deepmimo, npz, quadriga, sionna
 from rca_jax.csi.formats.container import open_arrays
 from rca_jax.csi.groups import CsiGroups
 from rca_jax.errors import InputError
+from rca_jax.foreign import file_in, read_json, sha256
 
 # In the order in which they are asked whether a file is theirs.
 FORMATS = {
     'npz': npz, 'cost2100': cost2100, 'sionna': sionna, 'deepmimo': deepmimo, 'quadriga': quadriga}
+SPLITS = ('train', 'val', 'test')  # of a data set folder
+_SHARD = {'file': str, 'num_groups': int, 'sha256': str}
 _ENOUGH_GROUPS = 100  # to judge a file by: a single UE may well have its power at long delays
 
 
@@ -169,7 +170,7 @@ def _iter_dataset(
         f'{folder}: has no groups in its split {split!r} (its splits: '
         f'{", ".join(name for name in splits if splits[name]) or "none"}).')
   for entry in splits[split]:
-    path, num_groups = folder / entry['file'], 0
+    path, num_groups = file_in(folder, entry['file']), 0
     _check_sha256(path, entry['sha256'])
     for groups in _iter_file(path, 'npz', config, allow_silent):
       num_groups += len(groups.csi)
@@ -187,12 +188,10 @@ def read_manifest(folder: Path) -> dict[str, list[dict[str, Any]]]:
   """
   path = folder / 'manifest.json'
   try:
-    splits = json.loads(path.read_text())['splits']
-    return {
-        name: [
-            {'file': str(entry['file']), 'num_groups': int(entry['num_groups']),
-             'sha256': str(entry['sha256'])} for entry in entries]
-        for name, entries in splits.items()}
+    splits = read_json(path)['splits']
+    if not set(splits) <= set(SPLITS):
+      raise ValueError(f'its splits are not of {", ".join(SPLITS)}')
+    return {name: [_shard(entry) for entry in entries] for name, entries in splits.items()}
   except FileNotFoundError:
     raise InputError(
         f'{folder}: has no manifest.json; give a folder that launch.generate or launch.convert '
@@ -204,26 +203,20 @@ def read_manifest(folder: Path) -> dict[str, list[dict[str, Any]]]:
         'again.') from None
 
 
+def _shard(entry: dict[str, Any]) -> dict[str, Any]:
+  shard = {name: entry[name] for name in _SHARD}
+  for name, kind in _SHARD.items():
+    if type(shard[name]) is not kind:
+      raise TypeError(f'{name} is {shard[name]!r:.50}')
+  return shard
+
+
 def _check_sha256(path: Path, expected: str) -> None:
   found = sha256(path)
   if found != expected:
     raise InputError(
         f'{path}: shard is cut or damaged, its SHA-256 is {found[:12]}..., the manifest says '
-        f'{expected[:12]}...; write or copy it again.')
-
-
-def sha256(path: Path) -> str:
-  """Of a file's bytes, in hexadecimal.
-
-  Raises:
-    InputError: the file cannot be read.
-  """
-  try:
-    with path.open('rb') as file:
-      return hashlib.file_digest(file, 'sha256').hexdigest()
-  except OSError as error:
-    raise InputError(
-        f'{path}: cannot be read ({error.strerror}); write or copy it again.') from None
+        f'{expected[:12]!r}...; write or copy it again.')
 
 
 def _first(mask: np.ndarray) -> list[int]:

@@ -89,7 +89,7 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
 
 def missing(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[Measurement]:
   """The measurements of a cell that have no row yet."""
-  done = {_measurement(row) for row in rows if row.get('cell') == cell.id}
+  done = {_measurement(row) for row in rows if row.get('cell') == cell.id and 'snr_db' in row}
   return [item for item in cell.measurements if item not in done]
 
 

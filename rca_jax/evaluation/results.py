@@ -4,26 +4,74 @@ import fcntl
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rca_jax.config import parse_ratio
 from rca_jax.errors import InputError
+from rca_jax.foreign import read_json
+
+
+def _is_text(value: Any) -> bool:
+  # Figures read what stands between two dollars as mathematics.
+  return isinstance(value, str) and len(value) <= 200 and value.isprintable() and '$' not in value
+
+
+def _is_ratio(value: Any) -> bool:
+  try:
+    return isinstance(value, str) and parse_ratio(value) > 0
+  except ValueError:
+    return False
+
+
+def _is_whole(low: int, high: int) -> Callable[[Any], bool]:
+  return lambda value: type(value) is int and low <= value <= high
+
+
+def _is_number(low: float, high: float) -> Callable[[Any], bool]:
+  return lambda value: type(value) in (int, float) and low <= value <= high
+
+
+def _is_list(is_item: Callable[[Any], bool], *lengths: int) -> Callable[[Any], bool]:
+  return lambda value: isinstance(value, list) and all(map(is_item, value)) and (
+      len(value) in lengths if lengths else len(value) > 0)
+
+
+_IS_DB, _IS_SHARE, _IS_COUNT = _is_number(-1000, 1000), _is_number(-1, 1), _is_whole(0, 2**53)
+_IS_UES = _is_whole(1, 1000)
+# What a field may be, wherever it stands; fields of other names may be anything.
+_FIELDS = {
+    **dict.fromkeys(
+        ('method', 'data', 'commit', 'device', 'stage', 'channel', 'preset', 'variant', 'cell'),
+        _is_text),
+    'compression_ratio': _is_ratio, 'num_ues': _IS_UES, 'trained_ues': _is_list(_IS_UES),
+    'snr_db': lambda value: value is None or _IS_DB(value), 'snr_error_db': _IS_DB,
+    'seed': _is_whole(-2**63, 2**64), 'steps': _IS_COUNT, 'num_samples': _IS_COUNT,
+    'overhead': _IS_COUNT, 'distance_m': _is_number(0, 1e6), 'code_rate': _is_number(0, 1),
+    'qam_order': _IS_COUNT, 'num_lost': _is_whole(0, 1000),
+    'of_lost': lambda value: isinstance(value, bool),
+    'nmse_db': _IS_DB, 'nmse_ci95_db': _is_list(_IS_DB, 2), 'rho': _IS_SHARE, 'sgcs': _IS_SHARE,
+    'rho_ci95': _is_list(_IS_SHARE, 2), 'sgcs_ci95': _is_list(_IS_SHARE, 2)}
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
   """The rows of a results.json; none if there is no such file.
 
   Raises:
-    InputError: the file is damaged.
+    InputError: the file is damaged, or a field of a row cannot be what a measurement gives.
   """
   path = Path(path)
   try:
-    rows = json.loads(path.read_text()) if path.exists() else []
+    rows = read_json(path) if path.exists() else []
   except (OSError, ValueError) as error:
     raise InputError(f'{path}: not a readable results file ({error}).') from None
-  if not isinstance(rows, list):
+  if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
     raise InputError(f'{path}: holds no list of rows.')
+  for index, row in enumerate(rows):
+    for name, value in row.items():
+      if name in _FIELDS and not _FIELDS[name](value):
+        raise InputError(f'{path}: damaged: {name} of row {index} is {value!r:.50}.')
   return rows
 
 

@@ -1,5 +1,6 @@
 """The letter's figures and those behind them, from results rows; None where no row fits."""
 
+import re
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
@@ -112,8 +113,8 @@ def uplink(rows: Sequence[Row]) -> plt.Figure | None:
     return None
   overhead = min(row['overhead'] for row in disturbed)
   # The same networks on all uplinks.
-  cells = {row['cell'] for row in disturbed if row['overhead'] == overhead}
-  rows = [row for row in rows if row['cell'] in cells]
+  cells = {row.get('cell') for row in disturbed if row['overhead'] == overhead}
+  rows = [row for row in rows if row.get('cell') in cells]
   fig, axis = plt.subplots(figsize=(6.4, 4.6), layout='constrained')
   shown = {row['snr_db'] for row in disturbed}
   rows = [row for row in rows if row['snr_db'] in shown]
@@ -130,7 +131,7 @@ def told_wrongly(rows: Sequence[Row]) -> plt.Figure | None:
 
   Ours are tuned at one SNR and tested at another; BL2 is told a wrong one.
   """
-  told = [row for row in rows if row.get('snr_error_db')]
+  told = [row for row in rows if row.get('snr_error_db') and row['snr_db'] is not None]
   if not told:
     return None
   snr_db, ratio = told[0]['snr_db'], told[0]['compression_ratio']
@@ -155,8 +156,10 @@ def told_wrongly(rows: Sequence[Row]) -> plt.Figure | None:
 def schedule(rows: Sequence[Row]) -> plt.Figure | None:
   """NMSE of ours after other schedules, before and after fine-tuning."""
   rows = [row for row in rows if row['method'] == OURS and row['trained_ues'] == [2]
-          and row['num_ues'] == 2 and row.get('variant') != 'shortcut']
-  variants = [name for name in dict.fromkeys(row.get('variant', '') for row in rows) if name]
+          and row['num_ues'] == 2 and row['snr_db'] is not None
+          and row.get('variant') != 'shortcut']
+  variants = [name for name in dict.fromkeys(row.get('variant', '') for row in rows)
+              if name and pick(rows, variant=name)]
   if not variants:
     return None
   sample = pick(rows, variant=variants[0])[0]
@@ -198,7 +201,8 @@ def loss(rows: Sequence[Row]) -> plt.Figure | None:
       wanted = {'variant': variant, 'of_lost': of_lost}
       text = f'{whose} UEs, {label}'
       _line(left, lost, [level(rows, num_lost=n, **wanted) for n in lost], text, style, f'C{3 * i}')
-      found = [(n, row['sgcs']) for n in lost for row in pick(rows, num_lost=n, **wanted)]
+      found = [(n, row['sgcs']) for n in lost for row in pick(rows, num_lost=n, **wanted)
+               if 'sgcs' in row]
       right.plot(
           [n for n, _ in found], [sgcs for _, sgcs in found], style, color=f'C{3 * i}', ms=4,
           lw=1.3, markerfacecolor='white' if of_lost else f'C{3 * i}')
@@ -212,9 +216,9 @@ def loss(rows: Sequence[Row]) -> plt.Figure | None:
 
 def _bit_points(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
   return sorted({
-      (row['variant'], row['code_rate'], row['qam_order'])
+      (row.get('variant', ''), row.get('code_rate', 0.0), row.get('qam_order', 0))
       for row in rows if row['method'] == 'SSCC'},
-                key=lambda point: (point[2], [int(part) for part in point[0].split('_')]))
+                key=lambda point: (point[2], [int(part) for part in re.findall(r'\d+', point[0])]))
 
 
 def _leave_out_genie(axis: Axes, rows: Sequence[Row], up_to: float | None = None) -> None:

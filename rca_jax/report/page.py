@@ -32,6 +32,9 @@ _ROW_FIELDS = (
     'stage', 'channel', 'distance_m', 'snr_error_db', 'code_rate', 'qam_order',
     'num_lost', 'of_lost', 'data', 'seed',
     'nmse_db', 'nmse_ci95_db', 'rho', 'sgcs', 'num_samples', 'steps', 'cell', 'commit')
+_EVERY_ROW = (
+    'method', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db', 'data', 'seed',
+    'nmse_db', 'nmse_ci95_db', 'steps')
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
 table { border-collapse: collapse; font-size: 12px; }
@@ -48,8 +51,13 @@ def write_report(
   Tables I and II are always there, the rest where there are rows. Returns what was written.
 
   Raises:
-    InputError: there are no rows, they are of several presets, or OUT cannot be written.
+    InputError: there are no rows, they are of several presets or lack a field, or OUT cannot be
+      written.
   """
+  for index, row in enumerate(rows):
+    lacking = [name for name in _EVERY_ROW if name not in row]
+    if lacking:
+      raise InputError(f'row {index} has no {lacking[0]}; measure it again with this version.')
   presets = sorted({row.get('preset', '') for row in rows})
   if len(presets) != 1:
     raise InputError(

@@ -15,13 +15,14 @@ _METHODS = ('BL1', OURS)
 def data_table(rows: Sequence[Row]) -> Table | None:
   """CDL-OP's and BL1's columns on each kind of data, and how far the letter's are from them."""
   rows = [row for row in rows if row['method'] in ('CDL-OP', 'BL1')]
-  variants = list(dict.fromkeys(row['variant'] for row in rows if row['method'] == 'CDL-OP'))
+  variants = list(dict.fromkeys(
+      row.get('variant', '') for row in rows if row['method'] == 'CDL-OP'))
   if len(variants) < 2:
     return None
   ratios = sorted(letter.CDL_OP, key=Fraction, reverse=True)
   snrs_db = sorted({snr_db for _, snr_db in letter.TABLE1}, reverse=True)
   ratio = next((row['compression_ratio'] for row in rows if (
-      row['method'], row['variant']) == ('BL1', variants[-1])), '1/16')
+      row['method'], row.get('variant')) == ('BL1', variants[-1])), '1/16')
   body = []
   for variant in variants:
     sparse = [level(

@@ -10,6 +10,7 @@ from typing import Any
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
 from rca_jax.errors import InputError
+from rca_jax.foreign import read_json
 
 
 @contextlib.contextmanager
@@ -77,7 +78,7 @@ def read_config(workdir: str | Path) -> ExperimentConfig:
   """
   path = Path(workdir) / 'config.json'
   try:
-    values = json.loads(path.read_text())
+    values = read_json(path)
   except FileNotFoundError:
     raise InputError(
         f'{workdir}: has no config.json; give the --workdir of a launch.train run.') from None
