@@ -21,7 +21,7 @@ from launch.main import run
 from rca_jax.errors import InputError
 from rca_jax.evaluation.results import append_rows
 from rca_jax.evaluation.run import Measurement, evaluate_run, measure_weights
-from rca_jax.pretrained import WEIGHTS, load_pretrained
+from rca_jax.training.pretrained import WEIGHTS, load_pretrained
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a launch.train run; or:')
 _WEIGHTS = flags.DEFINE_string('weights', None, 'Name of weights that launch.export wrote.')

@@ -8,8 +8,8 @@ from absl import flags
 
 from launch.main import run
 from rca_jax.evaluation.run import load_params
-from rca_jax.pretrained import save_pretrained
 from rca_jax.training.loop import stage_name
+from rca_jax.training.pretrained import save_pretrained
 from rca_jax.training.workdir import read_config
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a launch.train run.', required=True)
@@ -17,12 +17,13 @@ _NAME = flags.DEFINE_string('name', None, 'What `load_pretrained` is to find it 
 _OUT = flags.DEFINE_string('out', None, 'Folder of weights.', required=True)
 _FINETUNED_AT = flags.DEFINE_float(
     'finetuned_at_db', None, 'The weights fine-tuned at this SNR in dB; default: stage 1.')
+_DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'float16'], 'Of the file.')
 
 
 def main() -> None:
   config, stage = read_config(_WORKDIR.value), stage_name(_FINETUNED_AT.value)
   params, steps = load_params(_WORKDIR.value, config, stage)
-  path = save_pretrained(_NAME.value, _OUT.value, config, params, stage, steps)
+  path = save_pretrained(_NAME.value, _OUT.value, config, params, stage, steps, _DTYPE.value)
   print(f'{path}: {steps} steps, {path.stat().st_size / 1e6:.1f} MB')
 
 

@@ -23,8 +23,8 @@ from rca_jax.errors import InputError
 from rca_jax.evaluation.matrix import Cell, missing
 from rca_jax.evaluation.results import append_rows, read_rows
 from rca_jax.evaluation.run import Measurement
-from rca_jax.pretrained import load_pretrained, save_pretrained
 from rca_jax.report.tables import table1
+from rca_jax.training.pretrained import load_pretrained, save_pretrained
 from rca_jax.training.program import abstract_params
 
 NAMES = st.sampled_from([

@@ -21,7 +21,8 @@ from rca_jax.config import to_dict
 from rca_jax.errors import InputError
 from rca_jax.evaluation.run import load_params
 from rca_jax.training import loop
-from rca_jax.training.loop import fit, stages
+from rca_jax.training.loop import fit, stage_name, stages
+from rca_jax.training.pretrained import save_pretrained
 from rca_jax.training.sharding import data_mesh
 from rca_jax.training.workdir import locked
 from rca_jax.training.writer import MetricsWriter, read_metrics
@@ -198,6 +199,37 @@ def test_divergence_stops_with_the_step_and_saves_nothing(config, one_device, tm
       match=r'diverged at step \d+: loss .*gradient norm .*rate .*last checkpoint at step none'):
     fit(config, tmp_path, one_device)
   assert not any((tmp_path / 'checkpoints' / 'pretrain').iterdir())
+
+
+def test_training_starts_from_the_weights_that_are_named(config, finished, one_device, tmp_path):
+  params = weights(config, finished)['pretrain']
+  save_pretrained('mine', tmp_path / 'weights', config, params, 'pretrain', 8)
+  named = with_training(config, init_weights=f'{tmp_path}/weights/mine')
+  # Nothing but fine-tuning: as if the first stage had been this run's.
+  tuning = with_training(named, pretrain=dataclasses.replace(named.training.pretrain, num_steps=0))
+  assert fit(tuning, tmp_path / 'tuning', one_device)
+  assert not (tmp_path / 'tuning/checkpoints/pretrain').exists()
+  stage = stage_name(config.training.finetune_snr_db[0])
+  chex.assert_trees_all_equal(
+      weights(tuning, tmp_path / 'tuning')[stage], weights(config, finished)[stage])
+  assert fit(named, tmp_path / 'longer', one_device)
+  with pytest.raises(AssertionError):
+    chex.assert_trees_all_equal(weights(named, tmp_path / 'longer')['pretrain'], params)
+  # They are read once: a run that has begun needs them no more.
+  shutil.rmtree(tmp_path / 'weights')
+  assert fit(tuning, tmp_path / 'tuning', one_device)
+  with pytest.raises(InputError, match='weights/manifest.json: cannot be read'):
+    fit(tuning, tmp_path / 'anew', one_device)
+
+
+def test_weights_to_start_from_must_fit(config, one_device, tmp_path):
+  with pytest.raises(InputError, match='rca_munet_cr16: weights of another model: parameter'):
+    fit(with_training(config, init_weights='rca_munet_cr16'), tmp_path / 'run', one_device)
+  stage = dataclasses.replace(config.training.pretrain, num_steps=0)
+  nothing = with_training(
+      config, init_weights='rca_munet_cr16', pretrain=stage, finetune_snr_db=())
+  with pytest.raises(InputError, match='nothing is to be trained'):
+    fit(nothing, tmp_path / 'run', one_device)
 
 
 def test_a_workdir_of_another_config_is_refused(config, finished, one_device):

@@ -10,7 +10,7 @@ import rca_jax
 from rca_jax.config import CsiConfig
 from rca_jax.csi import sample_groups, to_features
 from rca_jax.errors import InputError
-from rca_jax.pretrained import WEIGHTS, load_pretrained, save_pretrained
+from rca_jax.training.pretrained import WEIGHTS, load_pretrained, save_pretrained
 from rca_jax.training.program import abstract_params
 
 PUBLISHED = sorted(json.loads((WEIGHTS / 'manifest.json').read_text()))
@@ -35,6 +35,20 @@ def test_what_was_saved_is_loaded(saved, tiny_config, params):
   features = np.ones((2, 3, 8, 8), np.float32)
   assert loaded.model.apply(
       {'params': loaded.params}, features, 10.0, jax.random.key(0)).shape == features.shape
+
+
+def test_half_the_size_is_half_the_precision(tiny_config, params, tmp_path):
+  path = save_pretrained('half', tmp_path, tiny_config, params, 'pretrain', 8, 'float16')
+  full = save_pretrained('full', tmp_path, tiny_config, params, 'pretrain', 8)
+  assert path.stat().st_size < 0.6 * full.stat().st_size
+  loaded = load_pretrained('half', tmp_path).params
+  assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(loaded))
+  chex.assert_trees_all_close(loaded, params, rtol=2**-11, atol=1e-7)
+  for wrong in (7e4, np.nan):
+    large = jax.tree.map(lambda leaf, wrong=wrong: leaf + leaf.dtype.type(wrong), params)
+    with pytest.raises(InputError, match='does not fit into float16'):
+      save_pretrained('large', tmp_path, tiny_config, large, 'pretrain', 8, 'float16')
+  assert not (tmp_path / 'large.safetensors').exists()
 
 
 def test_a_name_is_never_given_to_other_weights(saved, tiny_config, params):

@@ -20,7 +20,6 @@ MAY_IMPORT = {
     'models': BASE | {'uplink', 'csi'},
     'classical': BASE | {'uplink', 'csi'},
     'training': BASE | {'csi', 'uplink', 'models', 'classical'},
-    'pretrained': BASE | {'models', 'training'},
     'evaluation': BASE | {'csi', 'uplink', 'models', 'classical', 'training'},
     'report': BASE | {'csi', 'uplink', 'models', 'classical', 'training', 'evaluation'},
 }

@@ -139,12 +139,13 @@ def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def check_same_model(
-    found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]], path: Path) -> None:
+    found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]],
+    path: str | Path) -> None:
   """Raises InputError that names the first parameter of `path` that does not fit."""
   for name in [*expected, *found]:
     if found.get(name) != expected.get(name):
       raise InputError(
-          f'{path}: checkpoint of another model: parameter {name} has shape '
+          f'{path}: weights of another model: parameter {name} has shape '
           f'{found.get(name, "none (absent)")} there, {expected.get(name, "none (absent)")} in '
           'this config; use the config it was trained with, or another workdir.')
 

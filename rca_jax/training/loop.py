@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,10 +20,11 @@ from rca_jax.training import checkpoint
 from rca_jax.training.data import CsiSource, training_source
 from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.optimizer import make_schedule
-from rca_jax.training.program import Program, make_program
+from rca_jax.training.pretrained import WEIGHTS, load_pretrained
+from rca_jax.training.program import Program, abstract_params, make_program
 from rca_jax.training.progress import Progress
 from rca_jax.training.sharding import check_batch_size, data_mesh, replicate, replicated
-from rca_jax.training.step import StepMetrics, TrainCall, TrainState
+from rca_jax.training.step import StepMetrics, TrainState
 from rca_jax.training.workdir import claim, locked, told_when_unwritable
 from rca_jax.training.writer import MetricsWriter
 
@@ -45,15 +46,23 @@ def stage_name(snr_db: float | None = None) -> str:
 def stages(config: ExperimentConfig) -> list[Stage]:
   """The stages in order: all fine-tunings start from the pretraining's weights.
 
+  With `init_weights` a pretraining of no steps is left out.
+
   Raises:
     InputError: a stage's steps are no positive multiple of `steps_per_call`, or too few for its
-      warm-up; told before the first stage runs, not after.
+      warm-up, or there is no stage; told before the first stage runs, not after.
   """
   training = config.training
   pretrain = training.pretrain
   found = [Stage(stage_name(), 0, pretrain, (pretrain.snr_db_min, pretrain.snr_db_max))]
   for index, snr_db in enumerate(training.finetune_snr_db, 1):
     found.append(Stage(stage_name(snr_db), index, training.finetune, (snr_db, snr_db)))
+  if training.init_weights and pretrain.num_steps == 0:
+    del found[0]
+  if not found:
+    raise InputError(
+        'training.pretrain.num_steps=0 and no training.finetune_snr_db: nothing is to be trained; '
+        'set one of them.')
   for stage in found:
     num_steps = stage.config.num_steps
     if num_steps == 0 or num_steps % training.steps_per_call:
@@ -118,33 +127,36 @@ def _fit_stages(run: _Run) -> bool:
 
   pretrained = None
   for stage in run.stages:
-    first_state, call = program(stage.config)
-    state = _fit_stage(run, stage, functools.partial(first_state, pretrained), call)
+    state = _fit_stage(run, stage, program(stage.config), pretrained)
     if int(state.step) < stage.config.num_steps:
       return False
-    pretrained = state.params if pretrained is None else pretrained
+    if stage.name == stage_name():
+      pretrained = state.params
   return True
 
 
-def _fit_stage(
-    run: _Run, stage: Stage, start: Callable[[], TrainState], call: TrainCall) -> TrainState:
-  """Runs a stage from its newest checkpoint, or from `start()`, to its end or a SIGTERM."""
+def _fit_stage(run: _Run, stage: Stage, program: Program, pretrained: Any) -> TrainState:
+  """Runs a stage from its newest checkpoint, or from its first state, to its end or a SIGTERM.
+
+  The first state has the parameters `pretrained`; if they are None, those that the config names.
+  """
   training, num_steps = run.config.training, stage.config.num_steps
   folder = checkpoint.checkpoint_folder(run.workdir, stage.name)
   key = jax.random.fold_in(stream_key(run.config.seed, Stream.TRAINING), stage.index)
   key, snr_db_range = replicate((key, np.float32(stage.snr_db_range)), run.mesh)
   with checkpoint.open_for_writing(folder, training.num_checkpoints_kept) as manager:
     if manager.latest_step() is None:
-      state = start()
+      state = program.first_state(_init_weights(run.config) if pretrained is None else pretrained)
     else:
       state = checkpoint.restore(
-          manager, jax.eval_shape(start), replicated(run.mesh), run.on_damaged)
+          manager, jax.eval_shape(program.first_state, None), replicated(run.mesh),
+          run.on_damaged)
     done, per_call = int(state.step), training.steps_per_call
     if done == num_steps:
       return state
     with contextlib.closing(_Log(run, stage, done, folder)) as log:
       for step in range(done + per_call, num_steps + 1, per_call):
-        state, metrics = call(state, run.source.arrays, key, snr_db_range)
+        state, metrics = program.call(state, run.source.arrays, key, snr_db_range)
         log.put(step, metrics)  # fetches the call before, while this one runs
         stopping = _any_process(run.stop.is_set())
         if stopping or step % training.checkpoint_every_steps == 0 or step == num_steps:
@@ -153,6 +165,18 @@ def _fit_stage(
         if stopping:
           break
   return state
+
+
+def _init_weights(config: ExperimentConfig) -> Any:
+  """The parameters that `training.init_weights` names; None for random ones."""
+  folder, _, name = config.training.init_weights.rpartition('/')
+  if not name:
+    return None
+  params = load_pretrained(name, folder or WEIGHTS).params
+  checkpoint.check_same_model(
+      checkpoint.shapes(params), checkpoint.shapes(abstract_params(config)),
+      config.training.init_weights)
+  return params
 
 
 class _Log:

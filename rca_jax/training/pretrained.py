@@ -22,7 +22,7 @@ from rca_jax.training.checkpoint import check_same_model, shapes
 from rca_jax.training.program import abstract_params
 from rca_jax.training.workdir import write_atomically
 
-WEIGHTS = Path(__file__).parent / 'weights'  # what comes with the package
+WEIGHTS = Path(__file__).parents[1] / 'weights'  # what comes with the package
 _HEADER = 'rca_jax'
 
 
@@ -59,17 +59,24 @@ def load_pretrained(name: str, folder: str | Path = WEIGHTS) -> Pretrained:
 
 def save_pretrained(
     name: str, folder: str | Path, config: ExperimentConfig, params: Any, stage: str,
-    steps: int) -> Path:
+    steps: int, dtype: str = 'float32') -> Path:
   """Writes FOLDER/NAME.safetensors and enters it in FOLDER/manifest.json.
 
+  Args:
+    dtype: of the file, float32 | float16; half the size, 11 bits of precision.
+
   Raises:
-    InputError: the manifest has other weights of this name, the name is none of a file, or the
-      folder cannot be written.
+    InputError: the manifest has other weights of this name, the name is none of a file, a weight
+      is too large for the dtype, or the folder cannot be written.
   """
   folder = Path(folder)
   arrays = {
       path: np.asarray(leaf)
       for path, leaf in traverse_util.flatten_dict(params, sep='/').items()}
+  largest = max(np.abs(array).max() for array in arrays.values())
+  if not largest <= np.finfo(dtype).max:
+    raise InputError(f'{name}: a weight of {largest:.3g} does not fit into {dtype}; keep float32.')
+  arrays = {path: array.astype(dtype) for path, array in arrays.items()}
   # One entry: safetensors writes several in random order, and the same weights have one SHA-256.
   header = json.dumps({'config': to_dict(config), 'stage': stage, 'steps': steps})
   content = safetensors.numpy.save(arrays, {_HEADER: header})
@@ -116,7 +123,8 @@ def _parse(content: bytes, path: Path) -> Pretrained:
         f'{path}: holds no weights of launch.export ({type(error).__name__}: '
         f'{(str(error).splitlines() or [""])[0]:.300}).') from None
   check_same_model({name: array.shape for name, array in arrays.items()}, expected, path)
-  params = traverse_util.unflatten_dict(arrays, sep='/')
+  params = traverse_util.unflatten_dict(
+      {name: array.astype(np.float32) for name, array in arrays.items()}, sep='/')
   return Pretrained(config, build_model(config), params, stage, steps)
 
 
@@ -128,8 +136,9 @@ def _check_described(
   """
   if not is_plain(str(stage)) or type(steps) is not int:
     raise ValueError(f'stage is {stage!r:.50}, steps is {steps!r:.50}')
-  if not all(name.isprintable() and array.dtype == np.float32 for name, array in arrays.items()):
-    raise ValueError('expected arrays of float32')
+  if not all(name.isprintable() and array.dtype in (np.float32, np.float16)
+             for name, array in arrays.items()):
+    raise ValueError('expected arrays of float32 or float16')
   model, csi, num_values = config.model, config.csi, sum(array.size for array in arrays.values())
   if model.num_encoder_layers + model.num_decoder_layers + model.num_rca_blocks > len(arrays):
     raise ValueError('its config has more layers than there are arrays')
