@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from rca_jax.config import ExperimentConfig, StageConfig
@@ -22,7 +21,13 @@ from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.optimizer import make_schedule
 from rca_jax.training.program import Program, make_program
 from rca_jax.training.progress import Progress
-from rca_jax.training.sharding import check_batch_size, data_mesh, replicate, replicated
+from rca_jax.training.sharding import (
+    any_process,
+    check_batch_size,
+    data_mesh,
+    replicate,
+    replicated,
+)
 from rca_jax.training.step import StepMetrics, TrainCall, TrainState
 from rca_jax.training.workdir import claim, locked, told_when_unwritable
 from rca_jax.training.writer import MetricsWriter
@@ -146,7 +151,7 @@ def _fit_stage(
       for step in range(done + per_call, num_steps + 1, per_call):
         state, metrics = call(state, run.source.arrays, key, snr_db_range)
         log.put(step, metrics)  # fetches the call before, while this one runs
-        stopping = _any_process(run.stop.is_set())
+        stopping = any_process(run.stop.is_set())  # all must save at the same step
         if stopping or step % training.checkpoint_every_steps == 0 or step == num_steps:
           log.drain()  # a NaN raises here: it is never saved
           checkpoint.save(manager, state)
@@ -220,10 +225,3 @@ def _set_by_sigterm() -> Iterator[threading.Event]:
     yield event
   finally:
     signal.signal(signal.SIGTERM, previous)
-
-
-def _any_process(flag: bool) -> bool:
-  """All processes must save at the same step, whichever was told to stop."""
-  if jax.process_count() == 1:
-    return flag
-  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))

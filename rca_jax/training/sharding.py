@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rca_jax.errors import InputError
@@ -49,3 +50,10 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     raise InputError(
         f'training.batch_size={batch_size} must be a multiple of the number of devices, '
         f'{mesh.size}.')
+
+
+def any_process(flag: bool) -> bool:
+  """Whether the flag is set in any process of the run; all of them must ask."""
+  if jax.process_count() == 1:
+    return flag
+  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
