@@ -25,7 +25,7 @@ from rca_jax.evaluation.run import load_params
 from rca_jax.training import loop
 from rca_jax.training.loop import fit, stages
 from rca_jax.training.sharding import data_mesh
-from rca_jax.training.workdir import locked
+from rca_jax.training.workdir import claim, locked
 from rca_jax.training.writer import MetricsWriter, read_metrics
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -315,6 +315,14 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
   assert fit(insensitive, to_one, one_device)
   run_two_processes(insensitive, to_two)
   assert_same_curve(insensitive, whole, to_one, to_two)
+
+
+@pytest.mark.slow
+def test_two_processes_are_refused_together(insensitive, tmp_path):
+  claim(tmp_path, dataclasses.replace(insensitive, seed=5))  # which process 0 alone sees
+  first, second = run_two_processes(insensitive, tmp_path, expected=2)
+  assert re.fullmatch('error: .*config.seed is 5 there, 0 in this run.*\n', first)
+  assert second == 'error: another process of this run stopped; its line says why.\n'
 
 
 def cut(checkpoint):

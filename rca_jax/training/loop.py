@@ -25,6 +25,7 @@ from rca_jax.training.sharding import (
     any_process,
     check_batch_size,
     data_mesh,
+    refused_together,
     replicate,
     replicated,
 )
@@ -104,12 +105,13 @@ def fit(
   todo = stages(config)
   with contextlib.ExitStack() as stack:
     stack.enter_context(told_when_unwritable(workdir))
-    if jax.process_index() == 0:
-      stack.enter_context(locked(workdir / '.lock'))
-      claim(workdir, config)
     # Around every call: the precision is part of what a compiled program is found by.
     stack.enter_context(jax.default_matmul_precision(config.matmul_precision))
-    source = training_source(config)
+    with refused_together(), told_when_unwritable(workdir):
+      if jax.process_index() == 0:
+        stack.enter_context(locked(workdir / '.lock'))
+        claim(workdir, config)
+      source = training_source(config)
     source = source._replace(arrays=replicate(source.arrays, mesh))
     stop = stack.enter_context(_set_by_sigterm())
     return _fit_stages(_Run(config, workdir, mesh, source, todo, stop, make_progress, on_damaged))

@@ -5,7 +5,8 @@ numbers however they are divided (`jax_threefry_partitionable`, JAX's default), 
 not depend on the number of devices.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -57,3 +58,15 @@ def any_process(flag: bool) -> bool:
   if jax.process_count() == 1:
     return flag
   return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+@contextlib.contextmanager
+def refused_together() -> Iterator[None]:
+  """Where one process of a run stops at an InputError, the others do and wait for nobody."""
+  error = None
+  try:
+    yield
+  except InputError as found:
+    error = found
+  if any_process(error is not None):
+    raise error or InputError('another process of this run stopped; its line says why.')
