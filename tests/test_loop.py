@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
@@ -16,6 +17,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from test_checkpoint import flip_a_bit
 
 from rca_jax.config import to_dict
 from rca_jax.errors import InputError
@@ -24,7 +26,7 @@ from rca_jax.training import loop
 from rca_jax.training.loop import fit, stage_name, stages
 from rca_jax.training.pretrained import save_pretrained
 from rca_jax.training.sharding import data_mesh
-from rca_jax.training.workdir import locked
+from rca_jax.training.workdir import claim, locked
 from rca_jax.training.writer import MetricsWriter, read_metrics
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -123,6 +125,20 @@ def test_sigterm_saves_and_the_next_run_continues(
   assert len(read_metrics(tmp_path)) < len(read_metrics(finished))
   assert fit(config, tmp_path, one_device)
   assert_same_run(config, tmp_path, finished)
+
+
+@pytest.mark.parametrize('stage', ['pretrain', 'finetune_10db'])
+def test_a_stage_that_goes_back_ends_in_the_files_of_an_uninterrupted_run(
+    config, finished, one_device, tmp_path, monkeypatch, stage):
+  workdir = tmp_path / 'run'
+  shutil.copytree(finished, workdir)
+  flip_a_bit(workdir / 'checkpoints' / stage / '8')
+  with monkeypatch.context() as patch:
+    patch.setattr(loop, 'MetricsWriter', At(stage, 6))
+    fit(config, workdir, one_device, on_damaged='previous')
+  assert fit(config, workdir, one_device, on_damaged='previous')
+  assert_same_run(config, workdir, finished)
+  assert (workdir / 'checkpoints' / stage / '8.damaged').exists()
 
 
 @pytest.mark.parametrize('num_bytes, message', [
@@ -262,17 +278,23 @@ def test_steps_must_fill_whole_calls(config):
     stages(with_training(config, pretrain=stage))
 
 
-def run_two_processes(config, workdir):
+def run_two_processes(config, workdir, *more, expected=0):
+  """Returns what each said on stderr."""
   with socket.socket() as free:
     free.bind(('localhost', 0))
     address = f'localhost:{free.getsockname()[1]}'
   processes = [
       start_process(
           config, workdir, '--multihost', f'--coordinator_address={address}',
-          '--num_processes=2', f'--process_id={index}')
+          '--num_processes=2', f'--process_id={index}', *more)
       for index in range(2)]
-  for process in processes:
-    assert process.wait(timeout=300) == 0, process.stderr.read()
+  try:
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+  finally:
+    for process in processes:
+      process.kill()
+  assert [process.returncode for process in processes] == [expected] * 2, errors
+  return errors
 
 
 @pytest.fixture
@@ -293,7 +315,18 @@ def assert_same_curve(config, *workdirs):
     chex.assert_trees_all_close(params, first, atol=1e-5)
 
 
+@pytest.fixture
+def full_compilation(quick_compilation):
+  """XLA's optimizations on: without them one CPU device rounds otherwise than several do."""
+  with pytest.MonkeyPatch.context() as patch:
+    patch.delenv('JAX_DISABLE_MOST_OPTIMIZATIONS')
+    jax.config.update('jax_disable_most_optimizations', False)
+    yield
+    jax.config.update('jax_disable_most_optimizations', True)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures('full_compilation')
 def test_two_processes_agree_with_one_device(insensitive, one_device, tmp_path):
   run_two_processes(insensitive, tmp_path / 'two')
   assert fit(insensitive, tmp_path / 'one', one_device)
@@ -301,6 +334,7 @@ def test_two_processes_agree_with_one_device(insensitive, one_device, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures('full_compilation')
 def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
     insensitive, one_device, tmp_path, monkeypatch):
   whole, to_one, to_two = (tmp_path / name for name in ('whole', 'to_one', 'to_two'))
@@ -313,6 +347,37 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
   assert fit(insensitive, to_one, one_device)
   run_two_processes(insensitive, to_two)
   assert_same_curve(insensitive, whole, to_one, to_two)
+
+
+@pytest.mark.slow
+def test_two_processes_are_refused_together(insensitive, tmp_path):
+  claim(tmp_path, dataclasses.replace(insensitive, seed=5))  # which process 0 alone sees
+  first, second = run_two_processes(insensitive, tmp_path, expected=2)
+  assert re.fullmatch('error: .*config.seed is 5 there, 0 in this run.*\n', first)
+  assert second == 'error: another process of this run stopped; its line says why.\n'
+
+
+def cut(checkpoint):
+  """All of its arrays."""
+  for path in checkpoint.rglob('d/*'):
+    path.write_bytes(path.read_bytes()[:10])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('damage', [flip_a_bit, cut])
+def test_two_processes_stop_at_a_damaged_checkpoint_or_go_back_together(
+    insensitive, tmp_path, damage):
+  whole, damaged = tmp_path / 'whole', tmp_path / 'damaged'
+  run_two_processes(insensitive, whole)
+  shutil.copytree(whole, damaged)
+  damage(damaged / 'checkpoints' / 'pretrain' / '8')
+  for error in run_two_processes(insensitive, damaged, expected=2):
+    assert re.fullmatch(r'error: .*/8: .* damaged .*step 4 is whole.*=previous.*\n', error), error
+  first, second = run_two_processes(insensitive, damaged, '--on_damaged_checkpoint=previous')
+  assert first.startswith('warning: ') and first.count('\n') == 1 and second == ''
+  assert_same_run(insensitive, damaged, whole)
+  assert sorted(path.name for path in (damaged / 'checkpoints' / 'pretrain').iterdir()) == [
+      '4', '8', '8.damaged']
 
 
 @pytest.mark.slow

@@ -8,11 +8,12 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / 'rca_jax').rglob('*.py'))
 LAUNCHERS = sorted((ROOT / 'launch').glob('*.py'))
-BASE = {'config', 'errors', 'foreign'}
+BASE = {'config', 'durable', 'errors', 'foreign'}
 
 # What each part of rca_jax may import from the other parts: the README's line, downwards.
 MAY_IMPORT = {
     'errors': set(),
+    'durable': set(),
     'foreign': {'errors'},
     'config': {'errors'},
     'csi': BASE,

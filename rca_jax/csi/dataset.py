@@ -8,7 +8,6 @@ import functools
 import hashlib
 import io
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from rca_jax.config import CsiConfig, to_dict
 from rca_jax.csi.files import SPLITS, read_manifest
 from rca_jax.csi.groups import CsiGroups, sample_groups
 from rca_jax.csi.site import Site
+from rca_jax.durable import write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -77,7 +77,7 @@ def write_shards(
         groups, name = make(), f'{split}-{index:05d}.npz'
         sha256 = _write_shard(folder / name, groups)
         entries.append({'file': name, 'num_groups': len(groups.csi), 'sha256': sha256})
-        _write_atomically(folder / 'manifest.json', json.dumps(manifest, indent=1).encode())
+        write_atomically(folder / 'manifest.json', json.dumps(manifest, indent=1))
       done += entries[index]['num_groups']
       progress(done)
   except OSError as error:
@@ -104,14 +104,5 @@ def _write_shard(path: Path, groups: CsiGroups) -> str:
   buffer = io.BytesIO()
   np.savez(
       buffer, **{name: leaf for name, leaf in groups._asdict().items() if leaf is not None})
-  _write_atomically(path, buffer.getbuffer())
+  write_atomically(path, buffer.getbuffer())
   return hashlib.sha256(buffer.getbuffer()).hexdigest()
-
-
-def _write_atomically(path: Path, content: bytes | memoryview) -> None:
-  temporary = path.with_suffix('.part')
-  with temporary.open('wb') as file:
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-  temporary.replace(path)

@@ -2,13 +2,13 @@
 
 import fcntl
 import json
-import os
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rca_jax.config import parse_ratio
+from rca_jax.durable import write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -86,9 +86,7 @@ def append_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
     with path.with_name(f'.{path.name}.lock').open('a') as lock:
       fcntl.flock(lock, fcntl.LOCK_EX)
       lines = ',\n'.join('  ' + json.dumps(row) for row in [*read_rows(path), *rows])
-      partial = path.with_name(path.name + '.tmp')
-      partial.write_text(f'[\n{lines}\n]\n')
-      os.replace(partial, path)
+      write_atomically(path, f'[\n{lines}\n]\n')
   except OSError as error:
     raise InputError(f'{path}: cannot be written ({error.strerror}).') from None
 

@@ -20,7 +20,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from rca_jax.durable import sync_tree
 from rca_jax.errors import InputError
+from rca_jax.training.sharding import any_process
 from rca_jax.training.step import TrainState
 
 ON_DAMAGED = ('stop', 'previous')
@@ -62,6 +64,8 @@ def open_for_reading(folder: Path) -> ocp.CheckpointManager:
 def save(manager: ocp.CheckpointManager, state: TrainState) -> None:
   """Writes `state` under its step; a kill in between leaves no half checkpoint.
 
+  On return it is on disk; older ones that are too many are gone a moment before.
+
   Raises:
     InputError: the disk is full, or the folder cannot be written.
   """
@@ -71,6 +75,8 @@ def save(manager: ocp.CheckpointManager, state: TrainState) -> None:
         int(state.step), force=True, args=ocp.args.Composite(**{
             name: ocp.args.StandardSave(tree) for name, tree in items.items()}),
         custom_metadata={'sha256': {name: _sha256(tree) for name, tree in items.items()}})
+    # Tensorstore syncs the arrays; orbax neither its own files nor the renames.
+    sync_tree(Path(manager.directory) / str(int(state.step)))
   except (OSError, ValueError) as error:  # ValueError: tensorstore's, its reason comes last
     reason = error.strerror if isinstance(error, OSError) else str(error).rsplit(': ', 1)[-1]
     raise InputError(
@@ -93,13 +99,17 @@ def restore(
   """
   damaged = {}
   for step in sorted(manager.all_steps(), reverse=True):
+    items, error = None, None
     try:
       items = _restore(
           manager, step, sharding, params=abstract_state.params,
           opt_state=abstract_state.opt_state)
+    except DamagedError as found:
+      error = found
+    if not any_process(error is not None):  # all go on from the same step
       break
-    except DamagedError as error:
-      damaged[step] = error
+    damaged[step] = error or DamagedError(
+        f'{manager.directory}/{step}: checkpoint is cut or damaged for another process')
   else:
     raise InputError(
         f'{damaged[max(damaged)]}; no checkpoint before it is whole; remove {manager.directory} '

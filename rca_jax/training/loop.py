@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from rca_jax.config import ExperimentConfig, StageConfig
@@ -23,7 +22,14 @@ from rca_jax.training.optimizer import make_schedule
 from rca_jax.training.pretrained import WEIGHTS, load_pretrained
 from rca_jax.training.program import Program, abstract_params, make_program
 from rca_jax.training.progress import Progress
-from rca_jax.training.sharding import check_batch_size, data_mesh, replicate, replicated
+from rca_jax.training.sharding import (
+    any_process,
+    check_batch_size,
+    data_mesh,
+    refused_together,
+    replicate,
+    replicated,
+)
 from rca_jax.training.step import StepMetrics, TrainState
 from rca_jax.training.workdir import claim, locked, told_when_unwritable
 from rca_jax.training.writer import MetricsWriter
@@ -108,12 +114,13 @@ def fit(
   todo = stages(config)
   with contextlib.ExitStack() as stack:
     stack.enter_context(told_when_unwritable(workdir))
-    if jax.process_index() == 0:
-      stack.enter_context(locked(workdir / '.lock'))
-      claim(workdir, config)
     # Around every call: the precision is part of what a compiled program is found by.
     stack.enter_context(jax.default_matmul_precision(config.matmul_precision))
-    source = training_source(config)
+    with refused_together(), told_when_unwritable(workdir):
+      if jax.process_index() == 0:
+        stack.enter_context(locked(workdir / '.lock'))
+        claim(workdir, config)
+      source = training_source(config)
     source = source._replace(arrays=replicate(source.arrays, mesh))
     stop = stack.enter_context(_set_by_sigterm())
     return _fit_stages(_Run(config, workdir, mesh, source, todo, stop, make_progress, on_damaged))
@@ -158,7 +165,7 @@ def _fit_stage(run: _Run, stage: Stage, program: Program, pretrained: Any) -> Tr
       for step in range(done + per_call, num_steps + 1, per_call):
         state, metrics = program.call(state, run.source.arrays, key, snr_db_range)
         log.put(step, metrics)  # fetches the call before, while this one runs
-        stopping = _any_process(run.stop.is_set())
+        stopping = any_process(run.stop.is_set())  # all must save at the same step
         if stopping or step % training.checkpoint_every_steps == 0 or step == num_steps:
           log.drain()  # a NaN raises here: it is never saved
           checkpoint.save(manager, state)
@@ -244,10 +251,3 @@ def _set_by_sigterm() -> Iterator[threading.Event]:
     yield event
   finally:
     signal.signal(signal.SIGTERM, previous)
-
-
-def _any_process(flag: bool) -> bool:
-  """All processes must save at the same step, whichever was told to stop."""
-  if jax.process_count() == 1:
-    return flag
-  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))

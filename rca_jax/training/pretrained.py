@@ -15,12 +15,12 @@ import safetensors.numpy
 from flax import traverse_util
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
+from rca_jax.durable import write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import file_in, is_plain, parse_json, read_json, sha256
 from rca_jax.models.build import build_model
 from rca_jax.training.checkpoint import check_same_model, shapes
 from rca_jax.training.program import abstract_params
-from rca_jax.training.workdir import write_atomically
 
 WEIGHTS = Path(__file__).parents[1] / 'weights'  # what comes with the package
 _HEADER = 'rca_jax'
@@ -86,7 +86,7 @@ def save_pretrained(
     manifest = _read_manifest(folder) if (folder / 'manifest.json').exists() else {}
     if manifest.get(name, digest) != digest:
       raise InputError(f'{path}: holds other weights; choose another name or remove it there.')
-    path.write_bytes(content)
+    write_atomically(path, content)
     write_atomically(
         folder / 'manifest.json', json.dumps(manifest | {name: digest}, indent=2) + '\n')
   except OSError as error:

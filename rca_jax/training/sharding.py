@@ -5,11 +5,13 @@ numbers however they are divided (`jax_threefry_partitionable`, JAX's default), 
 not depend on the number of devices.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from rca_jax.errors import InputError
@@ -49,3 +51,22 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     raise InputError(
         f'training.batch_size={batch_size} must be a multiple of the number of devices, '
         f'{mesh.size}.')
+
+
+def any_process(flag: bool) -> bool:
+  """Whether the flag is set in any process of the run; all of them must ask."""
+  if jax.process_count() == 1:
+    return flag
+  return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+@contextlib.contextmanager
+def refused_together() -> Iterator[None]:
+  """Where one process of a run stops at an InputError, the others do and wait for nobody."""
+  error = None
+  try:
+    yield
+  except InputError as found:
+    error = found
+  if any_process(error is not None):
+    raise error or InputError('another process of this run stopped; its line says why.')

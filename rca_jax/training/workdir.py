@@ -3,12 +3,12 @@
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
+from rca_jax.durable import write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -85,13 +85,6 @@ def read_config(workdir: str | Path) -> ExperimentConfig:
   except (OSError, ValueError) as error:
     raise InputError(f'{path}: not a readable config ({error}).') from None
   return from_dict(ExperimentConfig, values)
-
-
-def write_atomically(path: Path, text: str) -> None:
-  """Whoever reads `path` sees the old text or the new, whole."""
-  partial = path.with_name(path.name + '.tmp')
-  partial.write_text(text)
-  os.replace(partial, path)
 
 
 def _flat(values: dict[str, Any], path: str = 'config') -> dict[str, Any]:
