@@ -153,7 +153,10 @@ def _fit_stage(run: _Run, stage: Stage, program: Program, pretrained: Any) -> Tr
   key, snr_db_range = replicate((key, np.float32(stage.snr_db_range)), run.mesh)
   with checkpoint.open_for_writing(folder, training.num_checkpoints_kept) as manager:
     if manager.latest_step() is None:
-      state = program.first_state(_init_weights(run.config) if pretrained is None else pretrained)
+      if pretrained is None:
+        with refused_together():
+          pretrained = _init_weights(run.config)
+      state = program.first_state(pretrained)
     else:
       state = checkpoint.restore(
           manager, jax.eval_shape(program.first_state, None), replicated(run.mesh),
