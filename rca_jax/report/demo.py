@@ -22,6 +22,9 @@ from rca_jax.training.writer import read_metrics
 matplotlib.use('Agg')
 
 _LINEAR = 'PCA/KLT'
+_SHORTCUT = (
+    'Both networks have `model.shortcut`, which the letter\'s have not: their layers add to a '
+    'linear code.')
 _STYLE = {'RCA-MUNet': 'C3o-', 'BL1': 'C0s-', _LINEAR: 'k^--'}
 
 
@@ -135,7 +138,8 @@ def write_page(
 CSI ({config.csi.num_delay_taps} delay rows x {config.csi.num_tx_antennas} antennas, scenario
 `{config.csi.scenario}`) in {k // 2} noisy uplink symbols each. RCA-MUNet recovers all of them
 together; BL1 is the same network with plain self-attention, so that every UE stands alone;
-{_LINEAR} is the best linear code of the same length. Both networks were trained for
+{_LINEAR} is the best linear code of the same length. {_SHORTCUT if config.model.shortcut else ''}
+Both networks were trained for
 {rows[0]['steps']} steps of {config.training.batch_size} groups, at uplink SNRs uniform in
 [{stage.snr_db_min:g}, {stage.snr_db_max:g}] dB, and are tested on {rows[0]['num_samples']}
 groups that neither has seen.
