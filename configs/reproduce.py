@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -208,11 +209,11 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
 def shortcut(sizes: Preset) -> Iterator[Cell]:
   """Ours and BL1 with `model.shortcut`, as Table I has them without."""
   tuned = [Measurement(snr_db, stage=stage_name(snr_db)) for snr_db in sizes.snrs_db]
-  for seed in sizes.seeds:
-    for method in (_SINGLE_USER, _OURS):
-      cell = _cell(sizes, tuned, method, next(iter(sizes.bits)), seed=seed, variant='shortcut')
-      model = dataclasses.replace(cell.config.model, shortcut=True)
-      yield cell._replace(config=dataclasses.replace(cell.config, model=model))
+  for seed, ratio, method in itertools.product(
+      sizes.seeds, sizes.ratios, (_SINGLE_USER, _OURS)):
+    cell = _cell(sizes, tuned, method, ratio, seed=seed, variant='shortcut')
+    model = dataclasses.replace(cell.config.model, shortcut=True)
+    yield cell._replace(config=dataclasses.replace(cell.config, model=model))
 
 
 def data(sizes: Preset) -> Iterator[Cell]:

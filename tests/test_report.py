@@ -119,7 +119,7 @@ def test_data_table_tells_how_far_the_letter_s_cdl_op_is(rows):
 def test_shortcut_table_has_both_gains(rows):
   (line,) = shortcut_table(rows).body
   found = dict(zip(shortcut_table(rows).head, line, strict=True))
-  assert found['SNR'] == '10 dB' and found['PCA/KLT'].startswith('-9.40 ')
+  assert (found['CR'], found['SNR']) == ('1/16', '10 dB') and found['PCA/KLT'].startswith('-9.40 ')
   assert (found['gain over BL1'], found['gain with shortcut']) == ('+1.75', '+2.19')
   assert shortcut_table([row('BL1', -3.0)]) is None
 
