@@ -75,6 +75,7 @@ class DataConfig:
   test_path: str = ''  # '': generated test groups, or the `test` split of `path`
   seed: int = 0  # environment and test groups; runs that share it share both
   num_test_groups: int = 10_000
+  allow_silent: bool = False  # UEs without power in files: masked, and scored nowhere
 
   def __post_init__(self):
     _require_positive(self, 'num_test_groups')

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 
 from rca_jax.errors import InputError
+from rca_jax.evaluation.references import reference_rows
+from rca_jax.evaluation.run import Measurement, evaluate_run
 from rca_jax.training.data import array_source, load_test_csi, training_source
+from rca_jax.training.loop import fit
+from rca_jax.training.writer import read_metrics
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 
@@ -74,6 +78,29 @@ def test_too_few_ues_or_other_sizes_are_refused(tiny_config, csi_file):
   wide = dataclasses.replace(config.csi, num_tx_antennas=16)
   with pytest.raises(InputError, match=r'shape \(12, 3, 4, 8\); expected \[group, ue, 4, 16\]'):
     training_source(dataclasses.replace(config, csi=wide))
+
+
+@pytest.mark.parametrize('network, attention', [
+    ('rca_munet', 'residual_cross'), ('summation_fusion', 'self')])
+def test_files_with_silent_ues_are_trained_and_tested_on_if_asked(
+    tiny_config, random_csi, tmp_path, network, attention):
+  csi = random_csi.copy()
+  csi[0, 1] = csi[4, :2] = 0
+  path = tmp_path / 'silent.npz'
+  np.savez(path, csi=csi)
+  refused = with_data(tiny_config, path=str(path), test_path=str(path))
+  with pytest.raises(InputError, match=r'csi\[0, 1\] is all zeros; .*data.allow_silent=True'):
+    training_source(refused)
+  model = dataclasses.replace(tiny_config.model, network=network, attention=attention)
+  config = with_data(dataclasses.replace(refused, model=model), allow_silent=True)
+  assert len(load_test_csi(config, 2)) == 11 and len(load_test_csi(config, 3)) == 12
+  assert fit(config, tmp_path / 'run')
+  assert all(np.isfinite(list(line.values())[1:]).all() for line in read_metrics(tmp_path / 'run'))
+  (row,) = evaluate_run(tmp_path / 'run', [10.0], [2])
+  assert row['num_samples'] == 11 and np.isfinite([row['nmse_db'], row['rho']]).all()
+  linear = dataclasses.replace(config, method='PCA/KLT')
+  (row,) = reference_rows(linear, [Measurement(None)])
+  assert row['num_samples'] == 11 and row['nmse_db'] < 0
 
 
 def test_training_file_is_no_test_file(tiny_config, csi_file):

@@ -1,5 +1,6 @@
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,6 +23,13 @@ class Noisy(nn.Module):
   def __call__(self, features, snr_db, key):
     noise = jax.random.normal(key, features.shape) / np.sqrt(2)
     return features + 10 ** (-snr_db[..., None, None] / 20) * noise
+
+
+class Heard(nn.Module):
+  """Nine tenths of the features of UEs that were heard; nonsense for the others."""
+
+  def __call__(self, features, snr_db, key, active):
+    return jnp.where(active[..., None, None], 0.9 * features, 7)
 
 
 @pytest.fixture(scope='module')
@@ -50,6 +58,19 @@ def test_the_snr_and_the_key_reach_the_network(csi):
   np.testing.assert_allclose(nmse[0.0, 0], 100 * nmse[20.0, 0], rtol=1e-3)
   assert not np.allclose(nmse[0.0, 0], nmse[0.0, 1])
   assert 0.8 < nmse[0.0, 0].mean() < 1.2
+
+
+def test_silent_ues_are_masked_and_not_scored(csi):
+  csi = csi.copy()
+  csi[0, 1] = csi[3, 0] = csi[5] = 0
+  scores = evaluate(Heard(), {}, csi, 10.0, jax.random.key(0), 5)
+  assert scores.nmse.shape == (11,)  # nobody is left of group 5
+  np.testing.assert_allclose(scores.nmse, 0.01, rtol=1e-4)
+  np.testing.assert_allclose(scores.rho, 1, rtol=1e-4)
+  # The last UE's report is lost, the others are scored: in group 3 one of two.
+  lost = evaluate(Heard(), {}, csi, 10.0, jax.random.key(0), 5, num_lost=1)
+  assert lost.nmse.shape == (11,)
+  np.testing.assert_allclose(lost.nmse, 0.01, rtol=1e-4)
 
 
 def test_means_are_taken_before_db():

@@ -53,6 +53,21 @@ def run(state, call, source, mesh, num_calls, snr_db=(0.0, 20.0)):
   return state, jax.tree.map(lambda *parts: np.concatenate(parts), *history)
 
 
+def test_silent_ues_count_neither_in_the_loss_nor_in_the_nmse():
+  rng = np.random.default_rng(1)
+  features, features_hat = rng.normal(size=(2, 3, 2, 8, 4))
+  features[0, 1] = features[2] = 0
+  loss, nmse = mse_loss(jnp.asarray(features_hat), jnp.asarray(features), allow_silent=True)
+  error = np.sum((features_hat - features) ** 2, (-2, -1))
+  heard = np.array([error[0, 0], error[1, 0], error[1, 1]])
+  np.testing.assert_allclose(loss, heard.sum() / 3, rtol=1e-5)
+  energy = np.sum(features**2, (-2, -1))
+  np.testing.assert_allclose(nmse, np.mean(heard / energy[energy > 0]), rtol=1e-5)
+  gradient = jax.grad(lambda estimate: mse_loss(estimate, features, True)[0])(features_hat)
+  silent = energy == 0
+  assert np.isfinite(gradient).all() and not gradient[silent].any() and gradient[~silent].any()
+
+
 def test_loss_is_summed_over_ues_and_entries_and_averaged_over_the_batch():
   rng = np.random.default_rng(0)
   features, features_hat = rng.normal(size=(2, 3, 2, 8, 4))

@@ -27,13 +27,14 @@ _ENOUGH_GROUPS = 100  # to judge a file by: a single UE may well have its power 
 
 def read_csi(
     path: str | Path, format: str | None = None, *, split: str = 'train',
-    config: CsiConfig | None = None) -> CsiGroups:
+    config: CsiConfig | None = None, allow_silent: bool = False) -> CsiGroups:
   """All groups of a file, or of one split of a data set folder. Arguments as `iter_csi`.
 
   Raises:
     InputError: as `iter_csi`.
   """
-  return concatenate(list(iter_csi(path, format, split=split, config=config)))
+  return concatenate(list(
+      iter_csi(path, format, split=split, config=config, allow_silent=allow_silent)))
 
 
 def iter_csi(
@@ -100,7 +101,7 @@ def check_csi(csi: np.ndarray, first_group: int = 0, allow_silent: bool = False)
   if silent.any() and not allow_silent:
     raise InputError(
         f'csi{_shifted(_first(silent), first_group)} is all zeros; a UE without power has no NMSE, '
-        'leave its group out (launch.convert --drop_silent does).')
+        'leave its group out (launch.convert --drop_silent does) or set data.allow_silent=True.')
 
 
 def _iter_file(

@@ -32,15 +32,19 @@ def evaluate(
   """Scores of every group of `csi` [G, M, N_a, N_t] complex64 at one SNR for all UEs.
 
   The noise follows from the key and the group's place alone where `batch_size` stays the same.
+  UEs without power report nothing and are not scored; groups of none but these are left out.
 
   Args:
     num_lost: the last so many UEs' reports do not arrive.
     of_lost: score these UEs and not those whose reports arrive.
   """
-  return Scores(*_in_batches(
-      lambda batch, start: _score(
-          model, params, batch, snr_db, jax.random.fold_in(key, start), num_lost, of_lost),
-      csi, batch_size))
+  silent = not csi.any((-2, -1)).all()
+  scores = _in_batches(
+      lambda start, batch: _score(
+          model, params, batch, snr_db, jax.random.fold_in(key, start), num_lost, of_lost, silent),
+      batch_size, csi)
+  counted = csi[:, _scored(csi.shape[1], num_lost, of_lost)].any((-3, -2, -1))
+  return Scores(*(values[counted] for values in scores))
 
 
 def evaluate_bits(
@@ -57,19 +61,26 @@ def evaluate_bits(
     InputError: as `uplink.sscc.transmit`.
   """
   (levels,) = _in_batches(
-      lambda batch, start: (_levels(model, params, batch, num_bits),), csi, batch_size)
+      lambda start, batch: (_levels(model, params, batch, num_bits),), batch_size, csi)
   bits = np.asarray(to_bits(levels.reshape(-1, levels.shape[-1]), num_bits))
   received = sscc.transmit(bits, code_rate, qam_order, snr_db, seed)
   codeword_hat = from_levels(from_bits(received, num_bits), num_bits).reshape(levels.shape)
+  present = csi.any((-2, -1))
+  mask = () if present.all() else (present,)
   (features_hat,) = _in_batches(
-      lambda batch, start: (_decode(model, params, batch),), codeword_hat, batch_size)
+      lambda start, *batches: (_decode(model, params, *batches),), batch_size, codeword_hat, *mask)
   return Scores(*map(np.asarray, score(csi, from_features(features_hat))))
 
 
 @jax.jit
 def score(csi: jax.Array, csi_hat: jax.Array) -> Scores:
-  """Scores of estimates, both [G, M, N_a, N_t] complex64."""
-  return Scores(nmse(csi, csi_hat), cosine_similarity(csi, csi_hat), sgcs(csi, csi_hat))
+  """Scores of estimates, both [G, M, N_a, N_t] complex64; UEs without power do not count."""
+  # Every UE as a sample of its own.
+  each = [x.reshape(-1, 1, *x.shape[2:]) for x in (csi, csi_hat)]
+  present = csi.any(axis=(-2, -1))
+  return Scores(*(
+      jnp.mean(metric(*each).reshape(present.shape), axis=-1, where=present)
+      for metric in (nmse, cosine_similarity, sgcs)))
 
 
 def summarise(scores: Scores, seed: int) -> dict[str, Any]:
@@ -89,27 +100,32 @@ def summarise(scores: Scores, seed: int) -> dict[str, Any]:
   return summary | {'num_samples': len(scores.nmse)}
 
 
-def _in_batches(function: Callable, inputs: np.ndarray, batch_size: int) -> list[np.ndarray]:
-  """`function(batch, start)` of one batch after the other, its outputs joined."""
-  parts = []
-  for start in range(0, len(inputs), batch_size):
-    batch = inputs[start:start + batch_size]
+def _in_batches(function: Callable, batch_size: int, *inputs: np.ndarray) -> list[np.ndarray]:
+  """`function(start, *batches)` of one batch after the other, its outputs joined."""
+  parts, num_samples = [], len(inputs[0])
+  for start in range(0, num_samples, batch_size):
+    size = min(batch_size, num_samples - start)
     # The last batch is filled up with copies of its own, to run the same compiled program.
-    filled = batch[np.arange(batch_size) % len(batch)]
-    parts.append([np.asarray(output)[:len(batch)] for output in function(filled, start)])
+    filled = start + np.arange(batch_size) % size
+    outputs = function(start, *(values[filled] for values in inputs))
+    parts.append([np.asarray(output)[:size] for output in outputs])
   return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
-@partial(jax.jit, static_argnums=(0, 5, 6))
+def _scored(num_ues: int, num_lost: int, of_lost: bool) -> slice:
+  """Which UEs: the last `num_lost`, or the others."""
+  return slice(num_ues - num_lost, None) if of_lost else slice(num_ues - num_lost)
+
+
+@partial(jax.jit, static_argnums=(0, 5, 6, 7))
 def _score(
     model: nn.Module, params: Any, csi: jax.Array, snr_db: jax.Array, key: jax.Array,
-    num_lost: int, of_lost: bool) -> Scores:
+    num_lost: int, of_lost: bool, silent: bool) -> Scores:
   snr_db = jnp.full(csi.shape[:2], snr_db, jnp.float32)
-  num_arrived = csi.shape[1] - num_lost
-  active = jnp.broadcast_to(jnp.arange(csi.shape[1]) < num_arrived, csi.shape[:2])
-  mask = (active,) if num_lost else ()
+  active = (jnp.arange(csi.shape[1]) < csi.shape[1] - num_lost) & csi.any(axis=(-2, -1))
+  mask = (active,) if num_lost or silent else ()
   features_hat = model.apply({'params': params}, to_features(csi), snr_db, key, *mask)
-  scored = slice(num_arrived, None) if of_lost else slice(num_arrived)
+  scored = _scored(csi.shape[1], num_lost, of_lost)
   csi_hat = from_features(features_hat.astype(jnp.float32))
   return score(csi[:, scored], csi_hat[:, scored])
 
@@ -121,5 +137,6 @@ def _levels(model: nn.Module, params: Any, csi: jax.Array, num_bits: int) -> jax
 
 
 @partial(jax.jit, static_argnums=0)
-def _decode(model: nn.Module, params: Any, codeword_hat: jax.Array) -> jax.Array:
-  return model.decoder.apply({'params': params['decoder']}, codeword_hat)
+def _decode(
+    model: nn.Module, params: Any, codeword_hat: jax.Array, *active: jax.Array) -> jax.Array:
+  return model.decoder.apply({'params': params['decoder']}, codeword_hat, *active)

@@ -97,14 +97,15 @@ REFERENCES: dict[str, Callable] = {
 
 
 def _training_csi(config: ExperimentConfig, num_reports: int) -> np.ndarray:
-  """Training CSI [n, N_a, N_t], n at least `num_reports`."""
+  """Training CSI [n, N_a, N_t] of UEs with power; n at least `num_reports` if all have some."""
   source = training_source(config)
   draw = jax.jit(source.batch)
   groups = config.training.batch_size * config.num_ues
   keys = jax.random.split(stream_key(config.seed, Stream.TRAINING), -(-num_reports // groups))
   csi = np.concatenate([
       np.asarray(draw(source.arrays, key, step)) for step, key in enumerate(keys)])
-  return csi.reshape(-1, *csi.shape[-2:])
+  csi = csi.reshape(-1, *csi.shape[-2:])
+  return csi[csi.any((-2, -1))]
 
 
 def _numpy(scores: Scores) -> Scores:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.config import CsiConfig, ExperimentConfig
+from rca_jax.config import ExperimentConfig
 from rca_jax.csi import groups_at, sample_groups, sample_pairs, sample_site
 from rca_jax.csi.files import read_csi
 from rca_jax.errors import InputError
@@ -43,7 +43,7 @@ def training_source(config: ExperimentConfig) -> CsiSource:
   """
   if not config.data.path:
     return generator_source(config)
-  csi = _read(config.data.path, 'train', config.csi, config.num_ues)
+  csi = _read(config, config.data.path, 'train', config.num_ues)
   return array_source(csi, config.training.batch_size, stream_key(config.seed, Stream.FILE_ORDER))
 
 
@@ -106,7 +106,7 @@ def load_test_csi(
           f'{path}: a single file has no test split; set data.test_path to a file or folder with '
           'other groups.')
   if path:
-    return _read(path, 'test', config.csi, num_ues)[:num_groups]
+    return _read(config, path, 'test', num_ues)[:num_groups]
   return _generated_test_csi(config, num_ues, num_groups)
 
 
@@ -153,9 +153,10 @@ def _site(config: ExperimentConfig) -> Any:
   return sample(stream_key(config.data.seed, Stream.SITE))
 
 
-def _read(path: str, split: str, config: CsiConfig, num_ues: int) -> np.ndarray:
-  csi = read_csi(path, split=split, config=config).csi
-  expected = (config.num_delay_taps, config.num_tx_antennas)
+def _read(config: ExperimentConfig, path: str, split: str, num_ues: int) -> np.ndarray:
+  csi = read_csi(
+      path, split=split, config=config.csi, allow_silent=config.data.allow_silent).csi
+  expected = (config.csi.num_delay_taps, config.csi.num_tx_antennas)
   if csi.shape[2:] != expected:
     raise InputError(
         f'{path}: csi has shape {csi.shape}; expected [group, ue, {expected[0]}, {expected[1]}] '
@@ -163,4 +164,9 @@ def _read(path: str, split: str, config: CsiConfig, num_ues: int) -> np.ndarray:
   if csi.shape[1] < num_ues:
     raise InputError(
         f'{path}: its groups have {csi.shape[1]} UEs, num_ues={num_ues} needs at least as many.')
-  return csi[:, :num_ues]
+  csi = csi[:, :num_ues]
+  if config.data.allow_silent:
+    csi = csi[csi.any((-3, -2, -1))]  # groups of silent UEs alone tell nothing
+  if not len(csi):
+    raise InputError(f'{path}: none of the first {num_ues} UEs of any group has power.')
+  return csi

@@ -38,7 +38,7 @@ def make_program(
           out_shardings=replicated(mesh)),
       make_train_call(
           model, optimizer, schedule, source, config.training.steps_per_call, mesh,
-          config.training.group_sizes, config.training.report_loss))
+          config.training.group_sizes, config.training.report_loss, config.data.allow_silent))
 
 
 def lower_call(program: Program, source: CsiSource, mesh: Mesh) -> jax.stages.Lowered:

@@ -52,11 +52,14 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainSta
   return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
 
-def mse_loss(features_hat: jax.Array, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+def mse_loss(
+    features_hat: jax.Array, features: jax.Array, allow_silent: bool = False,
+) -> tuple[jax.Array, jax.Array]:
   """The letter's loss, and the NMSE beside it; float32 scalars.
 
   Args:
     features_hat, features: [batch, ue, N_t, 2*N_a].
+    allow_silent: UEs whose features are all zero count in neither.
 
   Returns:
     Squared error, summed over UEs and entries, mean over the batch; and the linear NMSE, per UE
@@ -65,19 +68,25 @@ def mse_loss(features_hat: jax.Array, features: jax.Array) -> tuple[jax.Array, j
   features = features.astype(jnp.float32)
   error = jnp.sum((features_hat.astype(jnp.float32) - features) ** 2, axis=(-2, -1))
   energy = jnp.sum(features**2, axis=(-2, -1))
+  if allow_silent:
+    present = energy > 0
+    ratio = jnp.mean(error / jnp.where(present, energy, 1), where=present)
+    return jnp.mean(jnp.sum(jnp.where(present, error, 0), axis=-1)), ratio
   return jnp.mean(jnp.sum(error, axis=-1)), jnp.mean(error / energy)
 
 
 def make_train_call(
     model: nn.Module, optimizer: optax.GradientTransformation, schedule: optax.Schedule,
     source: CsiSource, steps_per_call: int, mesh: Mesh,
-    group_sizes: tuple[int, ...] = (), report_loss: float = 0.0) -> TrainCall:
+    group_sizes: tuple[int, ...] = (), report_loss: float = 0.0,
+    allow_silent: bool = False) -> TrainCall:
   """Compiles (state, source.arrays, key, snr_db_range) -> (state, metrics [steps_per_call]).
 
   The state is donated: use the returned one. `snr_db_range` is [min, max] in dB; the SNR is
   uniform in it, afresh per UE and step. `group_sizes` share every batch equally: of its groups,
   each uses the first so many UEs (none: all UEs of all groups). `report_loss` is the probability
-  that a UE's report is lost; its CSI counts in the loss all the same.
+  that a UE's report is lost; its CSI counts in the loss all the same. `allow_silent`: UEs without
+  power report nothing and count nowhere.
   """
 
   def step(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
@@ -90,9 +99,11 @@ def make_train_call(
 
     def loss_fn(params):
       parts = _by_group_size(features, snr_db, noise_key, group_sizes)
-      losses = [
-          mse_loss(model.apply({'params': params}, *part, *_mask(part, report_loss)), part[0])
-          for part in parts]
+      losses = []
+      for part in parts:
+        mask = _mask(part, report_loss, allow_silent)
+        losses.append(
+            mse_loss(model.apply({'params': params}, *part, *mask), part[0], allow_silent))
       return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
 
     (loss, nmse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -124,10 +135,12 @@ def _by_group_size(
 
 
 def _mask(
-    part: tuple[jax.Array, jax.Array, jax.Array], report_loss: float) -> tuple[jax.Array, ...]:
+    part: tuple[jax.Array, jax.Array, jax.Array], report_loss: float, allow_silent: bool,
+) -> tuple[jax.Array, ...]:
   """Which reports [batch, ue] arrive, as the last argument of a model; nothing where all do."""
   features, _, noise_key = part
-  if not report_loss:
+  if not report_loss and not allow_silent:
     return ()
   loss_key = jax.random.fold_in(noise_key, 1)
-  return (~jax.random.bernoulli(loss_key, report_loss, features.shape[:2]),)
+  arrive = ~jax.random.bernoulli(loss_key, report_loss, features.shape[:2])
+  return (arrive & features.any(axis=(-2, -1)) if allow_silent else arrive,)
