@@ -64,8 +64,11 @@ def fig4(rows: Sequence[Row]) -> plt.Figure | None:
     here = [row for row in rows if row['overhead'] == overhead and row['num_ues'] == 2]
     _against_snr(axis, here, 'DJSCC, stage 1 only', 'C3', '.-', method=OURS)
     tuned = tuned_snrs([row for row in here if row['method'] == OURS])
-    levels = [tuned_level(here, snr_db, method=OURS) for snr_db in tuned]
-    _line(axis, tuned, levels, 'DJSCC, fine-tuned at the SNR', 'o', 'C3')
+    for variant, label, style in (
+        ('', 'DJSCC, fine-tuned at the SNR', 'o'),
+        ('shortcut', 'DJSCC with a shortcut, fine-tuned at the SNR', 'D')):
+      levels = [tuned_level(here, snr_db, method=OURS, variant=variant) for snr_db in tuned]
+      _line(axis, tuned, levels, label, style, 'C3')
     for i, point in enumerate(_bit_points(here)):
       variant, rate, order = point
       _against_snr(
