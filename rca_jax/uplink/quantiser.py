@@ -10,7 +10,7 @@ _POWER_EPSILON = 1e-8
 def bound(codeword: jax.Array) -> jax.Array:
   """tanh of each report [..., b] at unit mean square, float32 in (-1, 1).
 
-  Without the scaling, training drives entries to where tanh is flat, and nothing is learned.
+  The scaling, as DJSCC's power constraint, keeps entries away from where tanh is flat.
   """
   codeword = codeword.astype(jnp.float32)
   power = jnp.mean(jnp.square(codeword), axis=-1, keepdims=True)
