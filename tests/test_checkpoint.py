@@ -76,17 +76,21 @@ def test_another_model_is_told_by_its_first_parameter(folder):
     restore(folder, width=5)
 
 
+def cut(checkpoint):
+  """All of its arrays."""
+  for path in checkpoint.rglob('d/*'):
+    path.write_bytes(path.read_bytes()[:10])
+
+
 def test_a_damaged_checkpoint_is_told_in_one_line(folder):
-  for path in (folder / '2').rglob('*'):
-    if path.is_file() and path.parent.name == 'd':
-      path.write_bytes(path.read_bytes()[:10])
+  cut(folder / '2')
   with pytest.raises(InputError, match='2: checkpoint is cut or damaged') as error:
     restore(folder)
   assert '\n' not in str(error.value)
 
 
 def flip_a_bit(folder):
-  """In the weights themselves, which are in the largest file."""
+  """In the weights themselves, if they are `large`: half of a small file is unused."""
   files = [path for path in (folder / 'params').rglob('*') if path.is_file()]
   path = max(files, key=lambda path: path.stat().st_size)
   content = bytearray(path.read_bytes())
