@@ -207,13 +207,17 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
 
 
 def shortcut(sizes: Preset) -> Iterator[Cell]:
-  """Ours and BL1 with `model.shortcut`, as Table I has them without."""
+  """Ours, BL1 and the finest SSCC with `model.shortcut`; Table I and Fig. 4 have them without."""
   tuned = [Measurement(snr_db, stage=stage_name(snr_db)) for snr_db in sizes.snrs_db]
-  for seed, ratio, method in itertools.product(
-      sizes.seeds, sizes.ratios, (_SINGLE_USER, _OURS)):
-    cell = _cell(sizes, tuned, method, ratio, seed=seed, variant='shortcut')
+  cells = [
+      _cell(sizes, tuned, method, ratio, seed=seed) for seed, ratio, method in itertools.product(
+          sizes.seeds, sizes.ratios, (_SINGLE_USER, _OURS))]
+  cells += [_sscc_cell(sizes, ratio, points[-1]) for ratio, points in sizes.bits.items()]
+  for cell in cells:
     model = dataclasses.replace(cell.config.model, shortcut=True)
-    yield cell._replace(config=dataclasses.replace(cell.config, model=model))
+    yield cell._replace(
+        config=dataclasses.replace(cell.config, model=model),
+        variant='-'.join(filter(None, (cell.variant, 'shortcut'))))
 
 
 def data(sizes: Preset) -> Iterator[Cell]:

@@ -144,7 +144,7 @@ def test_the_list_tells_what_is_missing(tmp_path):
 
 @pytest.mark.parametrize('arguments, message', [
     (['--preset=tiny'], '--out is missing'),
-    (['--cells=BL9*', '--list'], "'BL9*' fits none of 36 cells")])
+    (['--cells=BL9*', '--list'], "'BL9*' fits none of 37 cells")])
 def test_wrong_flags_are_told_in_one_line(arguments, message):
   process = launch(*arguments)
   out, error = process.communicate(timeout=120)

@@ -71,10 +71,12 @@ def fig4(rows: Sequence[Row]) -> plt.Figure | None:
       _line(axis, tuned, levels, label, style, 'C3')
     for i, point in enumerate(_bit_points(here)):
       variant, rate, order = point
+      size, _, shortcut = variant.partition('-')
+      label = f'SSCC_{size}_{Fraction(rate).limit_denominator(64)}_{order}QAM'
       _against_snr(
-          axis, here, f'SSCC_{variant}_{Fraction(rate).limit_denominator(64)}_{order}QAM',
-          ('C0', 'C1', 'C2', 'C4', 'C5', 'C6')[i % 6], '.--', method='SSCC', variant=variant,
-          code_rate=rate, qam_order=order)
+          axis, here, f'{label} with a {shortcut}' if shortcut else label,
+          ('C0', 'C1', 'C2', 'C4', 'C5', 'C6')[i % 6], 'D--' if shortcut else '.--',
+          method='SSCC', variant=variant, code_rate=rate, qam_order=order)
     _against_snr(axis, here, 'PCA/KLT', 'gray', '-.', method='PCA/KLT')
     _against_snr(axis, here, 'genie', 'k', ':', method='genie')
     axis.set(xlabel=_SNR_LABEL)
