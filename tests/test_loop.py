@@ -238,7 +238,17 @@ def test_training_starts_from_the_weights_that_are_named(config, finished, one_d
     fit(tuning, tmp_path / 'anew', one_device)
 
 
-def test_weights_to_start_from_must_fit(config, one_device, tmp_path):
+def test_weights_to_start_from_must_fit(config, finished, one_device, tmp_path):
+  named = with_training(config, init_weights=f'{tmp_path}/weights/mine')
+  for changes, message in (
+      ({'num_heads': 4}, 'model.num_heads is 4 there, 2 in this .*=4.'),
+      ({'shortcut': True}, 'model.shortcut is True there, False in this .*; add .*=True.')):
+    other = dataclasses.replace(config, model=dataclasses.replace(config.model, **changes))
+    shutil.rmtree(tmp_path / 'weights', ignore_errors=True)
+    params = weights(config, finished)['pretrain']  # the same shapes
+    save_pretrained('mine', tmp_path / 'weights', other, params, 'pretrain', 8)
+    with pytest.raises(InputError, match=message):
+      fit(named, tmp_path / 'run', one_device)
   with pytest.raises(InputError, match='rca_munet_cr16: weights of another model: parameter'):
     fit(with_training(config, init_weights='rca_munet_cr16'), tmp_path / 'run', one_device)
   stage = dataclasses.replace(config.training.pretrain, num_steps=0)
@@ -252,6 +262,19 @@ def test_a_workdir_of_another_config_is_refused(config, finished, one_device):
   other = dataclasses.replace(config, num_ues=3)
   with pytest.raises(InputError, match='config.num_ues is 2 there, 3 in this run'):
     fit(other, finished, one_device)
+
+
+def test_before_the_first_checkpoint_another_config_may_take_the_workdir(
+    config, finished, one_device, tmp_path, monkeypatch):
+  def fault():
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(loop, 'MetricsWriter', At('pretrain', 2, fault))
+    fit(dataclasses.replace(config, seed=1), tmp_path, one_device)
+  assert read_metrics(tmp_path)
+  assert fit(config, tmp_path, one_device)
+  assert_same_run(config, tmp_path, finished)
 
 
 def test_a_workdir_in_use_is_refused(config, one_device, tmp_path):
@@ -352,6 +375,7 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
 @pytest.mark.slow
 def test_two_processes_are_refused_together(insensitive, tmp_path):
   claim(tmp_path, dataclasses.replace(insensitive, seed=5))  # which process 0 alone sees
+  (tmp_path / 'checkpoints' / 'pretrain' / '4').mkdir(parents=True)
   first, second = run_two_processes(insensitive, tmp_path, expected=2)
   assert re.fullmatch('error: .*config.seed is 5 there, 0 in this run.*\n', first)
   assert second == 'error: another process of this run stopped; its line says why.\n'

@@ -182,11 +182,17 @@ def _init_weights(config: ExperimentConfig) -> Any:
   folder, _, name = config.training.init_weights.rpartition('/')
   if not name:
     return None
-  params = load_pretrained(name, folder or WEIGHTS).params
+  found = load_pretrained(name, folder or WEIGHTS)
   checkpoint.check_same_model(
-      checkpoint.shapes(params), checkpoint.shapes(abstract_params(config)),
+      checkpoint.shapes(found.params), checkpoint.shapes(abstract_params(config)),
       config.training.init_weights)
-  return params
+  for field in ('num_heads', 'shortcut'):  # no shape tells them; attentions may be exchanged
+    there, here = (getattr(one.model, field) for one in (found.config, config))
+    if there != here:
+      raise InputError(
+          f'{config.training.init_weights}: weights of another model: model.{field} is {there} '
+          f'there, {here} in this config; add --config.model.{field}={there}.')
+  return found.params
 
 
 class _Log:

@@ -55,19 +55,25 @@ def told_when_unwritable(workdir: Path) -> Iterator[None]:
 def claim(workdir: Path, config: ExperimentConfig) -> None:
   """Writes WORKDIR/config.json, or checks that it says the same.
 
+  Before the first checkpoint there is nothing to continue: another config takes its place.
+
   Raises:
     InputError: it says something else (the first differing field is named).
   """
   path = workdir / 'config.json'
-  if not path.exists():
+  found, given = {}, _flat(to_dict(config))
+  if path.exists():
+    found = _flat(to_dict(read_config(workdir)))
+  if found != given and not any(workdir.glob('checkpoints/*/[0-9]*')):
+    (workdir / 'metrics.jsonl').unlink(missing_ok=True)
     write_atomically(path, json.dumps(to_dict(config), indent=2) + '\n')
     return
-  found, given = _flat(to_dict(read_config(workdir))), _flat(to_dict(config))
   for name, value in given.items():
-    if found[name] != value:
+    there = found.get(name)
+    if there != value:
       raise InputError(
-          f'{workdir}: workdir of another config: {name} is {found[name]!r} there, {value!r} in '
-          'this run; set it back to continue that run, or choose another --workdir.')
+          f'{workdir}: workdir of another config: {name} is {there!r} there, {value!r} in this '
+          'run; set it back to continue that run, or choose another --workdir.')
 
 
 def read_config(workdir: str | Path) -> ExperimentConfig:
