@@ -32,6 +32,8 @@ _STAGE = flags.DEFINE_enum('stage', 'pretrain', ['pretrain', 'finetune'], 'Whose
 _NUM_GROUPS = flags.DEFINE_integer(
     'num_groups', None, 'At most so many test groups; default data.num_test_groups.', lower_bound=1)
 _DATA = flags.DEFINE_string('data', '', 'Test on this npz or data set folder instead.')
+_ALLOW_SILENT = flags.DEFINE_bool(
+    'allow_silent', False, 'Mask test UEs without power, as data.allow_silent does.')
 _OUT = flags.DEFINE_string('out', None, 'Append rows here; default WORKDIR/results.json, if any.')
 
 
@@ -61,11 +63,13 @@ def _measured() -> Iterator[dict[str, Any]]:
   nums_ues = _numbers('num_ues', _NUM_UES.value, int)
   if _WEIGHTS.value is None:
     return evaluate_run(
-        _WORKDIR.value, snrs_db, nums_ues, _STAGE.value, _NUM_GROUPS.value, _DATA.value)
+        _WORKDIR.value, snrs_db, nums_ues, _STAGE.value, _NUM_GROUPS.value, _DATA.value,
+        _ALLOW_SILENT.value)
   config, _, params, stage, steps = load_pretrained(_WEIGHTS.value, _FOLDER.value)
   measurements = [Measurement(snr_db, num_ues, stage) for num_ues in nums_ues for snr_db in snrs_db]
   return measure_weights(
-      config, {stage: (params, steps)}, measurements, _NUM_GROUPS.value, _DATA.value)
+      config, {stage: (params, steps)}, measurements, _NUM_GROUPS.value, _DATA.value,
+      _ALLOW_SILENT.value)
 
 
 def _numbers(name: str, texts: list[str], to_number: type) -> list:

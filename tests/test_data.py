@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import imitations
 import jax
@@ -7,7 +8,7 @@ import pytest
 
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import reference_rows
-from rca_jax.evaluation.run import Measurement, evaluate_run
+from rca_jax.evaluation.run import Measurement, evaluate_run, load_params, measure_weights
 from rca_jax.training.data import array_source, load_test_csi, training_source
 from rca_jax.training.loop import fit
 from rca_jax.training.writer import read_metrics
@@ -88,16 +89,23 @@ def test_files_with_silent_ues_are_trained_and_tested_on_if_asked(
   csi[0, 1] = csi[4, :2] = 0
   path = tmp_path / 'silent.npz'
   np.savez(path, csi=csi)
-  refused = with_data(tiny_config, path=str(path), test_path=str(path))
+  model = dataclasses.replace(tiny_config.model, network=network, attention=attention)
+  refused = with_data(
+      dataclasses.replace(tiny_config, model=model), path=str(path), test_path=str(path))
   with pytest.raises(InputError, match=r'csi\[0, 1\] is all zeros; .*data.allow_silent=True'):
     training_source(refused)
-  model = dataclasses.replace(tiny_config.model, network=network, attention=attention)
-  config = with_data(dataclasses.replace(refused, model=model), allow_silent=True)
+  config = with_data(refused, allow_silent=True)
   assert len(load_test_csi(config, 2)) == 11 and len(load_test_csi(config, 3)) == 12
   assert fit(config, tmp_path / 'run')
   assert all(np.isfinite(list(line.values())[1:]).all() for line in read_metrics(tmp_path / 'run'))
   (row,) = evaluate_run(tmp_path / 'run', [10.0], [2])
   assert row['num_samples'] == 11 and np.isfinite([row['nmse_db'], row['rho']]).all()
+  params, steps = load_params(tmp_path / 'run', config)
+  measured = functools.partial(
+      measure_weights, refused, {'pretrain': (params, steps)}, [Measurement(10.0)], data=str(path))
+  with pytest.raises(InputError, match='--allow_silent'):
+    list(measured())
+  assert list(measured(allow_silent=True))[0]['nmse_db'] == row['nmse_db']
   linear = dataclasses.replace(config, method='PCA/KLT')
   (row,) = reference_rows(linear, [Measurement(None)])
   assert row['num_samples'] == 11 and row['nmse_db'] < 0

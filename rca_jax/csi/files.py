@@ -101,7 +101,8 @@ def check_csi(csi: np.ndarray, first_group: int = 0, allow_silent: bool = False)
   if silent.any() and not allow_silent:
     raise InputError(
         f'csi{_shifted(_first(silent), first_group)} is all zeros; a UE without power has no NMSE, '
-        'leave its group out (launch.convert --drop_silent does) or set data.allow_silent=True.')
+        'leave its group out (launch.convert --drop_silent does) or set data.allow_silent=True '
+        '(launch.evaluate --allow_silent).')
 
 
 def _iter_file(

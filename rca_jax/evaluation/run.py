@@ -45,7 +45,7 @@ class Measurement:
 def evaluate_run(
     workdir: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int],
     stage: str = 'pretrain', num_groups: int | None = None, data: str = '',
-) -> Iterator[dict[str, Any]]:
+    allow_silent: bool = False) -> Iterator[dict[str, Any]]:
   """`measure` at every pair of number of UEs and SNR.
 
   Args:
@@ -54,12 +54,12 @@ def evaluate_run(
   return measure(
       workdir, [
           Measurement(float(snr_db), num_ues, stage_name(snr_db if stage == 'finetune' else None))
-          for num_ues in nums_ues for snr_db in snrs_db], num_groups, data)
+          for num_ues in nums_ues for snr_db in snrs_db], num_groups, data, allow_silent)
 
 
 def measure(
     workdir: str | Path, measurements: Sequence[Measurement], num_groups: int | None = None,
-    data: str = '') -> Iterator[dict[str, Any]]:
+    data: str = '', allow_silent: bool = False) -> Iterator[dict[str, Any]]:
   """`measure_weights` of a training's newest checkpoints; nothing in its workdir is changed.
 
   Raises:
@@ -67,19 +67,20 @@ def measure(
   """
   config = read_config(workdir)
   weights = {item.stage: load_params(workdir, config, item.stage) for item in measurements}
-  return measure_weights(config, weights, measurements, num_groups, data)
+  return measure_weights(config, weights, measurements, num_groups, data, allow_silent)
 
 
 def measure_weights(
     config: ExperimentConfig, weights: dict[str, tuple[Any, int]],
     measurements: Sequence[Measurement], num_groups: int | None = None, data: str = '',
-) -> Iterator[dict[str, Any]]:
+    allow_silent: bool = False) -> Iterator[dict[str, Any]]:
   """One results row a measurement, each as soon as it is known.
 
   Args:
     weights: parameters and the steps that led to them, by the stage of the measurements.
     num_groups: at most so many test groups; by default `data.num_test_groups`.
     data: an npz or data set folder to test on, instead of the config's own test groups.
+    allow_silent: as `data.allow_silent`, which it overrules if set.
 
   Raises:
     InputError: unusable test data, fewer than 2 UEs, or a measurement that this network does not
@@ -92,6 +93,8 @@ def measure_weights(
       raise InputError(
           f'num_lost={item.num_lost}, of_lost={item.of_lost}: of {item.num_ues} UEs none is left '
           'to be scored.')
+  if allow_silent:
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, allow_silent=True))
   test_csi = functools.lru_cache(maxsize=1)(
       lambda num_ues, distance_m: load_test_csi(config, num_ues, num_groups, data, distance_m))
   with jax.default_matmul_precision(config.matmul_precision):
