@@ -127,9 +127,9 @@ def fig3(sizes: Preset) -> Iterator[Cell]:
     mixed = [
         Measurement(sizes.snr_db, num_ues, stage)
         for num_ues in (*sizes.nums_ues, *sizes.nums_ues_beyond)]
-    # A multiple of the number of sizes, so that they share a batch equally.
+    # The sizes share a batch equally, and 16 devices their shares of a large one.
     batch = _config(sizes, _OURS, ratio).training.batch_size
-    batch -= batch % len(sizes.nums_ues)
+    batch -= batch % (len(sizes.nums_ues) * (16 if batch >= 128 else 1))
     yield _cell(
         sizes, mixed, _OURS, ratio, max(sizes.nums_ues), variant='mixed',
         group_sizes=sizes.nums_ues, batch_size=batch)

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import re
 
 import matplotlib
@@ -9,7 +10,7 @@ from matplotlib import pyplot as plt
 from rca_jax.config import ExperimentConfig, ModelConfig
 from rca_jax.errors import InputError
 from rca_jax.report import figures, letter
-from rca_jax.report.levels import level, pick, tuned_level
+from rca_jax.report.levels import gain_db, level, pick, tuned_level
 from rca_jax.report.page import write_report
 from rca_jax.report.tables import compare, table1, table2
 from rca_jax.report.variants import data_table, shortcut_table
@@ -65,8 +66,26 @@ def test_seeds_are_joined_linearly():
   both = [row('BL1', -10.0), row('BL1', -20.0, seed=1)]
   joined = level(both, method='BL1')
   assert joined.nmse_db == pytest.approx(10 * np.log10((0.1 + 0.01) / 2))
-  assert joined.seeds_db == (-10.0, -20.0)
-  assert level([*both, row('BL1', -12.0)], method='BL1').seeds_db == (-12.0, -20.0)
+  assert joined.seeds_db == {0: -10.0, 1: -20.0}
+  assert level([*both, row('BL1', -12.0)], method='BL1').seeds_db == {0: -12.0, 1: -20.0}
+
+
+def test_gains_are_those_of_the_same_seeds():
+  found = [row('BL1', -10.0), row('BL1', -20.0, seed=1), row('RCA-MUNet', -11.0)]
+  cells = {method: level(found, method=method) for method in ('BL1', 'RCA-MUNet', 'BL3')}
+  assert gain_db(cells['RCA-MUNet'], cells['BL1']) == pytest.approx(1.0)
+  assert gain_db(cells['RCA-MUNet'], cells['BL3']) is None
+  assert gain_db(cells['RCA-MUNet'], level(found[1:2], method='BL1')) is None
+
+
+def test_a_curve_is_of_one_seed(rows):
+  others = [row('RCA-MUNet', -30.0, seed=1, snr_db=0.0), row('RCA-MUNet', -30.0, seed=1, **TUNED)]
+  for draw in (figures.fig4, functools.partial(figures.fig3, snr_db=10.0)):
+    alone, beside = (
+        {line.get_label(): line.lines[0].get_ydata().tolist()
+         for axis in draw(found).axes for line in axis.containers}
+        for found in (rows, [*rows, *others]))
+    assert alone == beside and len(alone) > 2
 
 
 def test_fine_tuned_weights_go_before_those_of_stage_1(rows):

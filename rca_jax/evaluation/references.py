@@ -59,7 +59,7 @@ def _pca_rows(config: ExperimentConfig, measurements: Sequence[Measurement]):
 
 
 def _cdl_op_rows(config: ExperimentConfig, measurements: Sequence[Measurement]):
-  """Deviation: the reports are noise-free, as in the letter, whatever the measurement's SNR."""
+  """The reports are noise-free, as in the letter: a measurement with an SNR is refused."""
   num_tx = config.csi.num_tx_antennas
   num_atoms = Fraction(config.model.compression_ratio) * num_tx
   if num_atoms.denominator != 1:

@@ -21,7 +21,7 @@ class Level(NamedTuple):
   nmse_db: float
   low_db: float
   high_db: float
-  seeds_db: tuple[float, ...]
+  seeds_db: dict[int, float]  # NMSE by seed
 
 
 def pick(rows: Sequence[Row], **wanted: Any) -> list[Row]:
@@ -43,10 +43,18 @@ def level(rows: Sequence[Row], **wanted: Any) -> Level | None:
   by_seed = {row['seed']: row for row in pick(rows, **wanted)}
   if not by_seed:
     return None
-  found = [by_seed[seed] for seed in sorted(by_seed)]
-  seeds_db = tuple(row['nmse_db'] for row in found)
-  bounds = np.array([row['nmse_ci95_db'] for row in found]).T
-  return Level(_mean_db(seeds_db), _mean_db(bounds[0]), _mean_db(bounds[1]), seeds_db)
+  seeds_db = {seed: row['nmse_db'] for seed, row in by_seed.items()}
+  bounds = np.array([row['nmse_ci95_db'] for row in by_seed.values()]).T
+  return Level(_mean_db([*seeds_db.values()]), _mean_db(bounds[0]), _mean_db(bounds[1]), seeds_db)
+
+
+def gain_db(ours: Level | None, baseline: Level | None) -> float | None:
+  """By how much ours is lower, over the seeds that both have; None if there are none."""
+  both = ours.seeds_db.keys() & baseline.seeds_db.keys() if ours and baseline else ()
+  if not both:
+    return None
+  single, joint = (_mean_db([cell.seeds_db[seed] for seed in both]) for cell in (baseline, ours))
+  return single - joint
 
 
 def tuned_level(rows: Sequence[Row], snr_db: float | None, **wanted: Any) -> Level | None:

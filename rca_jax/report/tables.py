@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rca_jax.config import ExperimentConfig
 from rca_jax.evaluation.complexity import count_complexity
 from rca_jax.report import letter
-from rca_jax.report.levels import Level, Row, tuned_level, tuned_snrs
+from rca_jax.report.levels import Level, Row, gain_db, tuned_level, tuned_snrs
 
 OURS = 'RCA-MUNet'
 _REFERENCES = ('CDL-OP', 'PCA/KLT', 'genie')
@@ -33,6 +33,11 @@ def compare(ours: Level | None, printed: float | None) -> str:
   return measured if printed is None else f'{measured} [{printed:.2f}]'
 
 
+def signed(gain: float | None) -> str:
+  """A cell: decibels won."""
+  return '-' if gain is None else f'{gain:+.2f}'
+
+
 def table1(rows: Sequence[Row]) -> Table:
   """NMSE of methods x CR x SNR for 2 UEs, with gains over BL1 and BL3."""
   rows = [row for row in rows if row['num_ues'] == 2 and row['trained_ues'] == [2]
@@ -50,9 +55,9 @@ def table1(rows: Sequence[Row]) -> Table:
   return Table(
       f'NMSE in dB, 2 UEs, data {_data(rows)}: measured, with its 95 % interval over the test '
       f'groups, mean of up to {seeds} seeds; in square brackets the letter\'s number, which is of '
-      'its own data and size. Gains in dB are ours over the baseline\'s. CDL-OP is noise-free; '
-      'PCA/KLT is the best linear code through the same uplink; the genie knows the site and the '
-      f'position. "-": not run. Training steps: {_steps(rows)}.',
+      'its own data and size. Gains in dB are ours over the baseline\'s, with the same seeds. '
+      'CDL-OP is noise-free; PCA/KLT is the best linear code through the same uplink; the genie '
+      f'knows the site and the position. "-": not run. Training steps: {_steps(rows)}.',
       ('CR', 'SNR', *_REFERENCES, *_METHODS, 'gain over BL1', 'gain over BL3'), body)
 
 
@@ -64,9 +69,7 @@ def _table1_row(rows: Sequence[Row], ratio: str, snr_db: float) -> tuple[str, ..
     printed[method] = letter.table1(method, ratio, at)
 
   def gain(baseline: str) -> str:
-    ours = '-'
-    if found[OURS] and found[baseline]:
-      ours = f'{found[baseline].nmse_db - found[OURS].nmse_db:+.2f}'
+    ours = signed(gain_db(found[OURS], found[baseline]))
     if printed[OURS] is None or printed[baseline] is None:
       return ours
     return f'{ours} [{printed[baseline] - printed[OURS]:+.2f}]'

@@ -7,8 +7,8 @@ from fractions import Fraction
 import numpy as np
 
 from rca_jax.report import letter
-from rca_jax.report.levels import Row, level, tuned_level, values
-from rca_jax.report.tables import OURS, Table, compare
+from rca_jax.report.levels import Row, gain_db, level, tuned_level, values
+from rca_jax.report.tables import OURS, Table, compare, signed
 
 _METHODS = ('BL1', OURS)
 
@@ -62,8 +62,7 @@ def shortcut_table(rows: Sequence[Row]) -> Table | None:
             variant=variant)
         for variant in ('', 'shortcut') for method in _METHODS}
     gains = [
-        f'{cells["BL1", variant].nmse_db - cells[OURS, variant].nmse_db:+.2f}'
-        if cells['BL1', variant] and cells[OURS, variant] else '-'
+        signed(gain_db(cells[OURS, variant], cells['BL1', variant]))
         for variant in ('', 'shortcut')]
     linear = level(rows, method='PCA/KLT', compression_ratio=ratio, snr_db=snr_db)
     body.append((

@@ -90,7 +90,8 @@ def make_train_call(
   """
 
   def step(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
-    groups_key, snr_key, noise_key = jax.random.split(jax.random.fold_in(key, state.step), 3)
+    groups_key, snr_key, noise_key, loss_key = jax.random.split(
+        jax.random.fold_in(key, state.step), 4)
     csi = source.batch(arrays, groups_key, state.step)
     csi = jax.lax.with_sharding_constraint(csi, over_batch(mesh))
     features = to_features(csi)
@@ -100,8 +101,9 @@ def make_train_call(
     def loss_fn(params):
       parts = _by_group_size(features, snr_db, noise_key, group_sizes)
       losses = []
-      for part in parts:
-        mask = _mask(part, report_loss, allow_silent)
+      for i, part in enumerate(parts):
+        part_key = jax.random.fold_in(loss_key, i)
+        mask = _mask(part[0], part_key, report_loss, allow_silent)
         losses.append(
             mse_loss(model.apply({'params': params}, *part, *mask), part[0], allow_silent))
       return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
@@ -135,12 +137,10 @@ def _by_group_size(
 
 
 def _mask(
-    part: tuple[jax.Array, jax.Array, jax.Array], report_loss: float, allow_silent: bool,
+    features: jax.Array, key: jax.Array, report_loss: float, allow_silent: bool,
 ) -> tuple[jax.Array, ...]:
   """Which reports [batch, ue] arrive, as the last argument of a model; nothing where all do."""
-  features, _, noise_key = part
   if not report_loss and not allow_silent:
     return ()
-  loss_key = jax.random.fold_in(noise_key, 1)
-  arrive = ~jax.random.bernoulli(loss_key, report_loss, features.shape[:2])
+  arrive = ~jax.random.bernoulli(key, report_loss, features.shape[:2])
   return (arrive & features.any(axis=(-2, -1)) if allow_silent else arrive,)
