@@ -78,6 +78,26 @@ def test_splits_lie_apart_or_need_no_positions(tmp_path):
     run(tmp_path / 'c', tmp_path / 'd', test_share=0.5)
   with pytest.raises(InputError, match='must be in'):
     run(source, tmp_path / 'd', test_share=1.5)
+  for max_distance_m in (0.0, -1.0, np.nan, np.inf):
+    with pytest.raises(InputError, match='max_distance_m=.* must be a positive number'):
+      run(source, tmp_path / 'd', max_distance_m=max_distance_m)
+
+
+def test_a_refused_conversion_leaves_nothing_that_reads_as_a_data_set(tmp_path):
+  csi = imitations.expected_csi().reshape(3, 2, 8, 4)
+  np.savez(tmp_path / 'whole.npz', csi=csi)
+  run(tmp_path / 'whole.npz', tmp_path / 'whole')
+  csi[2, 0, 0, 0] = np.nan
+  shards = tmp_path / 'source'
+  run(tmp_path / 'whole.npz', shards, shard_size=1)
+  np.savez(shards / 'train-00002.npz', csi=csi[2:])
+  with pytest.raises(InputError, match='cut or damaged'):
+    run(shards, tmp_path / 'out', shard_size=1)
+  assert (tmp_path / 'out' / 'train-00001.npz').exists()
+  with pytest.raises(InputError, match='is not complete'):
+    read_csi(tmp_path / 'out')
+  with pytest.raises(InputError, match='is not complete'):
+    run(tmp_path / 'out', tmp_path / 'again')
 
 
 def test_silent_ues_are_refused_or_left_out_and_counted(tmp_path):

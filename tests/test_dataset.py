@@ -40,6 +40,8 @@ def test_a_killed_generation_ends_as_an_uninterrupted_one(tmp_path):
   with pytest.raises(Killed):
     _write(tmp_path / 'killed', progress=kill_after_three)
   assert len(json.loads((tmp_path / 'killed/manifest.json').read_text())['splits']['train']) == 2
+  with pytest.raises(InputError, match='is not complete, its writing was cut; run the command'):
+    read_csi(tmp_path / 'killed')
   _write(tmp_path / 'killed')
   for path in (tmp_path / 'whole').iterdir():
     assert path.read_bytes() == (tmp_path / 'killed' / path.name).read_bytes()

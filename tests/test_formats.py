@@ -175,6 +175,36 @@ def test_silent_ues_pass_on_request(tmp_path):
       groups.csi.any((-2, -1)), [[True, True], [True, False], [True, True]])
 
 
+def test_no_power_is_lost_in_ues_without_any(tmp_path):
+  path = imitations.sionna(tmp_path / 'a.npz')
+  arrays = dict(np.load(path))
+  arrays['a'][0] = 0  # of two groups
+  np.savez(path, **arrays)
+  csi = read_csi(path, config=CONFIG, allow_silent=True).csi
+  assert not csi[0].any() and csi[1].any((-2, -1)).all()
+  with pytest.raises(InputError, match='is all zeros'):
+    read_csi(path, config=CONFIG)
+
+
+def test_a_mat_array_of_any_name_is_a_response(tmp_path):
+  response = imitations.response()[:6].transpose(1, 2, 0)[None]  # [1, tx, carrier, snapshot]
+  for name in ('H', 'csi'):
+    scipy.io.savemat(tmp_path / f'{name}.mat', {name: response})
+  plain, named = (read_csi(tmp_path / f'{name}.mat', config=CONFIG).csi for name in ('H', 'csi'))
+  np.testing.assert_array_equal(plain, named)
+  with pytest.raises(InputError, match='holds no CSI of format npz'):
+    read_csi(tmp_path / 'csi.mat', 'npz', config=CONFIG)
+
+
+def test_text_beside_the_numbers_is_passed_over(tmp_path):
+  csi = imitations.expected_csi().reshape(3, 2, 8, 4)
+  np.savez(tmp_path / 'a.npz', csi=csi, scenario='UMa')
+  assert read_csi(tmp_path / 'a.npz').csi.shape == csi.shape
+  np.savez(tmp_path / 'b.npz', csi=csi.astype(object))
+  with pytest.raises(InputError, match="array 'csi' is of type object, expected numbers"):
+    read_csi(tmp_path / 'b.npz')
+
+
 def test_promises_are_held_against_what_is_there(tmp_path):
   """Headers of arrays of terabytes: refused before any memory is asked for."""
   header = io.BytesIO()

@@ -72,6 +72,8 @@ def _shares(source: Path, conversion: Conversion) -> dict[str, float]:
   val, test = conversion.val_share, conversion.test_share
   if not (0 <= val and 0 <= test and val + test <= 1):
     raise InputError(f'val_share={val:g} and test_share={test:g} must be in [0, 1], and their sum.')
+  if not 0 < conversion.max_distance_m < np.inf:
+    raise InputError(f'max_distance_m={conversion.max_distance_m:g} must be a positive number.')
   if source.is_dir() and val + test:
     raise InputError(f'{source}: is a folder with splits of its own; leave the shares at 0.')
   return {'train': 1 - val - test, 'val': val, 'test': test}

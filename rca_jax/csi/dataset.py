@@ -1,7 +1,8 @@
 """Writes a data set folder: npz shards and a manifest with their SHA-256.
 
 `rca_jax.csi.files.read_csi` reads it. Work that is interrupted goes on where it stopped: a
-shard is in the manifest only once it is whole on disk.
+shard is in the manifest only once it is whole on disk, and until the last one is there the manifest
+says that the data set is not complete.
 """
 
 import functools
@@ -69,6 +70,11 @@ def write_shards(
   try:
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _open_manifest(folder, header)
+
+    def write_manifest(complete: bool) -> None:
+      manifest['complete'] = complete
+      write_atomically(folder / 'manifest.json', json.dumps(manifest, indent=1))
+
     done, num_shards = 0, dict.fromkeys(SPLITS, 0)
     for split, make in shards:
       entries, index = manifest['splits'][split], num_shards[split]
@@ -77,9 +83,10 @@ def write_shards(
         groups, name = make(), f'{split}-{index:05d}.npz'
         sha256 = _write_shard(folder / name, groups)
         entries.append({'file': name, 'num_groups': len(groups.csi), 'sha256': sha256})
-        write_atomically(folder / 'manifest.json', json.dumps(manifest, indent=1))
+        write_manifest(complete=False)
       done += entries[index]['num_groups']
       progress(done)
+    write_manifest(complete=True)
   except OSError as error:
     raise InputError(
         f'{folder}: cannot be written ({error.strerror}); choose another folder.') from None
@@ -90,7 +97,7 @@ def _open_manifest(folder: Path, header: dict) -> dict:
   header = json.loads(json.dumps(header))  # as it reads back
   if not path.exists():
     return header | {'splits': {split: [] for split in SPLITS}}
-  splits, found = read_manifest(folder), read_json(path)
+  splits, found = read_manifest(folder, incomplete=True), read_json(path)
   different = [name for name in header if found.get(name) != header[name]]
   if different:
     raise InputError(

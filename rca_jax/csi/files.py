@@ -4,6 +4,7 @@ csi [G, M, N_a, N_t] complex64 with mean |h|^2 = 1 per UE. What a file does not 
 Formats: `rca_jax.csi.formats`. Files are never unpickled.
 """
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ FORMATS = {
     'npz': npz, 'cost2100': cost2100, 'sionna': sionna, 'deepmimo': deepmimo, 'quadriga': quadriga}
 SPLITS = ('train', 'val', 'test')  # of a data set folder
 _SHARD = {'file': str, 'num_groups': int, 'sha256': str}
-_ENOUGH_GROUPS = 100  # to judge a file by: a single UE may well have its power at long delays
+_ENOUGH_UES = 200  # to judge a file by: a single UE may well have its power at long delays
 
 
 def read_csi(
@@ -58,7 +59,11 @@ def iter_csi(
   path = Path(path)
   if format is not None and format not in FORMATS:
     raise InputError(f'format={format!r} is unknown; choose one of {", ".join(FORMATS)}.')
-  if not path.is_dir():
+  try:
+    is_folder = path.is_dir()
+  except OSError as error:
+    raise InputError(f'{path}: cannot be read ({error.strerror}).') from None
+  if not is_folder:
     chunks = _iter_file(path, format, config, allow_silent)
   elif format is None:
     chunks = _iter_dataset(path, split, config, allow_silent)
@@ -123,9 +128,11 @@ def _iter_file(
 
 def _read(path: Path, format: str | None, config: CsiConfig) -> Iterator[CsiGroups]:
   arrays = open_arrays(path)
-  if format is None:
-    format = next((name for name in FORMATS if FORMATS[name].recognises(arrays)), None)
-  if format is None or not FORMATS[format].recognises(arrays):
+  fitting = [name for name in FORMATS if FORMATS[name].recognises(arrays)]
+  if not zipfile.is_zipfile(path) and 'npz' in fitting:
+    fitting.remove('npz')  # in a .mat file `csi` is as good a name as any
+  format = format or next(iter(fitting), None)
+  if format not in fitting:
     shapes = ', '.join(f'{name} {array.shape}' for name, array in list(arrays.items())[:8])
     raise InputError(
         f'holds no CSI of {f"format {format}" if format else "a known format"} (its arrays: '
@@ -137,16 +144,17 @@ def _read(path: Path, format: str | None, config: CsiConfig) -> Iterator[CsiGrou
 
 def _with_power_in_first_rows(
     chunks: Iterator[CsiGroups], config: CsiConfig) -> Iterator[CsiGroups]:
-  kept, num_groups = 0.0, 0
+  kept, num_ues = 0.0, 0
   for groups in chunks:
     if groups.energy_kept is not None:
-      kept += groups.energy_kept.mean(-1).sum()
-      num_groups += len(groups.csi)
-      if num_groups >= _ENOUGH_GROUPS:
-        _check_kept(kept / num_groups, config)
+      present = groups.csi.any((-2, -1))  # none is kept of no power
+      kept += groups.energy_kept[present].sum()
+      num_ues += present.sum()
+      if num_ues >= _ENOUGH_UES:
+        _check_kept(kept / num_ues, config)
     yield groups
-  if num_groups:
-    _check_kept(kept / num_groups, config)
+  if num_ues:
+    _check_kept(kept / num_ues, config)
 
 
 def _check_kept(kept: float, config: CsiConfig) -> None:
@@ -182,18 +190,20 @@ def _iter_dataset(
           f'{path}: has {num_groups} groups, the manifest promises {entry["num_groups"]}.')
 
 
-def read_manifest(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def read_manifest(folder: Path, incomplete: bool = False) -> dict[str, list[dict[str, Any]]]:
   """Of every split its shards: `file`, `num_groups`, `sha256`.
 
   Raises:
-    InputError: the manifest is missing or damaged.
+    InputError: the manifest is missing or damaged, or, unless `incomplete` is allowed, its writing
+      was cut.
   """
   path = folder / 'manifest.json'
   try:
-    splits = read_json(path)['splits']
+    manifest = read_json(path)
+    splits, complete = manifest['splits'], manifest.get('complete', True)
     if not set(splits) <= set(SPLITS):
       raise ValueError(f'its splits are not of {", ".join(SPLITS)}')
-    return {name: [_shard(entry) for entry in entries] for name, entries in splits.items()}
+    splits = {name: [_shard(entry) for entry in entries] for name, entries in splits.items()}
   except FileNotFoundError:
     raise InputError(
         f'{folder}: has no manifest.json; give a folder that launch.generate or launch.convert '
@@ -203,6 +213,11 @@ def read_manifest(folder: Path) -> dict[str, list[dict[str, Any]]]:
     raise InputError(
         f'{path}: not a readable manifest ({type(error).__name__}: {reason}); write the data set '
         'again.') from None
+  if not (complete or incomplete):
+    raise InputError(
+        f'{folder}: is not complete, its writing was cut; run the command that writes it again, it '
+        'goes on where it stopped.')
+  return splits
 
 
 def _shard(entry: dict[str, Any]) -> dict[str, Any]:

@@ -19,20 +19,24 @@ _HEADERS = {
 
 
 def npz_arrays(path: Path) -> dict[str, Array]:
-  """The arrays of an npz by name."""
+  """The arrays of an npz by name, without those of text."""
   with readable('npz file'), zipfile.ZipFile(path) as archive:
     members = [info for info in archive.infolist() if info.filename.endswith('.npy')]
-    return {
+    arrays = {
         info.filename.removesuffix('.npy'): _npz_array(path, archive, info) for info in members}
+  return {name: array for name, array in arrays.items() if array is not None}
 
 
-def _npz_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+def _npz_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array | None:
   name = info.filename.removesuffix('.npy')
   check_promise(name, info.compress_size, path.stat().st_size)
   growth = 1 if info.compress_type == zipfile.ZIP_STORED else MAX_DEFLATE
   check_promise(name, info.file_size, growth * info.compress_size)
   with archive.open(info) as stream:
     header = _Header.read(stream, name, info.file_size)
+  if header.dtype.kind in 'SU':
+    return None
+  header.check_numbers(name)
 
   def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
     with readable('npz file'), zipfile.ZipFile(path) as archive, archive.open(info) as stream:
@@ -45,6 +49,7 @@ def npy_array(path: Path) -> Array:
   """The array of an npy."""
   with readable('npy file'), path.open('rb') as stream:
     header = _Header.read(stream, path.name, os.fstat(stream.fileno()).st_size)
+    header.check_numbers(path.name)
 
   def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
     with readable('npy file'), path.open('rb') as stream:
@@ -65,11 +70,13 @@ class _Header(NamedTuple):
   def read(cls, stream: BinaryIO, name: str, stream_bytes: int) -> '_Header':
     read_header = _HEADERS[np.lib.format.read_magic(stream)]
     header = cls(*read_header(stream), stream.tell())
-    if header.dtype.kind not in 'biufc':
-      raise ValueError(f'its array {name!r} is of type {header.dtype}, expected numbers')
     promised = math.prod(header.shape) * header.dtype.itemsize
     check_promise(name, promised, stream_bytes - header.num_bytes)
     return header
+
+  def check_numbers(self, name: str) -> None:
+    if self.dtype.kind not in 'biufc':
+      raise ValueError(f'its array {name!r} is of type {self.dtype}, expected numbers')
 
   def blocks(self, stream: BinaryIO, count: int, axis: int) -> Iterator[np.ndarray]:
     """Rows in their order; a Fortran array or another axis needs the whole of it at once."""
