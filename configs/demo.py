@@ -22,10 +22,18 @@ from rca_jax.config import (
     from_dict,
     to_dict,
 )
+from rca_jax.errors import InputError
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """`variant` as in configs/rca_munet.py; `method` chooses the method."""
+  """`variant`: method=NAME or attention=NAME, as in configs/rca_munet.py.
+
+  Raises:
+    InputError: the variant has other parts; the demo's sizes are its own.
+  """
+  for part in filter(None, variant.split(',')):
+    if part.partition('=')[0] not in ('method', 'attention'):
+      raise InputError(f'variant {part!r}: the demo has method=NAME or attention=NAME only.')
   base = from_dict(ExperimentConfig, rca_munet.get_config(variant).to_dict())
   config = dataclasses.replace(
       base,

@@ -31,13 +31,16 @@ def main() -> None:
   except (OSError, ValueError) as error:
     raise InputError(
         f'--reference={_REFERENCE.value}: not a readable JSON file ({error}).') from None
+  out = Path(_OUT.value)
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(f'--out={out}: cannot be written ({error.strerror}).') from None
   config = CsiConfig(correlation=_CORRELATIONS.value[0])
   found = [
       measure(jax.random.key(_SEED.value), dataclasses.replace(config, correlation=name),
               _NUM_SITES.value, _NUM_GROUPS.value)
       for name in _CORRELATIONS.value]
-  out = Path(_OUT.value)
-  out.mkdir(parents=True, exist_ok=True)
   table = markdown_table(found[0], reference, config)
   (out / 'csi_statistics.md').write_text(table)
   (out / 'csi_statistics.json').write_text(json.dumps(found, indent=1) + '\n')

@@ -48,7 +48,11 @@ def _train(workdirs: dict[str, Path], num_steps: int) -> None:
   """Both methods at once, a process each; a run that is complete ends at once."""
   processes = {}
   for method, folder in workdirs.items():
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise InputError(
+          f'{folder}: cannot be written ({error.strerror}); give another --out.') from None
     command = [sys.executable, '-m', 'launch.train', f'--workdir={folder}',
                f'--config=configs/demo.py:method={method}',
                f'--config.training.pretrain.num_steps={num_steps}']
@@ -64,8 +68,9 @@ def _train(workdirs: dict[str, Path], num_steps: int) -> None:
   for method, process in processes.items():
     if process.returncode:
       log = workdirs[method] / 'train.log'
-      raise InputError(f'{method}: training stopped, {log} ends with: '
-                       f'{(log.read_text().splitlines() or [""])[-1]}')
+      raise InputError(
+          f'{method}: training stopped, {log} ends with: '
+          f'{(log.read_text().splitlines() or [""])[-1]} Or give another --out.')
 
 
 if __name__ == '__main__':

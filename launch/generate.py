@@ -13,18 +13,17 @@ from pathlib import Path
 import jax
 import rich.progress
 from absl import flags
-from ml_collections import ConfigDict, config_flags
 
-from launch.main import run
-from rca_jax.config import CsiConfig, from_dict, to_dict
+from launch.main import define_fields, run
+from rca_jax.config import MAX_SEED, CsiConfig, from_dict, to_dict
 from rca_jax.csi import sample_site
 from rca_jax.csi.dataset import write_dataset
 from rca_jax.training.keys import Stream, stream_key
 
-_CSI = config_flags.DEFINE_config_dict(
-    'csi', ConfigDict(to_dict(CsiConfig())), 'Fields of CsiConfig.')
+_CSI = define_fields('csi', to_dict(CsiConfig()), 'Fields of CsiConfig.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of the data set.', required=True)
-_SEED = flags.DEFINE_integer('seed', 0, 'Of the site and the groups.')
+_SEED = flags.DEFINE_integer(
+    'seed', 0, 'Of the site and the groups.', lower_bound=0, upper_bound=MAX_SEED)
 _NUM_UES = flags.DEFINE_integer('num_ues', 4, 'UEs per group.', lower_bound=1)
 _SHARD_SIZE = flags.DEFINE_integer('shard_size', 1000, 'Groups per shard.', lower_bound=1)
 _SIZES = {

@@ -1,10 +1,11 @@
 """Runs a launcher's `main` so that a wrong input is one line on stderr and exit code 2."""
 
+import contextlib
 import functools
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -36,13 +37,21 @@ def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
     InputError: a flag is unknown or wrong, a config file is missing, or a config has no such
       field.
   """
-  try:
+  with _told(argv):
     rest = flag_values(list(argv))
-  except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-    raise InputError(_reason(error, argv[1:])) from error
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}; flags are written --name=value.')
   return rest
+
+
+def define_fields(name: str, values: dict[str, Any], help_string: str) -> flags.FlagHolder:
+  """A flag --NAME.FIELD for every field. config_flags reads sys.argv here: exits as `run` does."""
+
+  def define() -> flags.FlagHolder:
+    with _told(sys.argv):
+      return config_flags.DEFINE_config_dict(name, ConfigDict(values), help_string)
+
+  return _guarded(define)
 
 
 def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
@@ -57,6 +66,15 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
     path = config_flags.get_config_filename(flags.FLAGS[flag.name])
     raise InputError(f'--{flag.name}={path}: no such config file; see the configs/ folder.')
   return from_dict(ExperimentConfig, flag.value.to_dict())
+
+
+@contextlib.contextmanager
+def _told(argv: Sequence[str]) -> Iterator[None]:
+  """Makes an InputError of what absl and config_flags raise."""
+  try:
+    yield
+  except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    raise InputError(_reason(error, argv[1:])) from error
 
 
 def _guarded(function: Callable, *args) -> object:
@@ -80,9 +98,10 @@ def _reason(error: BaseException, argv: Sequence[str]) -> str:
     return str(original)
   lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
   if isinstance(error, AttributeError | KeyError):
-    field = re.split(r'\W', lines[0].strip('"\''))[0]
+    field, near = re.search(r'(\w+)(?:.*Did you mean \W*(\w+))?', str(error), re.DOTALL).groups()
     given = [arg for arg in argv if re.match(rf'--\w+\.(\w+\.)*{re.escape(field)}\b', arg)]
-    return f'{given[0] if given else field}: the config has no field {field!r}.'
+    hint = f'; did you mean {near!r}?' if near else '.'
+    return f'{given[0] if given else field}: the config has no field {field!r}{hint}'
   if isinstance(error, OSError):
     return f'{next((arg for arg in argv if ".py" in arg), "--config")}: no such config file.'
   return lines[0] if len(lines) == 1 else f'{lines[0]} {lines[-1]}'

@@ -14,6 +14,7 @@ from typing import Any
 
 from rca_jax.errors import InputError
 
+MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
 
 
@@ -24,6 +25,10 @@ def _require(condition: bool, message: str) -> None:
 
 def _require_one_of(name: str, value: Any, allowed: tuple) -> None:
   _require(value in allowed, f'{name}={value!r} is unknown; choose one of {", ".join(allowed)}.')
+
+
+def _require_seed(name: str, value: int) -> None:
+  _require(0 <= value <= MAX_SEED, f'{name}={value} must be from 0 to {MAX_SEED}.')
 
 
 def _require_positive(config: Any, *names: str) -> None:
@@ -79,6 +84,7 @@ class DataConfig:
 
   def __post_init__(self):
     _require_positive(self, 'num_test_groups')
+    _require_seed('data.seed', self.seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,7 +227,8 @@ class ExperimentConfig:
     _require(
         self.num_ues >= 2,
         f'num_ues={self.num_ues}: multi-user feedback needs at least 2 UEs per group; for the '
-        "single-user network keep 2 and set model.attention='self' (no UE then sees another).")
+        "single-user network keep 2 and take method=BL1 (no UE then sees another).")
+    _require_seed('seed', self.seed)
     _require_one_of(
         'matmul_precision', self.matmul_precision,
         ('default', 'high', 'highest', 'float32', 'tensorfloat32', 'bfloat16'))

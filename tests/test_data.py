@@ -113,7 +113,7 @@ def test_files_with_silent_ues_are_trained_and_tested_on_if_asked(
 
 def test_training_file_is_no_test_file(tiny_config, csi_file):
   config = with_data(tiny_config, path=csi_file)
-  with pytest.raises(InputError, match='set data.test_path'):
+  with pytest.raises(InputError, match='a single file has no test split; give'):
     load_test_csi(config, 2)
   assert load_test_csi(with_data(config, test_path=csi_file), 3, 5).shape == (5, 3, 4, 8)
 

@@ -80,6 +80,10 @@ def test_fields_are_overridden_by_flags():
      "--config.nope=1: the config has no field 'nope'"),
     (['--config=configs/rca_munet.py', '--config.model.nope.deep=1'],
      "--config.model.nope.deep=1: the config has no field 'nope'"),
+    (['--config=configs/rca_munet.py', '--config.training.batchsize=1'],
+     "batchsize=1: the config has no field 'batchsize'; did you mean 'batch_size'?"),
+    (['--config=configs/rca_munet.py', '--config.trainin.batch_size=1'],
+     "--config.trainin.batch_size=1: .* no field 'trainin'; did you mean 'training'?"),
     (['--config=configs/rca_munet.py', '--config.seed=one'], 'config.seed=one: invalid literal'),
     (['--config=configs/none.py', '--config.seed=1'], 'configs/none.py: no such config file'),
     (['--nope'], "Unknown command line flag 'nope'"),
@@ -106,6 +110,9 @@ def launch(name, *arguments):
     ('evaluate', ['--workdir={tmp}'], 'has no config.json'),
     ('evaluate', [], 'give --workdir=FOLDER of a run or --weights=NAME, one of them'),
     ('evaluate', ['--weights=none'], 'none: no such weights'),
+    ('evaluate', ['--weights=bl1_cr16', '--snr_db=inf'], 'snr_db=inf: expected a number of dB'),
+    ('evaluate', ['--weights=bl1_cr16', '--out={tmp}'], 'is a folder; give the file'),
+    ('generate', ['--out={tmp}', '--csi.num_tx=8'], "--csi.num_tx=8: the config has no field"),
     ('complexity', ['--num_ues=1'], 'num_ues=1'),
     ('compile_tpu', ['--config=configs/rca_munet.py', '--topology=v9:2x2'], "'v9:2x2' is unknown"),
 ])
@@ -144,6 +151,16 @@ def test_evaluation_appends_rows(trained):
     assert row['data'] == 'groups.npz' and row['steps'] == 8 and row['num_samples'] == 12
     assert row['nmse_ci95_db'][0] <= row['nmse_db'] <= row['nmse_ci95_db'][1]
     assert f'{row["nmse_db"]:.2f}' in done.stdout
+
+
+def test_evaluation_keeps_what_it_has_measured(trained, tmp_path):
+  out = tmp_path / 'rows.json'
+  arguments = (f'--workdir={trained}', '--snr_db=10', f'--out={out}')
+  done = launch('evaluate', *arguments)  # as many UEs as in training
+  assert done.returncode == 0, done.stderr
+  done = launch('evaluate', *arguments, '--num_ues=3,9')
+  assert done.returncode == 2 and 'num_ues=9 needs at least as many' in done.stderr
+  assert [row['num_ues'] for row in json.loads(out.read_text())] == [2, 3]
 
 
 def test_exported_weights_measure_as_their_run(trained, tmp_path):

@@ -1,9 +1,12 @@
 import json
+import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+import rca_jax
 from rca_jax.errors import InputError
 from rca_jax.evaluation.results import append_rows, current_commit, read_rows
 
@@ -43,6 +46,32 @@ def test_a_damaged_file_is_told_and_kept(tmp_path):
 def test_an_unwritable_folder_is_told(tmp_path):
   with pytest.raises(InputError, match='cannot be written'):
     append_rows(tmp_path / 'none' / 'results.json', [{}])
+
+
+def test_nothing_is_written_that_could_not_be_read(tmp_path):
+  path = tmp_path / 'results.json'
+  append_rows(path, [])
+  assert not path.exists()
+  for row in ({'snr_db': float('inf')}, {'nmse_db': float('nan')}, {'method': '$x$'}):
+    with pytest.raises(InputError, match='cannot stand in a results row'):
+      append_rows(path, [{'snr_db': 0.0}, row])
+  assert not path.exists()
+  for folder in (tmp_path, '', '.'):
+    with pytest.raises(InputError, match='is a folder'):
+      append_rows(folder, [])
+
+
+def test_the_commit_of_a_tree_that_it_is_only_installed_in_is_none_of_ours(tmp_path):
+  package = tmp_path / 'site-packages' / 'rca_jax'
+  shutil.copytree(pathlib.Path(rca_jax.__file__).parent, package, ignore=lambda *_: ['weights'])
+  (tmp_path / '.gitignore').write_text('site-packages\n')
+  identity = ['-c', 'user.name=a', '-c', 'user.email=a@b.c']
+  for arguments in (['init', '-q'], ['add', '.gitignore'], [*identity, 'commit', '-qm', 'theirs']):
+    subprocess.run(['git', *arguments], cwd=tmp_path, check=True)
+  code = 'from rca_jax.evaluation.results import current_commit; print(current_commit())'
+  done = subprocess.run(
+      [sys.executable, '-c', code], cwd=package.parent, text=True, stdout=subprocess.PIPE)
+  assert done.stdout == 'unknown\n'
 
 
 def test_commit_is_one_word():

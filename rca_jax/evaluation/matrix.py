@@ -21,6 +21,7 @@ from rca_jax.evaluation.results import append_rows, read_rows
 from rca_jax.evaluation.run import Measurement, measure
 from rca_jax.training.loop import fit, stages
 from rca_jax.training.progress import MatrixProgress
+from rca_jax.uplink.sscc import load_sionna
 
 
 class Cell(NamedTuple):
@@ -104,8 +105,14 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
     FloatingPointError: a training diverged.
   """
   results = out / 'results.json'
-  out.mkdir(parents=True, exist_ok=True)
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise InputError(
+        f'{out}: cannot be written ({error.strerror}); choose another folder.') from None
   rows = read_rows(results)
+  if any(item.qam_order for cell in cells for item in missing(cell, rows)):
+    load_sionna()  # told before hours of training, not behind them
   groups = [(cell.name, cell.num_groups if missing(cell, rows) else 0) for cell in cells]
   with MatrixProgress(groups) as progress:
     for cell in cells:

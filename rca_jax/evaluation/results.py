@@ -3,7 +3,7 @@
 import fcntl
 import json
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,14 @@ def _is_list(is_item: Callable[[Any], bool], *lengths: int) -> Callable[[Any], b
       len(value) in lengths if lengths else len(value) > 0)
 
 
-_IS_DB, _IS_SHARE, _IS_COUNT = _is_number(-1000, 1000), _is_number(-1, 1), _is_whole(0, 2**53)
+MAX_DB = 1000.0
+_IS_DB, _IS_SHARE, _IS_COUNT = _is_number(-MAX_DB, MAX_DB), _is_number(-1, 1), _is_whole(0, 2**53)
 _IS_UES = _is_whole(1, 1000)
 # What a field may be, wherever it stands; fields of other names may be anything.
 _FIELDS = {
     **dict.fromkeys(
-        ('method', 'data', 'commit', 'device', 'stage', 'channel', 'preset', 'variant', 'cell'),
-        _is_text),
+        ('method', 'data', 'commit', 'device', 'stage', 'channel', 'preset', 'variant', 'cell',
+         'init_weights'), _is_text),
     'compression_ratio': _is_ratio, 'num_ues': _IS_UES, 'trained_ues': _is_list(_IS_UES),
     'snr_db': lambda value: value is None or _IS_DB(value), 'snr_error_db': _IS_DB,
     'seed': _is_whole(-2**63, 2**64), 'steps': _IS_COUNT, 'num_samples': _IS_COUNT,
@@ -69,34 +70,53 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
   if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
     raise InputError(f'{path}: holds no list of rows.')
   for index, row in enumerate(rows):
-    for name, value in row.items():
-      if name in _FIELDS and not _FIELDS[name](value):
-        raise InputError(f'{path}: damaged: {name} of row {index} is {value!r:.50}.')
+    for name, value in _impossible(row):
+      raise InputError(f'{path}: damaged: {name} of row {index} is {value!r:.50}.')
   return rows
 
 
 def append_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
   """Adds rows; a reader sees the old file or the new, and two writers lose nothing.
 
+  Of no rows it makes no file, but finds out whether it could.
+
   Raises:
-    InputError: the file is damaged, or its folder cannot be written.
+    InputError: the file is damaged, a row would damage it, or its folder cannot be written.
   """
   path = Path(path)
+  if not path.name or path.is_dir():
+    raise InputError(f'{path}: is a folder; give the file that rows are appended to.')
+  for row in rows:
+    for name, value in _impossible(row):
+      raise InputError(f'{name}={value!r:.50} cannot stand in a results row ({path}).')
   try:
     with path.with_name(f'.{path.name}.lock').open('a') as lock:
       fcntl.flock(lock, fcntl.LOCK_EX)
       lines = ',\n'.join('  ' + json.dumps(row) for row in [*read_rows(path), *rows])
-      write_atomically(path, f'[\n{lines}\n]\n')
+      if rows:
+        write_atomically(path, f'[\n{lines}\n]\n')
   except OSError as error:
     raise InputError(f'{path}: cannot be written ({error.strerror}).') from None
 
 
+def _impossible(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+  """The fields that cannot be what a measurement gives."""
+  for name, value in row.items():
+    if name in _FIELDS and not _FIELDS[name](value):
+      yield name, value
+
+
 def current_commit() -> str:
   """The commit of this source tree, `-dirty` where it was changed since; else 'unknown'."""
-  command = ['git', 'describe', '--always', '--dirty', '--abbrev=12', '--exclude=*']
-  try:
+  here = Path(__file__)
+
+  def git(*arguments: str) -> str:
     return subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
+        ['git', *arguments], cwd=here.parent, capture_output=True, text=True, check=True,
     ).stdout.strip()
+
+  try:
+    git('ls-files', '--error-unmatch', here.name)  # or it is installed within another's tree
+    return git('describe', '--always', '--dirty', '--abbrev=12', '--exclude=*')
   except (OSError, subprocess.CalledProcessError):
     return 'unknown'

@@ -13,12 +13,13 @@ import numpy as np
 from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, evaluate, evaluate_bits, summarise
-from rca_jax.evaluation.results import current_commit
+from rca_jax.evaluation.results import MAX_DB, current_commit
 from rca_jax.models.build import build_model
 from rca_jax.training import checkpoint
 from rca_jax.training.data import load_test_csi
 from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.loop import stage_name
+from rca_jax.training.pretrained import load_pretrained
 from rca_jax.training.program import abstract_params
 from rca_jax.training.workdir import read_config
 from rca_jax.uplink.djscc import resolve_channel
@@ -41,20 +42,39 @@ class Measurement:
   num_lost: int = 0  # reports of every group that do not arrive, those of the last UEs
   of_lost: bool = False  # whether these UEs are scored, and not those whose reports arrive
 
+  def __post_init__(self):
+    if self.snr_db is not None and not abs(self.snr_db) <= MAX_DB:
+      raise InputError(f'snr_db={self.snr_db}: expected a number of dB, up to {MAX_DB:g}.')
+
 
 def evaluate_run(
-    workdir: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int],
+    workdir: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int] = (),
     stage: str = 'pretrain', num_groups: int | None = None, data: str = '',
     allow_silent: bool = False) -> Iterator[dict[str, Any]]:
   """`measure` at every pair of number of UEs and SNR.
 
   Args:
+    nums_ues: by default those of the training.
     stage: `pretrain`, or `finetune` for the weights fine-tuned at each of `snrs_db`.
   """
   return measure(
       workdir, [
           Measurement(float(snr_db), num_ues, stage_name(snr_db if stage == 'finetune' else None))
-          for num_ues in nums_ues for snr_db in snrs_db], num_groups, data, allow_silent)
+          for num_ues in nums_ues or trained_ues(read_config(workdir)) for snr_db in snrs_db],
+      num_groups, data, allow_silent)
+
+
+def evaluate_weights(
+    name: str, folder: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int] = (),
+    num_groups: int | None = None, data: str = '', allow_silent: bool = False,
+) -> Iterator[dict[str, Any]]:
+  """`measure_weights` of a network of `launch.export`, as `evaluate_run` does with a training."""
+  config, _, params, stage, steps = load_pretrained(name, folder)
+  return measure_weights(
+      config, {stage: (params, steps)}, [
+          Measurement(float(snr_db), num_ues, stage)
+          for num_ues in nums_ues or trained_ues(config) for snr_db in snrs_db],
+      num_groups, data, allow_silent)
 
 
 def measure(
@@ -115,14 +135,22 @@ def results_row(
       'data': data_name(config, data), 'seed': config.seed,
       **summarise(scores, config.data.seed), 'steps': steps, 'commit': current_commit(),
       'device': jax.devices()[0].device_kind,
-      'trained_ues': list(config.training.group_sizes or (config.num_ues,)),
+      'trained_ues': trained_ues(config),
       'overhead': _overhead(config, measurement),
-      **{name: value for name, value in item.items() if value}}
+      **{name: value for name, value in item.items() if value},
+      **({'init_weights': config.training.init_weights} if config.training.init_weights else {})}
+
+
+def trained_ues(config: ExperimentConfig) -> list[int]:
+  """The numbers of UEs in a training's groups."""
+  return list(config.training.group_sizes or (config.num_ues,))
 
 
 def load_params(
     workdir: str | Path, config: ExperimentConfig, stage: str = 'pretrain') -> tuple[Any, int]:
   """The newest parameters of a stage, and the steps that led to them, pretraining included.
+
+  Those that led to `training.init_weights` are not counted.
 
   Raises:
     InputError: there is no such checkpoint, or it is damaged or of another model.

@@ -103,8 +103,8 @@ def load_test_csi(
     path = config.data.path
     if not Path(path).is_dir():
       raise InputError(
-          f'{path}: a single file has no test split; set data.test_path to a file or folder with '
-          'other groups.')
+          f'{path}: a single file has no test split; give other groups by launch.evaluate --data, '
+          'or data.test_path before training.')
   if path:
     return _read(config, path, 'test', num_ues)[:num_groups]
   return _generated_test_csi(config, num_ues, num_groups)
@@ -163,7 +163,8 @@ def _read(config: ExperimentConfig, path: str, split: str, num_ues: int) -> np.n
         '(csi.num_delay_taps, csi.num_tx_antennas); change the config or the file.')
   if csi.shape[1] < num_ues:
     raise InputError(
-        f'{path}: its groups have {csi.shape[1]} UEs, num_ues={num_ues} needs at least as many.')
+        f'{path}: its groups have {csi.shape[1]} UEs, num_ues={num_ues} needs at least as many '
+        '(launch.convert --num_ues gathers single UEs by position).')
   csi = csi[:, :num_ues]
   if config.data.allow_silent:
     csi = csi[csi.any((-3, -2, -1))]  # groups of silent UEs alone tell nothing

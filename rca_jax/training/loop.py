@@ -179,19 +179,20 @@ def _fit_stage(run: _Run, stage: Stage, program: Program, pretrained: Any) -> Tr
 
 def _init_weights(config: ExperimentConfig) -> Any:
   """The parameters that `training.init_weights` names; None for random ones."""
-  folder, _, name = config.training.init_weights.rpartition('/')
-  if not name:
+  if not config.training.init_weights:
     return None
+  folder, _, name = config.training.init_weights.rpartition('/')
   found = load_pretrained(name, folder or WEIGHTS)
-  checkpoint.check_same_model(
-      checkpoint.shapes(found.params), checkpoint.shapes(abstract_params(config)),
-      config.training.init_weights)
-  for field in ('num_heads', 'shortcut'):  # no shape tells them; attentions may be exchanged
+  # Before the shapes, since they do not tell all of them. Attentions may be exchanged.
+  for field in ('compression_ratio', 'num_heads', 'shortcut'):
     there, here = (getattr(one.model, field) for one in (found.config, config))
     if there != here:
       raise InputError(
           f'{config.training.init_weights}: weights of another model: model.{field} is {there} '
           f'there, {here} in this config; add --config.model.{field}={there}.')
+  checkpoint.check_same_model(
+      checkpoint.shapes(found.params), checkpoint.shapes(abstract_params(config)),
+      config.training.init_weights)
   return found.params
 
 

@@ -4,6 +4,7 @@ Sionna runs on PyTorch and is an extra (`pip install 'rca_jax[sscc]'`); nothing 
 """
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def transmit(
   coded = num_symbols(num_bits, code_rate, qam_order) * per_symbol if code_rate else num_bits
   if coded % per_symbol:
     raise InputError(f'{num_bits} uncoded bits do not fill {qam_order}-QAM symbols.')
-  torch, phy = _sionna()
+  torch, phy = load_sionna()
   generator = torch.Generator().manual_seed(seed)
   mapper = phy.mapping.Mapper('qam', per_symbol, device='cpu')
   demapper = phy.mapping.Demapper('app', 'qam', per_symbol, hard_out=not code_rate, device='cpu')
@@ -81,7 +82,12 @@ def transmit(
   return np.concatenate(received)
 
 
-def _sionna():
+def load_sionna() -> tuple[Any, Any]:
+  """The modules torch and sionna.phy.
+
+  Raises:
+    InputError: one of them is not installed.
+  """
   try:
     import torch
     from sionna import phy
