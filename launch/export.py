@@ -1,4 +1,4 @@
-"""Writes a run's newest weights as safetensors, for `rca_jax.load_pretrained`.
+"""Writes a run's newest weights of stage 1, or fine-tuned, for `rca_jax.load_pretrained`.
 
   python -m launch.export --workdir=runs/small --name=my_network --out=my_weights
   python -m launch.evaluate --weights=my_network --folder=my_weights --snr_db=0,10,20
