@@ -170,13 +170,13 @@ def first_loss(config, one_device, **options):
   model, state = build_model(config), first_state(config)
   call = make_train_call(model, optimizer, schedule, source, 1, one_device, **options)
   _, metrics = run(state, call, source, one_device, 1)
-  _, snr_key, noise_key = jax.random.split(jax.random.fold_in(jax.random.key(2), 0), 3)
+  _, snr_key, *keys = jax.random.split(jax.random.fold_in(jax.random.key(2), 0), 4)
   snr_db = jax.random.uniform(snr_key, (8, 3), maxval=20.0)
-  return float(metrics.loss[0]), model, state.params, to_features(csi), snr_db, noise_key
+  return float(metrics.loss[0]), model, state.params, to_features(csi), snr_db, keys
 
 
 def test_group_sizes_share_the_batch(tiny_config, one_device):
-  loss, model, params, features, snr_db, key = first_loss(
+  loss, model, params, features, snr_db, (key, _) = first_loss(
       tiny_config, one_device, group_sizes=(2, 3))
   by_hand = []
   for i, size in enumerate((2, 3)):
@@ -187,10 +187,15 @@ def test_group_sizes_share_the_batch(tiny_config, one_device):
 
 
 def test_lost_reports_count_in_the_loss(tiny_config, one_device):
-  loss, model, params, features, snr_db, key = first_loss(
+  loss, model, params, features, snr_db, (key, loss_key) = first_loss(
       tiny_config, one_device, report_loss=0.5)
-  arrived = ~jax.random.bernoulli(jax.random.fold_in(key, 1), 0.5, (8, 3))
+  loss_key = jax.random.fold_in(loss_key, 0)
+  arrived = ~jax.random.bernoulli(loss_key, 0.5, (8, 3))
   assert 0 < int(arrived.sum()) < 24
+  # Which are lost has nothing to do with the noise.
+  noise = jax.random.normal(key, 4096, jnp.complex64)
+  lost = jax.random.bernoulli(loss_key, 0.5, 4096)
+  assert max(abs(np.corrcoef(part, lost)[0, 1]) for part in (noise.real, noise.imag)) < 0.1
   hat = jax.jit(model.apply)({'params': params}, features, snr_db, key, arrived)
   np.testing.assert_allclose(loss, mse_loss(hat, features)[0], rtol=1e-5)
 
