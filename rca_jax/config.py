@@ -43,7 +43,7 @@ class CsiConfig:
 
   scenario: str = 'uma'  # uma (LOS by probability) | uma_los | uma_nlos | multipath (eq. (1))
   mode: str = 'site'  # site: one environment | fresh: a new one for every group
-  correlation: str = 'stock'  # stock | exponential (TR as written) | track (drifting)
+  correlation: str = 'stock'  # stock | exponential (the TR's law) | track (drifting)
   carrier_frequency_hz: float = 6.7e9
   bandwidth_hz: float = 20e6
   num_subcarriers: int = 1024  # N_c

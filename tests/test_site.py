@@ -117,12 +117,15 @@ def test_neighbours_resemble_each_other_more_than_strangers():
     assert neighbours > strangers + 0.1, scenario
 
 
-def test_track_moves_no_scatterer():
-  """Delays change by no more than the way walked; departure angles not at all."""
+@pytest.mark.parametrize('scenario', ['uma_nlos', 'uma_los', 'multipath'])
+def test_track_moves_no_scatterer(scenario):
+  """Paths change by no more than the way walked; departure angles not at all."""
   positions = _positions(40, 2)
-  found = _paths(_site('uma_nlos', 'track'), positions)
+  found = _paths(_site(scenario, 'track'), positions)
   walked_m = jnp.linalg.norm(positions[:, 0] - positions[:, 1], axis=-1)
-  change_m = SPEED_OF_LIGHT * jnp.abs(found.delay_s[:, 0] - found.delay_s[:, 1])
+  los_m = jnp.linalg.norm(positions - jnp.array([0.0, 0.0, CONFIG.bs_height_m]), axis=-1)
+  path_m = los_m[..., None, None] + SPEED_OF_LIGHT * found.delay_s
+  change_m = jnp.abs(path_m[:, 0] - path_m[:, 1])
   assert (change_m <= walked_m[:, None, None] + 1e-2).all()
   assert change_m.max() > 1
   np.testing.assert_array_equal(found.azimuth[:, 0], found.azimuth[:, 1])

@@ -1,7 +1,9 @@
 """Spatially consistent random fields over the ground, as random Fourier features.
 
 A field is a sum of plane waves with random directions and weights: Gaussian at every position,
-with a correlation that depends on distance alone. Position enters through cosines, so a field
+with a correlation that, in the mean over environments, depends on distance alone; that of one
+environment has the directions of its waves, of which `exponential` would need more than there are
+here. Position enters through cosines, so a field
 is a pure, smooth function that can be evaluated (and differentiated) anywhere.
 """
 

@@ -1,9 +1,11 @@
 """A radio environment as a pytree, and its propagation paths as a pure function of position.
 
 TR 38.901 clause 7.5 steps 2-11 with the spatial consistency of clause 7.6.3: every random
-variable of the procedure (LOS state, large-scale parameters, cluster delays, powers, angles) is a
-smooth random field over the ground, so nearby UEs see similar clusters *because* the fields are
-smooth. The BS stands at the origin; azimuth is measured from the x axis, zenith from the vertical.
+variable of the procedure (LOS state, large-scale parameters, cluster delays, powers, angles) is
+made of smooth random fields over the ground, so nearby UEs see similar clusters *because* the
+fields are smooth. What jumps is made of thresholds: the LOS state, the signs of the angles, which
+two clusters are the strongest. The BS stands at the origin; azimuth is measured from the x axis,
+zenith from the vertical.
 """
 
 from functools import partial
@@ -124,7 +126,7 @@ def _paths_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
   excess_m = _excess_path_m(arrival, delay_s, position, anchor, config)  # [C, R]
   phase = site.ray_phase[state] + _wavenumber(config) * (arrival @ anchor - excess_m)
   amplitude = jnp.sqrt((1 - los_share) * power / uma.NUM_RAYS)
-  delay_s = delay_s + excess_m.mean(-1) / SPEED_OF_LIGHT
+  delay_s = delay_s + _drift_s(excess_m.mean(-1), position, anchor, config)
   los_azimuth, los_zenith = _departure(position, config)
   los_phase = _wavenumber(config) * _distance(position, config)
   return Paths(
@@ -154,7 +156,7 @@ def _multipath_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
   alpha = (cluster['shadowing'] + 1j * cluster['AOD_jitter'])[:, None] * jnp.exp(1j * phase)
   alpha = alpha / jnp.linalg.norm(alpha)
   padding = ((0, 0), (0, uma.NUM_RAYS - 1))
-  delay_s = delay_s[:, None] + excess_m / SPEED_OF_LIGHT
+  delay_s = delay_s[:, None] + _drift_s(excess_m, position, anchor, config)
   return Paths(
       delay_s=jnp.broadcast_to(delay_s, (uma.MAX_CLUSTERS, len(uma.SUBCLUSTER_DELAYS))),
       gain=jnp.pad(alpha, padding),
@@ -269,6 +271,11 @@ def _excess_path_m(arrival, delay_s, position, anchor, config) -> jax.Array:
   range_m = jnp.maximum(range_m, _TRACK_MIN_SCATTERER_DISTANCE_M)
   scatterer = anchor + range_m[..., None] * arrival
   return jnp.linalg.norm(position - scatterer, axis=-1) - range_m
+
+
+def _drift_s(excess_m, position, anchor, config) -> jax.Array:
+  """The change of a delay after the LOS path, whose own length changes too; eq. (7.6-9)."""
+  return (excess_m - (_distance(position, config) - _distance(anchor, config))) / SPEED_OF_LIGHT
 
 
 def _unit_vector(azimuth: jax.Array, zenith: jax.Array) -> jax.Array:
