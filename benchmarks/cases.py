@@ -167,7 +167,7 @@ def _random_csi(config: ExperimentConfig) -> np.ndarray:
 def _to_torch(x: Any) -> Any:
   import torch
 
-  return torch.from_numpy(np.array(x)).to('cuda' if torch.cuda.is_available() else 'cpu')
+  return torch.from_numpy(np.array(x)).to('cuda' if jax.default_backend() == 'gpu' else 'cpu')
 
 
 def _torch_call(function: Callable[[], Any], times: int) -> Callable[[int], Any]:

@@ -28,7 +28,7 @@ def main() -> None:
   _use_cores(args.cores)
   # Only now: XLA looks at the cores it may use when jax starts.
   rows, start = [], time.monotonic()
-  for row in _measure(args.batch_size):
+  for row in _measure(args.cores, args.batch_size):
     print(f'[{time.monotonic() - start:4.0f} s] {row["case"]}, {row["groups"]} groups', flush=True)
     rows.append(row)
   results = {'machine': _describe_machine(args.cores), 'rows': rows}
@@ -55,19 +55,19 @@ def _use_cores(num_cores: int) -> None:
     return
   if not hasattr(os, 'sched_setaffinity'):
     sys.exit('error: this system cannot bind a program to cores; use --cores=0.')
-  os.environ['JAX_PLATFORMS'] = 'cpu'
+  os.environ |= {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}  # PyTorch's too
   free = sorted(os.sched_getaffinity(0))
   os.sched_setaffinity(0, free[-num_cores:])
 
 
-def _measure(batch_size: int) -> Iterator[dict[str, Any]]:
+def _measure(num_cores: int, batch_size: int) -> Iterator[dict[str, Any]]:
   import jax
   import torch
 
   from benchmarks import cases
   from rca_jax.config import CsiConfig
 
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  torch.set_num_threads(num_cores or os.cpu_count())
   on_cpu = jax.default_backend() == 'cpu'
   config = functools.partial(_config, 'float32' if on_cpu else 'bfloat16')
   yield cases.matmul_peak(2048 if on_cpu else 8192, 'float32')

@@ -20,6 +20,13 @@ def with_data(config, **changes):
   return dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
 
 
+def groups_of(source, *shape):
+  """All groups [G, *shape] of an `array_source`."""
+  rows, _ = source.arrays
+  parts = rows.reshape(len(rows), 2, *shape)
+  return parts[:, 0] + 1j * parts[:, 1]
+
+
 @pytest.fixture(scope='module')
 def csi_file(random_csi, tmp_path_factory):
   path = tmp_path_factory.mktemp('data') / 'groups.npz'
@@ -29,12 +36,14 @@ def csi_file(random_csi, tmp_path_factory):
 
 @pytest.mark.parametrize('num_groups, batch_size', [(10, 4), (5, 8), (6, 6)])
 def test_a_file_is_visited_once_an_epoch_in_ever_new_order(num_groups, batch_size):
-  csi = np.arange(num_groups, dtype=np.complex64).reshape(num_groups, 1, 1, 1)
+  csi = (1 - 2j) * np.arange(num_groups, dtype=np.complex64).reshape(num_groups, 1, 1, 1)
   source = array_source(csi, batch_size, jax.random.key(0))
   batch = jax.jit(source.batch)
   visited = np.concatenate([
-      batch(source.arrays, jax.random.key(1), np.int32(step)).real.ravel()
+      batch(source.arrays, jax.random.key(1), np.int32(step)).ravel()
       for step in range(4 * num_groups)])
+  assert visited.dtype == np.complex64 and np.array_equal(visited.imag, -2 * visited.real)
+  visited = visited.real
   epochs = visited.reshape(-1, num_groups)
   assert len(epochs) == 4 * batch_size
   assert np.all(np.sort(epochs, axis=1) == np.arange(num_groups))
@@ -55,8 +64,8 @@ def test_a_batch_far_into_a_run_does_not_overflow():
 
 def test_a_file_gives_the_first_ues_at_unit_power(tiny_config, csi_file, random_csi):
   source = training_source(with_data(tiny_config, path=csi_file))
-  csi, _ = source.arrays
-  assert csi.shape == (12, 2, 4, 8)
+  csi = groups_of(source, 2, 4, 8)
+  assert len(csi) == 12
   np.testing.assert_allclose(np.mean(np.abs(csi) ** 2, axis=(-2, -1)), 1, rtol=1e-5)
   ratio = random_csi[:, :2] / csi
   np.testing.assert_allclose(ratio, np.broadcast_to(ratio[..., :1, :1], ratio.shape), rtol=1e-4)
@@ -67,7 +76,8 @@ def test_files_of_other_tools_are_trained_on(tiny_config, tmp_path):
   csi = dataclasses.replace(
       tiny_config.csi, num_delay_taps=imitations.NUM_ROWS, num_tx_antennas=imitations.NUM_ANTENNAS)
   config = with_data(dataclasses.replace(tiny_config, csi=csi), path=str(path))
-  found, _ = training_source(config).arrays
+  found = groups_of(
+      training_source(config), 2, imitations.NUM_ROWS, imitations.NUM_ANTENNAS)
   expected = imitations.expected_csi().reshape(2, 3, *found.shape[2:])
   np.testing.assert_allclose(found, expected[:, :2], atol=1e-5)
 

@@ -63,3 +63,11 @@ def test_slurm_queues_itself_again_after_a_sigterm_only(run, status, requeued):
   assert commands[0] == [
       'srun', '.venv/bin/python', '-m', 'launch.train', '--multihost', '--workdir=a b']
   assert commands[1:] == ([['scontrol', 'requeue', '7']] if requeued else [])
+
+
+def test_every_slurm_task_sees_the_gpus_of_its_node():
+  """Else JAX, which picks that of its local id, finds but one."""
+  options = [line for line in (LAUNCH / 'slurm.sbatch').read_text().splitlines()
+             if line.startswith('#SBATCH')]
+  assert '#SBATCH --gpus-per-node=4' in options
+  assert not [option for option in options if 'gpus-per-task' in option]

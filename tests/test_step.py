@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from rca_jax.config import OptimizerConfig
 from rca_jax.csi import to_features
@@ -13,7 +14,7 @@ from rca_jax.errors import InputError
 from rca_jax.models.build import build_model
 from rca_jax.training.data import CsiSource, generator_source
 from rca_jax.training.optimizer import make_optimizer, make_schedule
-from rca_jax.training.sharding import check_batch_size, data_mesh, replicated
+from rca_jax.training.sharding import check_batch_size, check_same, data_mesh, replicated
 from rca_jax.training.step import (
     TrainCall,
     TrainState,
@@ -152,6 +153,19 @@ def test_one_device_and_eight_agree(tiny_config, one_device):
 @pytest.mark.slow
 def test_one_device_and_eight_agree_on_generated_groups(tiny_config, one_device):
   agree_on_one_device_and_eight(tiny_config, generator_source(tiny_config), one_device)
+
+
+def test_processes_that_hold_other_data_are_told(monkeypatch):
+  gathered = []
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(
+      multihost_utils, 'process_allgather', lambda x: gathered.append(x) or np.array(gathered[-2:]))
+  groups, key = np.ones((2, 3), np.float32), jax.random.key(0)
+  for _ in range(2):
+    check_same('the training data', (groups, key))
+  for other in ((groups + 1, key), (groups, jax.random.key(1))):
+    with pytest.raises(InputError, match='the training data differs between the processes'):
+      check_same('the training data', other)
 
 
 def test_batch_must_be_divisible_by_the_devices():

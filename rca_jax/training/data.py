@@ -61,21 +61,24 @@ def generator_source(config: ExperimentConfig) -> CsiSource:
 
 def array_source(csi: np.ndarray, batch_size: int, key: jax.Array) -> CsiSource:
   """Groups of an array [G, M, N_a, N_t], every one once an epoch, each epoch in another order."""
-  num_groups = len(csi)
+  num_groups, shape = len(csi), csi.shape[1:]
   num_epochs = (batch_size - 1) // num_groups + 2  # that one batch can touch
 
   def batch(arrays: tuple[Any, jax.Array], step_key: jax.Array, step: jax.Array) -> jax.Array:
     del step_key
-    csi, key = arrays
+    rows, key = arrays
     # Position step * batch_size, split so that it cannot overflow in a long run.
     first_epoch = step // num_groups * batch_size
     position = step % num_groups * batch_size
     first_epoch, position = first_epoch + position // num_groups, position % num_groups
     orders = jax.vmap(lambda epoch: jax.random.permutation(
         jax.random.fold_in(key, epoch), num_groups))(first_epoch + jnp.arange(num_epochs))
-    return csi[jax.lax.dynamic_slice(orders.reshape(-1), (position,), (batch_size,))]
+    picked = rows[jax.lax.dynamic_slice(orders.reshape(-1), (position,), (batch_size,))]
+    return jax.lax.complex(*jnp.moveaxis(picked.reshape(batch_size, 2, *shape), 1, 0))
 
-  return CsiSource((csi, key), batch)
+  # Flat and real: XLA for TPUs pads a last axis of 32 to 128, and splits complex arrays.
+  rows = np.stack([csi.real, csi.imag], 1).reshape(num_groups, -1)
+  return CsiSource((rows, key), batch)
 
 
 def load_test_csi(

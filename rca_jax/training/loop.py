@@ -25,6 +25,7 @@ from rca_jax.training.progress import Progress
 from rca_jax.training.sharding import (
     any_process,
     check_batch_size,
+    check_same,
     data_mesh,
     refused_together,
     replicate,
@@ -121,6 +122,7 @@ def fit(
         stack.enter_context(locked(workdir / '.lock'))
         claim(workdir, config)
       source = training_source(config)
+    check_same('the training data', source.arrays)
     source = source._replace(arrays=replicate(source.arrays, mesh))
     stop = stack.enter_context(_set_by_sigterm())
     return _fit_stages(_Run(config, workdir, mesh, source, todo, stop, make_progress, on_damaged))
@@ -164,13 +166,16 @@ def _fit_stage(run: _Run, stage: Stage, program: Program, pretrained: Any) -> Tr
     done, per_call = int(state.step), training.steps_per_call
     if done == num_steps:
       return state
-    with contextlib.closing(_Log(run, stage, done, folder)) as log:
+    with refused_together(), told_when_unwritable(run.workdir):
+      log = _Log(run, stage, done, folder)
+    with contextlib.closing(log):
       for step in range(done + per_call, num_steps + 1, per_call):
         state, metrics = program.call(state, run.source.arrays, key, snr_db_range)
         log.put(step, metrics)  # fetches the call before, while this one runs
         stopping = any_process(run.stop.is_set())  # all must save at the same step
         if stopping or step % training.checkpoint_every_steps == 0 or step == num_steps:
-          log.drain()  # a NaN raises here: it is never saved
+          with refused_together(), told_when_unwritable(run.workdir):
+            log.drain()  # a NaN raises here: it is never saved
           checkpoint.save(manager, state)
         if stopping:
           break

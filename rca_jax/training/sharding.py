@@ -6,6 +6,7 @@ not depend on the number of devices.
 """
 
 import contextlib
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -34,8 +35,10 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
   def put(x: Any) -> jax.Array:
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
       return jax.random.wrap_key_data(put(jax.random.key_data(x)))
-    # From the host: a process cannot send its own device's array to another's devices.
-    return jax.device_put(np.asarray(x), replicated(mesh))
+    # From the host: a process cannot send its own device's array to another's devices. Not by
+    # device_put, which gathers the array of every process to compare them.
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, replicated(mesh), lambda index: x[index])
 
   return jax.tree.map(put, tree)
 
@@ -58,6 +61,20 @@ def any_process(flag: bool) -> bool:
   if jax.process_count() == 1:
     return flag
   return bool(np.any(multihost_utils.process_allgather(np.asarray(flag))))
+
+
+def check_same(what: str, tree: Any) -> None:
+  """Raises InputError, in every process, unless all of them hold the same arrays."""
+  if jax.process_count() == 1:
+    return
+  checksum = 0
+  for leaf in jax.tree.leaves(tree):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+      leaf = jax.random.key_data(leaf)
+    checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)
+  found = multihost_utils.process_allgather(np.uint32(checksum))
+  if (found != found[0]).any():
+    raise InputError(f'{what} differs between the processes of this run; it must be the same.')
 
 
 @contextlib.contextmanager
