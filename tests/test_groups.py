@@ -9,6 +9,7 @@ import pytest
 from rca_jax.config import CsiConfig
 from rca_jax.csi import sample_groups, sample_pairs, sample_positions, sample_site
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 CONFIG = CsiConfig(num_delay_taps=8, num_tx_antennas=8)
 _site = jax.jit(sample_site, static_argnums=1)
 _sample = jax.jit(sample_groups, static_argnums=(1, 2, 3))

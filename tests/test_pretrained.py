@@ -13,6 +13,7 @@ from rca_jax.errors import InputError
 from rca_jax.training.pretrained import WEIGHTS, load_pretrained, save_pretrained
 from rca_jax.training.program import abstract_params
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 PUBLISHED = sorted(json.loads((WEIGHTS / 'manifest.json').read_text()))
 
 
