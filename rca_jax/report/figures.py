@@ -92,7 +92,7 @@ def fig4(rows: Sequence[Row]) -> plt.Figure | None:
     _against_snr(axis, here, 'genie', 'k', ':', method='genie')
     axis.set(xlabel=_SNR_LABEL)
     _finish(fig, axis, f'({"abcdef"[panel]}) feedback overhead {overhead} symbols')
-  _leave_out_genie(axes[0, 0], [row for row in rows if row['overhead'] in overheads], up_to=7.5)
+  _leave_out_genie(axes[0, 0], [row for row in rows if row['overhead'] in overheads], up_to=9.0)
   axes[0, 0].set_ylabel('NMSE (dB)')
   return fig
 
