@@ -200,8 +200,10 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
       **{name: {'pretrain': dataclasses.replace(pretrain, optimizer=optimizer)}
          for name, optimizer in optimizers.items()},
   }
+  snrs_db = sorted(sizes.snrs_db, key=lambda snr_db: snr_db != sizes.snr_db)  # the drawn one first
   found = [
-      Measurement(sizes.snr_db), Measurement(sizes.snr_db, stage=stage_name(sizes.snr_db))]
+      Measurement(snr_db, stage=stage) for snr_db in snrs_db
+      for stage in (stage_name(), stage_name(snr_db))]
   for variant, changes in variants.items():
     yield _cell(sizes, found, _OURS, ratio, variant=variant, **changes)
 
