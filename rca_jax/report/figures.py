@@ -77,7 +77,8 @@ def fig4(rows: Sequence[Row]) -> plt.Figure | None:
     tuned = tuned_snrs([row for row in here if row['method'] == OURS])
     for variant, label, style in (
         ('', 'DJSCC, fine-tuned at the SNR', 'o'),
-        ('shortcut', 'DJSCC with a shortcut, fine-tuned at the SNR', 'D')):
+        ('shortcut', 'DJSCC with a shortcut, fine-tuned at the SNR', 'D'),
+        ('muon_cosine', 'DJSCC with Muon at 5e-3, fine-tuned at the SNR', '^')):
       levels = [tuned_level(here, snr_db, method=OURS, variant=variant) for snr_db in tuned]
       _line(axis, tuned, levels, label, style, 'C3')
     for i, point in enumerate(_bit_points(here)):
@@ -92,7 +93,7 @@ def fig4(rows: Sequence[Row]) -> plt.Figure | None:
     _against_snr(axis, here, 'genie', 'k', ':', method='genie')
     axis.set(xlabel=_SNR_LABEL)
     _finish(fig, axis, f'({"abcdef"[panel]}) feedback overhead {overhead} symbols')
-  _leave_out_genie(axes[0, 0], [row for row in rows if row['overhead'] in overheads], up_to=9.0)
+  _leave_out_genie(axes[0, 0], [row for row in rows if row['overhead'] in overheads], up_to=11.0)
   axes[0, 0].set_ylabel('NMSE (dB)')
   return fig
 
@@ -238,7 +239,8 @@ def _bit_points(rows: Sequence[Row]) -> list[tuple[str, float, int]]:
   return sorted({
       (row.get('variant', ''), row.get('code_rate', 0.0), row.get('qam_order', 0))
       for row in rows if row['method'] == 'SSCC'},
-                key=lambda point: (point[2], [int(part) for part in re.findall(r'\d+', point[0])]))
+                key=lambda point: (
+                    point[2], [int(part) for part in re.findall(r'\d+', point[0])], point[0]))
 
 
 def _leave_out_genie(axis: Axes, rows: Sequence[Row], up_to: float | None = None) -> None:
