@@ -50,9 +50,8 @@ def make_optimizer(
 
   Muon orthogonalises 2-D parameters. Every kernel of ours is a plain [in, out] matrix, heads
   included, so all of them go to Muon and nothing has to be told apart by name; BL2's convolutions
-  go to Adam. Its update is
-  scaled by optax's default sqrt(max(1, out / in)); the others' Adam follows the same schedule
-  times `vector_scale`.
+  go to Adam. Its update is scaled by optax's default sqrt(max(1, out / in)); the others' Adam
+  follows the same schedule times `vector_scale`.
   """
   schedule = make_schedule(config, model_dim, num_steps)
   if config.name == 'muon':
