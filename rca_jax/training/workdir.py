@@ -65,7 +65,8 @@ def claim(workdir: Path, config: ExperimentConfig) -> None:
   if path.exists():
     found = _flat(to_dict(read_config(workdir)))
   if found != given and not any(workdir.glob('checkpoints/*/[0-9]*')):
-    (workdir / 'metrics.jsonl').unlink(missing_ok=True)
+    if found:  # metrics of the other config
+      (workdir / 'metrics.jsonl').unlink(missing_ok=True)
     write_atomically(path, json.dumps(to_dict(config), indent=2) + '\n')
     return
   for name, value in given.items():
