@@ -35,6 +35,7 @@ _DATA = {
     '100mhz': {'bandwidth_hz': 100e6}}
 _SNR_ERROR_DB = 3.0
 _REPORT_LOSS = 0.2
+_FASTEST = 'muon_cosine'  # of the schedules
 
 
 class Bits(NamedTuple):
@@ -57,6 +58,7 @@ class Preset(NamedTuple):
   distances_m: tuple[float, ...]
   nums_ues: tuple[int, ...] = (2, 3, 4)  # of Fig. 3
   nums_ues_beyond: tuple[int, ...] = (6, 8)  # never trained on
+  lengths: tuple[float, ...] = (1, 2)  # of stage 1, times the usual steps
   seeds: tuple[int, ...] = (0,)
   snr_db: float = 10.0  # of Fig. 3, the distances and the schedules
   pretrain_steps: int | None = None  # None: as configs/rca_munet.py has it
@@ -75,11 +77,12 @@ PRESETS = {
         'tiny', ('1/2',), (10.0,), {'1/2': _bits(16)}, (0.0, 10.0, 20.0), (1.0, 5.0), (2, 3), ()),
     'small': Preset(
         'small', ('1/16', '1/8', '1/4'), (0.0, 10.0, 20.0), {'1/16': _bits(16), '1/8': _bits(32)},
-        _SWEEP_DB, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0), seeds=(0, 1)),
+        _SWEEP_DB, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0), lengths=(0.25, 1, 8),
+        seeds=(0, 1)),
     'paper': Preset(
         'paper', ('1/4', '1/8', '1/16', '1/32'), (0.0, 10.0, 20.0),
         {'1/16': _bits(64), '1/8': _bits(128)}, _SWEEP_DB,
-        (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)),
+        (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0), lengths=(0.02, 0.1, 1)),
 }
 
 
@@ -180,7 +183,7 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
           5 * pretrain.optimizer.warmup_steps, pretrain.num_steps // 2))
   optimizers = {
       'adam_cosine': _cosine('adam', 1e-3, pretrain.num_steps),
-      'muon_cosine': _cosine('muon', 5e-3, pretrain.num_steps)}
+      _FASTEST: _cosine('muon', 5e-3, pretrain.num_steps)}
   if pretrain.optimizer.schedule != 'noam':
     optimizers['adam_noam'] = OptimizerConfig(
         warmup_steps=min(4000, pretrain.num_steps // 2))
@@ -208,12 +211,28 @@ def schedule(sizes: Preset) -> Iterator[Cell]:
     yield _cell(sizes, found, _OURS, ratio, variant=variant, **changes)
 
 
+def length(sizes: Preset) -> Iterator[Cell]:
+  """What more steps of stage 1 are worth to ours and to BL1, with the fastest of the schedules."""
+  ratio = next(iter(sizes.bits))
+  found = [
+      Measurement(snr_db, stage=stage) for snr_db in sizes.snrs_db
+      for stage in (stage_name(), stage_name(snr_db))]
+  for times, method in itertools.product(sizes.lengths, (_OURS, _SINGLE_USER)):
+    pretrain = _config(sizes, method, ratio).training.pretrain
+    num_steps = round(times * pretrain.num_steps)
+    pretrain = dataclasses.replace(
+        pretrain, num_steps=num_steps, optimizer=_cosine('muon', 5e-3, num_steps))
+    variant = _FASTEST if times == 1 else f'{_FASTEST}-{times:g}x'
+    yield _cell(sizes, found, method, ratio, variant=variant, pretrain=pretrain)
+
+
 def shortcut(sizes: Preset) -> Iterator[Cell]:
-  """Ours, BL1 and the finest SSCC with `model.shortcut`; Table I and Fig. 4 have them without."""
+  """Table I and the finest SSCC with `model.shortcut`, which BL2's network does not have."""
   tuned = [Measurement(snr_db, stage=stage_name(snr_db)) for snr_db in sizes.snrs_db]
+  methods = [method for method in rca_munet.METHODS if method != 'BL2']
   cells = [
-      _cell(sizes, tuned, method, ratio, seed=seed) for seed, ratio, method in itertools.product(
-          sizes.seeds, sizes.ratios, (_SINGLE_USER, _OURS))]
+      _cell(sizes, tuned, method, ratio, seed=seed)
+      for seed, ratio, method in itertools.product(sizes.seeds, sizes.ratios, methods)]
   cells += [_sscc_cell(sizes, ratio, points[-1]) for ratio, points in sizes.bits.items()]
   for cell in cells:
     model = dataclasses.replace(cell.config.model, shortcut=True)
@@ -250,7 +269,7 @@ def loss(sizes: Preset) -> Iterator[Cell]:
 
 EXPERIMENTS = {
     'table1': table1, 'fig3': fig3, 'fig4': fig4, 'distance': distance, 'uplink': uplink,
-    'schedule': schedule, 'shortcut': shortcut, 'data': data, 'loss': loss}
+    'schedule': schedule, 'length': length, 'shortcut': shortcut, 'data': data, 'loss': loss}
 
 
 def _cell(
