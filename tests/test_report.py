@@ -50,7 +50,11 @@ def rows():
   found += [row('BL2', -12.0 + error / 3, snr_error_db=error) for error in (-3.0, 3.0)]
   found += [row('RCA-MUNet', -14.0, variant='warmup_5_times', **stage) for stage in ({}, TUNED)]
   found += [row('RCA-MUNet', -17.2, variant='shortcut', **TUNED), row(
-      'BL1', -15.01, variant='shortcut', **TUNED)]
+      'BL1', -15.01, variant='shortcut', **TUNED), row('BL4', -16.0, variant='shortcut', **TUNED)]
+  found += [
+      row(method, nmse_db - steps / 8000, variant=f'muon_cosine{times}', steps=steps, **stage)
+      for stage in ({}, TUNED) for times, steps in (('', 2000), ('-8x', 16000))
+      for method, nmse_db in (('RCA-MUNet', -15.0), ('BL1', -14.0))]
   found += [row('CDL-OP', nmse_db, snr_db=None, variant='fresh', compression_ratio=ratio)
             for ratio, nmse_db in (('1/4', -10.02), ('1/16', -4.71))]
   found += [row('BL1', -9.5, variant='fresh', **TUNED)]
@@ -136,10 +140,12 @@ def test_data_table_tells_how_far_the_letter_s_cdl_op_is(rows):
 
 
 def test_shortcut_table_has_both_gains(rows):
-  (line,) = shortcut_table(rows).body
-  found = dict(zip(shortcut_table(rows).head, line, strict=True))
-  assert (found['CR'], found['SNR']) == ('1/16', '10 dB') and found['PCA/KLT'].startswith('-9.40 ')
-  assert (found['gain over BL1'], found['gain with shortcut']) == ('+1.75', '+2.19')
+  table = shortcut_table(rows)
+  assert table.head[4:] == ('BL1', 'BL4', 'RCA-MUNet', 'gain of RCA-MUNet over BL1')
+  for line, shortcut, gain in zip(table.body, ('no', 'yes'), ('+1.75', '+2.19'), strict=True):
+    assert line[:3] == ('1/16', '10 dB', shortcut) and line[3].startswith('-9.40 ')
+    assert line[-1] == gain
+  assert table.body[0][5] == '-' and table.body[1][5].startswith('-16.00 ')
   assert shortcut_table([row('BL1', -3.0)]) is None
 
 
@@ -153,7 +159,7 @@ def test_table_2_counts_single_user_networks_for_one_ue():
 
 
 DRAWN = (lambda rows: figures.fig3(rows, 10.0), figures.fig4, figures.distance, figures.uplink,
-         figures.told_wrongly, figures.schedule)
+         figures.told_wrongly, figures.schedule, figures.length)
 
 
 @pytest.mark.parametrize('draw', DRAWN)
@@ -175,16 +181,26 @@ def test_figures_show_the_rows_levels(rows):
   plt.close(figure)
 
 
+def test_longer_training_is_compared_at_equal_steps(rows):
+  figure = figures.length([*rows, row('BL1', -30.0, variant='muon_cosine-4x', steps=8000, **TUNED)])
+  bottom = figure.axes[1].get_lines()[0]
+  np.testing.assert_array_equal(bottom.get_xdata(), [2000, 8000, 16000])
+  np.testing.assert_allclose(bottom.get_ydata(), [1.0, np.nan, 1.0])
+  schedules = figures.schedule(rows).axes[0].get_yticklabels()
+  assert [label.get_text() for label in schedules] == ['default', 'warmup 5 times', 'muon cosine']
+  plt.close('all')
+
+
 def test_the_report_is_whole_and_opens_offline(rows, tmp_path):
   before = plt.get_fignums()
   written = {path.name for path in write_report(tmp_path, rows, [ExperimentConfig()])}
   figures_of = {f'{name}.{suffix}' for suffix in ('png', 'pdf') for name in (
-      'fig3', 'fig4', 'distance', 'uplink', 'told_wrongly', 'schedule')}
+      'fig3', 'fig4', 'distance', 'uplink', 'told_wrongly', 'schedule', 'length')}
   assert written == figures_of | {
       'report.html', 'table1.md', 'table2.md', 'data.md', 'shortcut.md'}
   page = (tmp_path / 'report.html').read_text()
   assert not re.search(r'(src|href)="(?!data:)', page)
-  assert page.count('data:image/png') == 6
+  assert page.count('data:image/png') == 7
   for found in rows:  # every number can be traced to a row
     assert f'<td>{found["nmse_db"]:.4g}</td>' in page
   assert plt.get_fignums() == before

@@ -25,6 +25,7 @@ from rca_jax.training.loop import stage_name
 matplotlib.use('Agg')
 
 _BASELINE = 'BL1'
+_FASTEST = 'muon_cosine'  # the schedule of `length`, as configs/reproduce.py names it
 _SNR_LABEL = 'SNR (dB)'
 _CHANNEL_LABELS = {
     'rayleigh_block_fading': 'Rayleigh block fading, not equalised',
@@ -172,7 +173,8 @@ def schedule(rows: Sequence[Row]) -> plt.Figure | None:
   """NMSE of ours after other schedules, before and after fine-tuning."""
   rows = [row for row in rows if row['method'] == OURS and row['trained_ues'] == [2]
           and row['num_ues'] == 2 and row['snr_db'] is not None
-          and row.get('variant') != 'shortcut']
+          and row.get('variant') != 'shortcut'
+          and not row.get('variant', '').startswith(f'{_FASTEST}-')]
   variants = [name for name in dict.fromkeys(row.get('variant', '') for row in rows)
               if name and pick(rows, variant=name)]
   if not variants:
@@ -196,6 +198,43 @@ def schedule(rows: Sequence[Row]) -> plt.Figure | None:
   axis.invert_yaxis()
   axis.set(xlabel='NMSE (dB)')
   return _finish(fig, axis, f'CR {where["compression_ratio"]}, SNR {where["snr_db"]:g} dB')
+
+
+def length(rows: Sequence[Row]) -> plt.Figure | None:
+  """NMSE of ours and of BL1 and the gain between them, against the steps they were trained for.
+
+  The linear code's level is drawn beside them: what the neighbours are worth shows beyond it.
+  """
+  trained = _one_seed([row for row in rows if row.get('variant', '').startswith(_FASTEST)
+                       and row['num_ues'] == 2 and row['method'] in (OURS, _BASELINE)])
+  snrs_db = tuned_snrs(trained)
+  steps = values([row for row in trained if row['stage'] != stage_name()], 'steps')
+  if len(steps) < 2:
+    return None
+  ratio = trained[0]['compression_ratio']
+  trained = [row | {'variant': ''} for row in trained if row['compression_ratio'] == ratio]
+  fig, (top, bottom) = plt.subplots(
+      2, 1, figsize=(6, 6.2), layout='constrained', sharex=True, height_ratios=(2, 1))
+  for i, snr_db in enumerate(snrs_db):
+    at = {'snr_db': snr_db, 'stage': stage_name(snr_db)}
+    found = {
+        method: [level(trained, method=method, steps=number, **at) for number in steps]
+        for method in (OURS, _BASELINE)}
+    for method, style in ((OURS, 'o-'), (_BASELINE, 's--')):
+      _line(top, steps, found[method], f'{method}, {snr_db:g} dB', style, f'C{i}')
+    linear = level(rows, method='PCA/KLT', compression_ratio=ratio, snr_db=snr_db)
+    if linear:
+      top.axhline(linear.nmse_db, color=f'C{i}', ls=':', lw=1, label=f'PCA/KLT, {snr_db:g} dB')
+    gains = [gain_db(*pair) for pair in zip(found[OURS], found[_BASELINE], strict=True)]
+    bottom.plot(
+        steps, [np.nan if gain is None else gain for gain in gains], 'o-', color=f'C{i}', ms=4)
+  bottom.axhline(0, color='k', lw=0.8)
+  bottom.set(xlabel='training steps', ylabel=f'gain over {_BASELINE} (dB)', xscale='log')
+  bottom.set_xticks(steps, [f'{number:,}' for number in steps])
+  bottom.minorticks_off()
+  bottom.grid(alpha=0.3)
+  top.set_ylabel('NMSE (dB)')
+  return _finish(fig, top, f'CR {ratio}, fine-tuned at each SNR')
 
 
 def loss(rows: Sequence[Row]) -> plt.Figure | None:

@@ -25,6 +25,7 @@ _TITLES = {
     'uplink': 'Uplinks that training did not see',
     'told_wrongly': 'SNR taken for another',
     'schedule': 'Schedules',
+    'length': 'Longer training',
     'loss': 'Reports that do not arrive',
 }
 _ROW_FIELDS = (
@@ -71,7 +72,7 @@ def write_report(
       'fig3': figures.fig3(rows, _SNR_DB), 'fig4': figures.fig4(rows),
       'distance': figures.distance(rows), 'uplink': figures.uplink(rows),
       'told_wrongly': figures.told_wrongly(rows), 'schedule': figures.schedule(rows),
-      'loss': figures.loss(rows)}
+      'length': figures.length(rows), 'loss': figures.loss(rows)}
   drawn = {name: figure for name, figure in drawn.items() if figure is not None}
   written = []
   try:

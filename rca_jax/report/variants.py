@@ -10,8 +10,6 @@ from rca_jax.report import letter
 from rca_jax.report.levels import Row, gain_db, level, tuned_level, values
 from rca_jax.report.tables import OURS, Table, compare, signed
 
-_METHODS = ('BL1', OURS)
-
 
 def data_table(rows: Sequence[Row]) -> Table | None:
   """CDL-OP's and BL1's columns on each kind of data, and how far the letter's are from them."""
@@ -49,27 +47,24 @@ def data_table(rows: Sequence[Row]) -> Table | None:
 
 
 def shortcut_table(rows: Sequence[Row]) -> Table | None:
-  """Ours and BL1 with `model.shortcut` and without, fine-tuned at each SNR."""
+  """The methods with `model.shortcut` and without, fine-tuned at each SNR."""
   found = [row for row in rows if row.get('variant') == 'shortcut']
   if not found:
     return None
   ratios = sorted(values(found, 'compression_ratio'), key=Fraction, reverse=True)
+  methods = sorted(values(found, 'method'), key=lambda method: (method == OURS, method))
   body = []
-  for ratio, snr_db in itertools.product(ratios, values(found, 'snr_db')):
-    cells = {
-        (method, variant): tuned_level(
+  for ratio, snr_db, variant in itertools.product(
+      ratios, values(found, 'snr_db'), ('', 'shortcut')):
+    cells = [
+        tuned_level(
             rows, snr_db, method=method, compression_ratio=ratio, num_ues=2, trained_ues=[2],
-            variant=variant)
-        for variant in ('', 'shortcut') for method in _METHODS}
-    gains = [
-        signed(gain_db(cells[OURS, variant], cells['BL1', variant]))
-        for variant in ('', 'shortcut')]
+            variant=variant) for method in ('BL1', *methods)]
     linear = level(rows, method='PCA/KLT', compression_ratio=ratio, snr_db=snr_db)
     body.append((
-        ratio, f'{snr_db:g} dB', compare(linear, None),
-        *(compare(cell, None) for cell in cells.values()), *gains))
+        ratio, f'{snr_db:g} dB', 'yes' if variant else 'no', compare(linear, None),
+        *(compare(cell, None) for cell in cells[1:]), signed(gain_db(cells[-1], cells[0]))))
   return Table(
       'NMSE in dB, 2 UEs, with its 95 % interval; mean of the seeds that were run. '
       'The shortcut has no parameters and no multiplications.',
-      ('CR', 'SNR', 'PCA/KLT', 'BL1', OURS, 'BL1 with shortcut', f'{OURS} with shortcut',
-       'gain over BL1', 'gain with shortcut'), body)
+      ('CR', 'SNR', 'shortcut', 'PCA/KLT', *methods, f'gain of {methods[-1]} over BL1'), body)
