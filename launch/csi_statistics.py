@@ -12,6 +12,7 @@ from absl import flags
 
 from launch.main import run
 from rca_jax.config import CsiConfig
+from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
 from rca_jax.report.csi_statistics import figure, markdown_table, measure
 
@@ -32,10 +33,8 @@ def main() -> None:
     raise InputError(
         f'--reference={_REFERENCE.value}: not a readable JSON file ({error}).') from None
   out = Path(_OUT.value)
-  try:
+  with told_when_unwritable(out, 'choose another --out'):
     out.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(f'--out={out}: cannot be written ({error.strerror}).') from None
   config = CsiConfig(correlation=_CORRELATIONS.value[0])
   found = [
       measure(jax.random.key(_SEED.value), dataclasses.replace(config, correlation=name),

@@ -16,6 +16,7 @@ from absl import flags
 from configs import demo as demo_config
 from launch.main import run
 from rca_jax.config import ExperimentConfig, from_dict
+from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
 from rca_jax.evaluation.results import append_rows
 from rca_jax.evaluation.run import evaluate_run
@@ -48,11 +49,8 @@ def _train(workdirs: dict[str, Path], num_steps: int) -> None:
   """Both methods at once, a process each; a run that is complete ends at once."""
   processes = {}
   for method, folder in workdirs.items():
-    try:
+    with told_when_unwritable(folder, 'choose another --out'):
       folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise InputError(
-          f'{folder}: cannot be written ({error.strerror}); give another --out.') from None
     command = [sys.executable, '-m', 'launch.train', f'--workdir={folder}',
                f'--config=configs/demo.py:method={method}',
                f'--config.training.pretrain.num_steps={num_steps}']

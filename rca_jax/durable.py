@@ -1,7 +1,25 @@
 """Writes that are whole or not there, after a kill and after a loss of power."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+from rca_jax.errors import InputError
+
+
+@contextlib.contextmanager
+def told_when_unwritable(path: Path, advice: str = 'choose another folder') -> Iterator[None]:
+  """Makes one line of a full disk or a folder that is, or became, read-only.
+
+  Raises:
+    InputError: instead of any OSError.
+  """
+  try:
+    yield
+  except OSError as error:
+    raise InputError(
+        f'{error.filename or path}: cannot be written ({error.strerror}); {advice}.') from error
 
 
 def write_atomically(path: Path, content: str | bytes | memoryview) -> None:

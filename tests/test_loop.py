@@ -287,7 +287,7 @@ def test_a_workdir_in_use_is_refused(config, one_device, tmp_path):
 
 def test_an_unwritable_workdir_is_refused(config, one_device, tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(InputError, match='workdir cannot be written'):
+  with pytest.raises(InputError, match='cannot be written .*; choose another --workdir'):
     fit(config, tmp_path / 'file' / 'run', one_device)
 
 

@@ -19,7 +19,7 @@ from rca_jax.config import CsiConfig, to_dict
 from rca_jax.csi.files import SPLITS, read_manifest
 from rca_jax.csi.groups import CsiGroups, sample_groups
 from rca_jax.csi.site import Site
-from rca_jax.durable import write_atomically
+from rca_jax.durable import told_when_unwritable, write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -67,7 +67,7 @@ def write_shards(
   Raises:
     InputError: the folder holds another data set, or cannot be written.
   """
-  try:
+  with told_when_unwritable(folder):
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _open_manifest(folder, header)
 
@@ -87,9 +87,6 @@ def write_shards(
       done += entries[index]['num_groups']
       progress(done)
     write_manifest(complete=True)
-  except OSError as error:
-    raise InputError(
-        f'{folder}: cannot be written ({error.strerror}); choose another folder.') from None
 
 
 def _open_manifest(folder: Path, header: dict) -> dict:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rca_jax.config import ExperimentConfig, to_dict
+from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import REFERENCES, reference_rows
 from rca_jax.evaluation.results import append_rows, read_rows
@@ -105,11 +106,8 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
     FloatingPointError: a training diverged.
   """
   results = out / 'results.json'
-  try:
+  with told_when_unwritable(out):
     out.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise InputError(
-        f'{out}: cannot be written ({error.strerror}); choose another folder.') from None
   rows = read_rows(results)
   if any(item.qam_order for cell in cells for item in missing(cell, rows)):
     load_sionna()  # told before hours of training, not behind them

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 
 from rca_jax.config import ExperimentConfig
+from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
 from rca_jax.report import figures
 from rca_jax.report.levels import Row
@@ -76,18 +77,17 @@ def write_report(
   drawn = {name: figure for name, figure in drawn.items() if figure is not None}
   written = []
   try:
-    out.mkdir(parents=True, exist_ok=True)
-    for name, table in tables.items():
-      written.append(out / f'{name}.md')
-      written[-1].write_text(table.markdown())
-    for name, figure in drawn.items():
-      for suffix in ('png', 'pdf'):
-        written.append(out / f'{name}.{suffix}')
-        figure.savefig(written[-1], dpi=200)
-    written.append(out / 'report.html')
-    written[-1].write_text(_html(tables, drawn, rows))
-  except OSError as error:
-    raise InputError(f'{out}: cannot be written ({error.strerror}).') from None
+    with told_when_unwritable(out):
+      out.mkdir(parents=True, exist_ok=True)
+      for name, table in tables.items():
+        written.append(out / f'{name}.md')
+        written[-1].write_text(table.markdown())
+      for name, figure in drawn.items():
+        for suffix in ('png', 'pdf'):
+          written.append(out / f'{name}.{suffix}')
+          figure.savefig(written[-1], dpi=200)
+      written.append(out / 'report.html')
+      written[-1].write_text(_html(tables, drawn, rows))
   finally:
     for figure in drawn.values():
       plt.close(figure)

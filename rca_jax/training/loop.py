@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rca_jax.config import ExperimentConfig, StageConfig
+from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
 from rca_jax.training import checkpoint
 from rca_jax.training.data import CsiSource, training_source
@@ -32,8 +33,11 @@ from rca_jax.training.sharding import (
     replicated,
 )
 from rca_jax.training.step import StepMetrics, TrainState
-from rca_jax.training.workdir import claim, locked, told_when_unwritable
+from rca_jax.training.workdir import claim, locked
 from rca_jax.training.writer import MetricsWriter
+
+# Where the disk fails.
+_KEPT = 'checkpoints are kept: make room, or the folder writable, and run again'
 
 
 class Stage(NamedTuple):
@@ -114,10 +118,10 @@ def fit(
   check_batch_size(config.training.batch_size, mesh)
   todo = stages(config)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(told_when_unwritable(workdir))
+    stack.enter_context(told_when_unwritable(workdir, _KEPT))
     # Around every call: the precision is part of what a compiled program is found by.
     stack.enter_context(jax.default_matmul_precision(config.matmul_precision))
-    with refused_together(), told_when_unwritable(workdir):
+    with refused_together(), told_when_unwritable(workdir, _KEPT):
       if jax.process_index() == 0:
         stack.enter_context(locked(workdir / '.lock'))
         claim(workdir, config)
@@ -166,7 +170,7 @@ def _fit_stage(run: _Run, stage: Stage, program: Program, pretrained: Any) -> Tr
     done, per_call = int(state.step), training.steps_per_call
     if done == num_steps:
       return state
-    with refused_together(), told_when_unwritable(run.workdir):
+    with refused_together(), told_when_unwritable(run.workdir, _KEPT):
       log = _Log(run, stage, done, folder)
     with contextlib.closing(log):
       for step in range(done + per_call, num_steps + 1, per_call):
@@ -174,7 +178,7 @@ def _fit_stage(run: _Run, stage: Stage, program: Program, pretrained: Any) -> Tr
         log.put(step, metrics)  # fetches the call before, while this one runs
         stopping = any_process(run.stop.is_set())  # all must save at the same step
         if stopping or step % training.checkpoint_every_steps == 0 or step == num_steps:
-          with refused_together(), told_when_unwritable(run.workdir):
+          with refused_together(), told_when_unwritable(run.workdir, _KEPT):
             log.drain()  # a NaN raises here: it is never saved
           checkpoint.save(manager, state)
         if stopping:

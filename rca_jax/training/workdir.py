@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
-from rca_jax.durable import write_atomically
+from rca_jax.durable import told_when_unwritable, write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -20,13 +20,9 @@ def locked(path: Path) -> Iterator[None]:
   Raises:
     InputError: another process holds it, or its folder cannot be written.
   """
-  try:
+  with told_when_unwritable(path, 'choose another --workdir'):
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open('a')
-  except OSError as error:
-    raise InputError(
-        f'{path.parent}: workdir cannot be written ({error.strerror}); choose another --workdir.'
-    ) from None
   with file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,21 +31,6 @@ def locked(path: Path) -> Iterator[None]:
           f'{path.parent}: another run is writing to this workdir; wait for it or choose another '
           '--workdir.') from None
     yield
-
-
-@contextlib.contextmanager
-def told_when_unwritable(workdir: Path) -> Iterator[None]:
-  """Makes one line of a full disk or a folder that became read-only.
-
-  Raises:
-    InputError: instead of any OSError.
-  """
-  try:
-    yield
-  except OSError as error:
-    raise InputError(
-        f'{error.filename or workdir}: cannot be written ({error.strerror}); checkpoints are kept: '
-        'make room, or the folder writable, and run again.') from error
 
 
 def claim(workdir: Path, config: ExperimentConfig) -> None:
