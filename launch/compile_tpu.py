@@ -25,9 +25,7 @@ from rca_jax.config import ExperimentConfig
 from rca_jax.errors import InputError
 from rca_jax.evaluation.results import append_rows
 from rca_jax.report.tpu_cost import chip_cost, cost_table, parse_topology
-from rca_jax.training.data import training_source
-from rca_jax.training.program import lower_call, make_program
-from rca_jax.training.sharding import check_batch_size, data_mesh
+from rca_jax.training.program import compile_step
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='FILE[:VARIANT]')
 _TOPOLOGY = flags.DEFINE_list(
@@ -61,16 +59,12 @@ def _row(topology: str, config: ExperimentConfig) -> dict:
     raise InputError(
         f'--topology={topology}: {str(error).splitlines()[0]} (libtpu comes with '
         "pip install 'rca_jax[tpu]').") from None
-  mesh, groups_per_chip = data_mesh(devices), _GROUPS_PER_CHIP.value
-  batch_size = groups_per_chip * mesh.size if groups_per_chip else config.training.batch_size
-  config = dataclasses.replace(config, training=dataclasses.replace(
-      config.training, batch_size=batch_size, steps_per_call=1))
-  check_batch_size(batch_size, mesh)
-  source = training_source(config)
-  program = make_program(config, config.training.pretrain, source, mesh)
-  with jax.default_matmul_precision(config.matmul_precision):
-    compiled = lower_call(program, source, mesh).compile()
-  return chip_cost(topology, compiled, batch_size)
+  groups_per_chip, batch_size = _GROUPS_PER_CHIP.value, config.training.batch_size
+  if groups_per_chip:
+    batch_size = groups_per_chip * len(devices)
+    config = dataclasses.replace(
+        config, training=dataclasses.replace(config.training, batch_size=batch_size))
+  return chip_cost(topology, compile_step(config, devices), batch_size)
 
 
 if __name__ == '__main__':

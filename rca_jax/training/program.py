@@ -1,7 +1,8 @@
 """From a config to the programs of one training stage: its first state and its train call."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -12,10 +13,10 @@ from jax.sharding import Mesh
 
 from rca_jax.config import ExperimentConfig, StageConfig
 from rca_jax.models.build import build_model
-from rca_jax.training.data import CsiSource
+from rca_jax.training.data import CsiSource, training_source
 from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.optimizer import make_optimizer, make_schedule
-from rca_jax.training.sharding import replicated
+from rca_jax.training.sharding import check_batch_size, data_mesh, replicated
 from rca_jax.training.step import TrainCall, TrainState, init_params, init_state, make_train_call
 
 
@@ -48,6 +49,23 @@ def lower_call(program: Program, source: CsiSource, mesh: Mesh) -> jax.stages.Lo
   return program.call.lower(*jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
       arguments))
+
+
+def compile_step(
+    config: ExperimentConfig, devices: Sequence[jax.Device]) -> jax.stages.Compiled:
+  """One train step of stage 1, compiled for devices that need not be there.
+
+  Raises:
+    InputError: the batch cannot be divided among them; or see `training_source`.
+  """
+  mesh = data_mesh(devices)
+  check_batch_size(config.training.batch_size, mesh)
+  config = dataclasses.replace(
+      config, training=dataclasses.replace(config.training, steps_per_call=1))
+  source = training_source(config)
+  program = make_program(config, config.training.pretrain, source, mesh)
+  with jax.default_matmul_precision(config.matmul_precision):
+    return lower_call(program, source, mesh).compile()
 
 
 def abstract_params(config: ExperimentConfig) -> Any:

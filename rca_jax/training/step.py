@@ -92,9 +92,10 @@ def make_train_call(
   def step(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
     groups_key, snr_key, noise_key, loss_key = jax.random.split(
         jax.random.fold_in(key, state.step), 4)
-    csi = source.batch(arrays, groups_key, state.step)
-    csi = jax.lax.with_sharding_constraint(csi, over_batch(mesh))
-    features = to_features(csi)
+    with jax.named_scope('csi'):  # as profiles name it
+      csi = source.batch(arrays, groups_key, state.step)
+      csi = jax.lax.with_sharding_constraint(csi, over_batch(mesh))
+      features = to_features(csi)
     snr_db = jax.random.uniform(
         snr_key, features.shape[:2], minval=snr_db_range[0], maxval=snr_db_range[1])
 
@@ -109,10 +110,11 @@ def make_train_call(
       return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
 
     (loss, nmse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
-    updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics = StepMetrics(
-        loss, nmse, optax.tree.norm(gradient), jnp.asarray(schedule(state.step), jnp.float32))
+    with jax.named_scope('optimizer'):
+      updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+      params = optax.apply_updates(state.params, updates)
+      metrics = StepMetrics(
+          loss, nmse, optax.tree.norm(gradient), jnp.asarray(schedule(state.step), jnp.float32))
     return TrainState(state.step + 1, params, opt_state), metrics
 
   def call(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
