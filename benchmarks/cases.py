@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.timing import durations_s
 from rca_jax.config import CsiConfig, ExperimentConfig, codeword_dim
 from rca_jax.csi import sample_groups, sample_site, to_features
+from rca_jax.evaluation.complexity import matmul_macs
 from rca_jax.models.build import build_model
 from rca_jax.training.data import CsiSource, array_source, generator_source
 from rca_jax.training.program import lower_call, make_program
@@ -30,7 +31,8 @@ def matmul_peak(size: int, dtype: str) -> Row:
   with jax.default_matmul_precision('default'):
     multiply = jax.jit(jnp.matmul)
     seconds = durations_s([lambda i: multiply(a, a)]).min()
-  return _row(f'matmul {size} x {size}, {dtype}', 0, seconds, flops=2 * size**3)
+  as_computed = 'TF32' if dtype == 'float32' and jax.default_backend() == 'gpu' else dtype
+  return _row(f'matmul {size} x {size}, {as_computed}', 0, seconds, flops=2 * size**3)
 
 
 def generator(config: CsiConfig, batch_sizes: tuple[int, ...], num_ues: int = 4) -> Iterator[Row]:
@@ -83,8 +85,9 @@ def inference_beside_peer(config: ExperimentConfig, num_groups: int) -> Iterator
 def decoder_by_ues(config: ExperimentConfig, nums_ues: tuple[int, ...]) -> Iterator[Row]:
   """The decoder's cost as groups grow: linear in UEs."""
   for num_ues in nums_ues:
-    call = _our_sides(dataclasses.replace(config, num_ues=num_ues), 16)['decoder']
-    yield _row(f'decoder, {num_ues} UEs', 16, durations_s([call]).min())
+    groups = config.training.batch_size
+    call = _our_sides(dataclasses.replace(config, num_ues=num_ues), groups)['decoder']
+    yield _row(f'decoder of {num_ues} UEs', groups, durations_s([call]).min())
 
 
 def _our_step(
@@ -137,7 +140,7 @@ def _peer_side(config: ExperimentConfig, side: str, num_groups: int) -> Callable
   inputs = features.flatten(0, 1) if side == 'encoder' else codeword
   module = getattr(torch_peer.RCAMUNet(config), side).to(inputs.device).eval()
   on_gpu = inputs.device.type == 'cuda'
-  module = torch.compile(module) if on_gpu else module
+  module = torch.compile(module, dynamic=False) if on_gpu else module
 
   def forward() -> Any:
     with torch.inference_mode(), torch.autocast(
@@ -184,7 +187,7 @@ def _torch_call(function: Callable[[], Any], times: int) -> Callable[[int], Any]
 
 @functools.cache
 def _gradient_flops(config: ExperimentConfig) -> float:
-  """Operations of the network's loss gradient, as XLA counts them; the generator's not."""
+  """Operations of the matrix products in the network's loss and its gradient, by their shapes."""
   model = build_model(config)
 
   def loss(params: Any, features: jax.Array) -> jax.Array:
@@ -198,7 +201,7 @@ def _gradient_flops(config: ExperimentConfig) -> float:
       jnp.float32)
   params = jax.eval_shape(
       model.init, jax.random.key(0), features, 10.0, jax.random.key(0))['params']
-  return jax.jit(jax.grad(loss)).lower(params, features).cost_analysis()['flops']
+  return 2.0 * sum(matmul_macs(jax.value_and_grad(loss), params, features))
 
 
 def _with_training(config: ExperimentConfig, **fields: int) -> ExperimentConfig:

@@ -137,7 +137,7 @@ def train_step(config: ExperimentConfig, features: Tensor) -> Any:
   device = features.device
   model = RCAMUNet(config).to(device)
   on_gpu = device.type == 'cuda'
-  forward = torch.compile(model) if on_gpu else model
+  forward = torch.compile(model, dynamic=False) if on_gpu else model
   optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(0.9, 0.98), fused=True)
 
   def step() -> Tensor:
