@@ -60,6 +60,25 @@ def test_muon_orthogonalises_kernels_and_leaves_vectors_to_adam():
   np.testing.assert_allclose(updates['bias'], -0.05 * np.sign(GRADIENT['bias']), rtol=1e-4)
 
 
+def test_muon_of_stacked_matrices_is_muon_of_each():
+  config = OptimizerConfig(
+      name='muon', schedule='cosine', learning_rate=0.1, warmup_steps=1, vector_scale=0.5)
+  schedule = cosine(0.1, 1, 10)
+  ours, plain = make_optimizer(config, model_dim=4, num_steps=10), optax.contrib.muon(
+      schedule, adam_b1=config.b1, adam_b2=config.b2, eps=config.eps,
+      adam_learning_rate=lambda count: 0.5 * schedule(count))
+  shapes = {'a': (6, 4), 'b': (4, 6), 'c': (4,), 'd': (6, 4), 'e': (4,), 'f': (2, 2, 3, 3)}
+  params = {name: jnp.ones(shape) for name, shape in shapes.items()}
+  states, rng = [ours.init(params), plain.init(params)], np.random.default_rng(0)
+  for _ in range(3):
+    gradient = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    (found, states[0]), (expected, states[1]) = (
+        optimizer.update(gradient, state, params)
+        for optimizer, state in zip((ours, plain), states, strict=True))
+    for name in shapes:
+      np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6)
+
+
 def test_every_kernel_of_the_network_is_a_matrix(tiny_config):
   shape = (1, 2, 8, 8)
   params = jax.eval_shape(
