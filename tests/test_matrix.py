@@ -134,11 +134,11 @@ def forbidden(*_, **__):
 
 @pytest.fixture
 def fitted(monkeypatch):
-  """Nothing is trained, rows are made up; lists the seeds that were fitted."""
+  """Nothing is trained, rows are made up; lists the seeds that were fitted and how far."""
   seeds = []
 
-  def fit(config, workdir, make_progress):
-    seeds.append(config.seed)
+  def fit(config, workdir, make_progress, until):
+    seeds.append((config.seed, until))
     workdir.mkdir(parents=True, exist_ok=True)
     claim(workdir, config)
     make_progress('pretrain', 0, 8, 8).update(8, -1.0, 0.1)
@@ -182,7 +182,7 @@ def test_sigterm_ends_the_matrix_and_the_next_call_continues(
   monkeypatch.setattr(matrix, 'reference_rows', forbidden)
   assert run_matrix(cells, tmp_path)
   assert results(tmp_path) == whole
-  assert fitted == [0, 1, 1]
+  assert fitted == [(0, 'pretrain'), (0, ''), (1, 'pretrain'), (1, 'pretrain'), (1, '')]
 
 
 @pytest.mark.parametrize('rows_before', range(6))
@@ -202,7 +202,23 @@ def test_a_kill_costs_no_row_and_doubles_none(
   fitted.clear()
   assert run_matrix(cells, tmp_path)
   assert results(tmp_path) == whole
-  assert fitted == ([0, 1] if rows_before < 2 else [1])
+  # The other seed's stage 1 comes before its fine-tuning, whose row stands first in the cell.
+  order = [(0, 'pretrain'), (0, ''), (1, 'pretrain'), (1, '')]
+  assert fitted == order[{0: 0, 1: 1, 5: 3}.get(rows_before, 2):]
+
+
+def test_one_that_diverges_does_not_keep_the_others_from_their_rows(
+    cells, whole, fitted, tmp_path, monkeypatch):
+
+  def diverging(config, *arguments, of=matrix.fit, **named):
+    if config.seed == 0:
+      raise FloatingPointError('the loss is nan')
+    return of(config, *arguments, **named)
+
+  monkeypatch.setattr(matrix, 'fit', diverging)
+  with pytest.raises(FloatingPointError, match='RCA-MUNet-cr2-2ues-seed0: the loss is nan'):
+    run_matrix(cells, tmp_path)
+  assert results(tmp_path) == whole[2:]
 
 
 def test_the_progress_names_every_cell(cells, whole, tmp_path, capsys):

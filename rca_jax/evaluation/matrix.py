@@ -8,7 +8,7 @@ import dataclasses
 import fnmatch
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from rca_jax.errors import InputError
 from rca_jax.evaluation.references import REFERENCES, reference_rows
 from rca_jax.evaluation.results import append_rows, read_rows
 from rca_jax.evaluation.run import Measurement, measure
-from rca_jax.training.loop import fit, stages
+from rca_jax.training.loop import fit, stage_name, stages
 from rca_jax.training.progress import MatrixProgress
 from rca_jax.uplink.sscc import load_sionna
 
@@ -103,7 +103,7 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
 
   Raises:
     InputError: as `training.loop.fit` and `evaluation.run.measure`.
-    FloatingPointError: a training diverged.
+    FloatingPointError: trainings diverged; all other cells are done.
   """
   results = out / 'results.json'
   with told_when_unwritable(out):
@@ -112,25 +112,47 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
   if any(item.qam_order for cell in cells for item in missing(cell, rows)):
     load_sionna()  # told before hours of training, not behind them
   groups = [(cell.name, cell.num_groups if missing(cell, rows) else 0) for cell in cells]
+  diverged = []
   with MatrixProgress(groups) as progress:
     for cell in cells:
       todo = missing(cell, read_rows(results))
       progress.start(cell.name, skipped=not todo)
-      if not todo:
-        continue
-      # One row at a time on disk: a kill costs what is being measured, no more.
-      if cell.config.method in REFERENCES:
-        found = iter(reference_rows(cell.config, todo))
-      else:
-        workdir = out / 'runs' / f'{cell.name}-{cell.id}'
-        if not fit(cell.config, workdir, make_progress=progress.stage):
-          return False
-        found = measure(workdir, todo)
-      for row in found:
-        append_rows(results, [row | {
-            'preset': cell.preset, 'variant': cell.variant, 'cell': cell.id}])
-      jax.clear_caches()  # programs of a finished cell are not used again
+      try:
+        # One row at a time on disk: a kill costs what is being measured, no more.
+        for row in _rows(cell, todo, out, progress):
+          append_rows(results, [row | {
+              'preset': cell.preset, 'variant': cell.variant, 'cell': cell.id}])
+      except _Stopped:
+        return False
+      except FloatingPointError as error:
+        diverged.append(f'{cell.name}: {error}')
+      if todo:
+        jax.clear_caches()  # programs of a finished cell are not used again
+  if diverged:
+    raise FloatingPointError('; '.join(diverged))
   return True
+
+
+class _Stopped(Exception):
+  """A SIGTERM ended a training."""
+
+
+def _rows(
+    cell: Cell, todo: Sequence[Measurement], out: Path,
+    progress: MatrixProgress) -> Iterator[dict[str, Any]]:
+  """Trains and measures: stage 1 is measured when it ends, not after all fine-tuning."""
+  if cell.config.method in REFERENCES:
+    if todo:
+      yield from reference_rows(cell.config, todo)
+    return
+  workdir = out / 'runs' / f'{cell.name}-{cell.id}'
+  first = [item for item in todo if item.stage == stage_name()]
+  tuned = [item for item in todo if item.stage != stage_name()]
+  for part, until in ((first, stage_name()), (tuned, '')):
+    if part:
+      if not fit(cell.config, workdir, make_progress=progress.stage, until=until):
+        raise _Stopped
+      yield from measure(workdir, part)
 
 
 def _difference(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:

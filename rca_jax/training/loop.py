@@ -99,14 +99,16 @@ class _Run(NamedTuple):
 
 def fit(
     config: ExperimentConfig, workdir: str | Path, mesh: Mesh | None = None,
-    make_progress: Callable[..., Progress] = Progress, on_damaged: str = 'stop') -> bool:
+    make_progress: Callable[..., Progress] = Progress, on_damaged: str = 'stop',
+    until: str = '') -> bool:
   """Trains all stages, or what is left of them, into `workdir`.
 
   `make_progress` is called as `Progress` is, at the start of every stage; `on_damaged` is what
-  `checkpoint.restore` does about a damaged checkpoint: stop | previous.
+  `checkpoint.restore` does about a damaged checkpoint: stop | previous; `until` names the last
+  stage for now.
 
   Returns:
-    Whether all stages are complete; False after SIGTERM, which saves a checkpoint first.
+    Whether these stages are complete; False after SIGTERM, which saves a checkpoint first.
 
   Raises:
     InputError: config, data, workdir or checkpoint do not fit, or the disk is full (see the
@@ -117,6 +119,8 @@ def fit(
   mesh = data_mesh() if mesh is None else mesh
   check_batch_size(config.training.batch_size, mesh)
   todo = stages(config)
+  if until:
+    todo = todo[:1 + [stage.name for stage in todo].index(until)]
   with contextlib.ExitStack() as stack:
     stack.enter_context(told_when_unwritable(workdir, _KEPT))
     # Around every call: the precision is part of what a compiled program is found by.
