@@ -63,6 +63,7 @@ class Preset(NamedTuple):
   snr_db: float = 10.0  # of Fig. 3, the distances and the schedules
   pretrain_steps: int | None = None  # None: as configs/rca_munet.py has it
   finetune_steps: int | None = None
+  dtype: str = 'float32'  # that networks compute in
 
 
 def _bits(unit: int) -> tuple[Bits, ...]:
@@ -88,13 +89,14 @@ PRESETS = {
 
 def get_cells(
     preset: str, only: Sequence[str] = (), pretrain_steps: int | None = None,
-    finetune_steps: int | None = None) -> list[Cell]:
+    finetune_steps: int | None = None, dtype: str = 'float32') -> list[Cell]:
   """All cells of some experiments, one a config.
 
   Args:
     preset: a name of `PRESETS`.
     only: names of `EXPERIMENTS`; all if empty.
     pretrain_steps, finetune_steps: instead of the preset's own.
+    dtype: that the networks compute in.
 
   Raises:
     InputError: a name is unknown.
@@ -102,7 +104,8 @@ def get_cells(
   for name in only:
     if name not in EXPERIMENTS:
       raise InputError(f'--only={name}: unknown; choose of {", ".join(EXPERIMENTS)}.')
-  sizes = PRESETS[preset]._replace(pretrain_steps=pretrain_steps, finetune_steps=finetune_steps)
+  sizes = PRESETS[preset]._replace(
+      pretrain_steps=pretrain_steps, finetune_steps=finetune_steps, dtype=dtype)
   return merge([
       cell for name, experiment in EXPERIMENTS.items() if name in only or not only
       for cell in experiment(sizes)])
@@ -333,7 +336,7 @@ def _references(
     methods: Sequence[str] = ('PCA/KLT', 'CDL-OP', 'genie')) -> Iterator[Cell]:
   noisy = tuple(Measurement(snr_db) for snr_db in snrs_db)
   noise_free = (Measurement(None),)
-  base = _config(sizes, _OURS, ratio)
+  base = _config(sizes._replace(dtype='float32'), _OURS, ratio)  # references have no network
   measurements = {'PCA/KLT': noisy + noise_free, 'CDL-OP': noise_free, 'genie': noisy}
   for method in methods:
     atoms = Fraction(ratio) * base.csi.num_tx_antennas
@@ -351,7 +354,9 @@ def _config(sizes: Preset, method: str, ratio: str, num_ues: int = 2) -> Experim
       ('pretrain', sizes.pretrain_steps), ('finetune', sizes.finetune_steps)):
     if num_steps is not None:
       changes[stage] = dataclasses.replace(getattr(config.training, stage), num_steps=num_steps)
-  return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
+  return dataclasses.replace(
+      config, model=dataclasses.replace(config.model, dtype=sizes.dtype),
+      training=dataclasses.replace(config.training, **changes))
 
 
 def _tiny(config: ExperimentConfig) -> ExperimentConfig:

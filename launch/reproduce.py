@@ -30,6 +30,8 @@ _ONLY = flags.DEFINE_list('only', [], f'Experiments, of {", ".join(EXPERIMENTS)}
 _CELLS = flags.DEFINE_list('cells', [], 'Shell-style patterns of cell names or ids; default all.')
 _PRETRAIN_STEPS = flags.DEFINE_integer('pretrain_steps', None, 'Another length of stage 1.')
 _FINETUNE_STEPS = flags.DEFINE_integer('finetune_steps', None, 'Another length of stage 2.')
+_DTYPE = flags.DEFINE_enum(
+    'dtype', 'float32', ['float32', 'bfloat16'], 'What networks compute in, docs/scale.md.')
 _LIST = flags.DEFINE_bool('list', False, 'Show the cells and what they lack, run nothing.')
 
 _EXIT_SIGTERM = 128 + 15
@@ -37,7 +39,8 @@ _EXIT_SIGTERM = 128 + 15
 
 def main() -> int:
   cells = select(
-      get_cells(_PRESET.value, _ONLY.value, _PRETRAIN_STEPS.value, _FINETUNE_STEPS.value),
+      get_cells(
+          _PRESET.value, _ONLY.value, _PRETRAIN_STEPS.value, _FINETUNE_STEPS.value, _DTYPE.value),
       _CELLS.value)
   if not _LIST.value and _OUT.value is None:
     raise InputError('--out is missing: the folder of rows and runs.')

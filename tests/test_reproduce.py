@@ -128,6 +128,15 @@ def test_other_numbers_of_steps_change_nothing_else(preset):
       assert dataclasses.replace(short.config, training=training) == cell.config
 
 
+@pytest.mark.parametrize('preset', PRESETS)
+def test_networks_can_compute_in_bfloat16_and_references_stay(preset):
+  usual, reduced = get_cells(preset), get_cells(preset, dtype='bfloat16')
+  for cell, other in zip(usual, reduced, strict=True):
+    is_reference = cell.config.method in REFERENCES
+    assert other.config.model.dtype == ('float32' if is_reference else 'bfloat16')
+    assert (other.id == cell.id) == is_reference and other.name == cell.name
+
+
 def test_the_list_tells_what_is_missing(tmp_path):
   cells = select(get_cells('tiny', ['table1']), ['BL1-*', 'genie-*'])
   append_rows(tmp_path / 'results.json', [

@@ -45,7 +45,7 @@ _IS_UES = _is_whole(1, 1000)
 _FIELDS = {
     **dict.fromkeys(
         ('method', 'data', 'commit', 'device', 'stage', 'channel', 'preset', 'variant', 'cell',
-         'init_weights'), _is_text),
+         'init_weights', 'dtype'), _is_text),
     'compression_ratio': _is_ratio, 'num_ues': _IS_UES, 'trained_ues': _is_list(_IS_UES),
     'snr_db': lambda value: value is None or _IS_DB(value), 'snr_error_db': _IS_DB,
     'seed': _is_whole(-2**63, 2**64), 'steps': _IS_COUNT, 'num_samples': _IS_COUNT,

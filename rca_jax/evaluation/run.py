@@ -129,6 +129,9 @@ def results_row(
     data: str = '') -> dict[str, Any]:
   """A row of results.json: what was measured on which network, and how."""
   item = dataclasses.asdict(measurement)
+  unusual = {'dtype': config.model.dtype} if config.model.dtype != 'float32' else {}
+  if config.training.init_weights:
+    unusual['init_weights'] = config.training.init_weights
   return {
       'method': config.method, 'compression_ratio': config.model.compression_ratio,
       'num_ues': item.pop('num_ues'), 'snr_db': item.pop('snr_db'),
@@ -137,8 +140,7 @@ def results_row(
       'device': jax.devices()[0].device_kind,
       'trained_ues': trained_ues(config),
       'overhead': _overhead(config, measurement),
-      **{name: value for name, value in item.items() if value},
-      **({'init_weights': config.training.init_weights} if config.training.init_weights else {})}
+      **{name: value for name, value in item.items() if value}, **unusual}
 
 
 def trained_ues(config: ExperimentConfig) -> list[int]:

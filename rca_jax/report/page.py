@@ -32,7 +32,7 @@ _TITLES = {
 _ROW_FIELDS = (
     'method', 'variant', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db',
     'stage', 'channel', 'distance_m', 'snr_error_db', 'code_rate', 'qam_order',
-    'num_lost', 'of_lost', 'data', 'seed',
+    'num_lost', 'of_lost', 'dtype', 'data', 'seed',
     'nmse_db', 'nmse_ci95_db', 'rho', 'sgcs', 'num_samples', 'steps', 'cell', 'commit')
 _EVERY_ROW = (
     'method', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db', 'data', 'seed',
