@@ -10,7 +10,7 @@ Full size, the default, is the letter's schedule: 625,000 steps of 256 groups (2
 --config.training.finetune_snr_db=0,10,20. `method` is one of METHODS; `attention` swaps the
 attention of the last blocks and nothing else. Two sizes for CPUs, both with a network of d = 96:
 `small` is a reduced problem (16 antennas x 16 delay rows, LOS, a cell of 30 m, UEs within 2 m),
-some minutes; `light` is the letter's CSI, a new environment for every group, half an hour.
+some minutes; `light` is the letter's CSI, a new environment for every group, an hour or so.
 """
 
 import dataclasses

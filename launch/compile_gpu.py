@@ -33,8 +33,7 @@ def main() -> None:
     raise InputError(
         f'--gpu={_GPU.value}: {str(error).splitlines()[0]} (the compiler comes with '
         "pip install 'rca_jax[gpu_compile]').") from None
-  compiled = compile_step(config, devices)
-  row = gpu_cost(_GPU.value, compiled, config.training.batch_size, config.model.dtype)
+  row = gpu_cost(_GPU.value, compile_step(config, devices), config)
   if _OUT.value:
     append_rows(_OUT.value, [row])
   print(cost_table(row))

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 
+from rca_jax.config import ExperimentConfig
 from rca_jax.errors import InputError
+from rca_jax.evaluation.results import current_commit
 
 
 class Gpu(NamedTuple):
@@ -122,16 +124,16 @@ def _part(path: str) -> str:
 
 
 def gpu_cost(
-    gpu: str, compiled: jax.stages.Compiled, num_groups: int, dtype: str) -> dict[str, Any]:
+    gpu: str, compiled: jax.stages.Compiled, config: ExperimentConfig) -> dict[str, Any]:
   """One row: a program of one train step, whole and by its parts.
 
   A kernel is taken to last as long as its operands and results take to come from memory and go
-  there, and at least 2 us. All fits this model but for matrix products near the peak (the
-  network's are a tenth of the time at peak) and what the L2 cache keeps; it is no measurement.
+  there, and at least 2 us: an estimate, no measurement. It leaves out that the L2 cache keeps
+  some of them, and the time of operations, which is less (the letter's network: an eighth).
 
   Args:
     gpu: of `GPUS`, what `compiled` was compiled for.
-    num_groups, dtype: of the step.
+    config: of the step.
   """
   found = kernels(compiled.as_text())
   parts = collections.defaultdict(lambda: {'kernels': 0, 'bytes': 0, 'seconds': 0.0})
@@ -142,7 +144,10 @@ def gpu_cost(
     part['seconds'] += max(_KERNEL_S, kernel.bytes / GPUS[gpu].memory_bytes_per_s)
   memory = compiled.memory_analysis()
   return {
-      'gpu': gpu, 'groups': num_groups, 'dtype': dtype, 'jax': jax.__version__,
+      'gpu': gpu, 'groups': config.training.batch_size, 'dtype': config.model.dtype,
+      'optimizer': config.training.pretrain.optimizer.name,
+      'compression_ratio': config.model.compression_ratio, 'num_ues': config.num_ues,
+      'jax': jax.__version__, 'commit': current_commit(),
       'memory_bytes': memory.argument_size_in_bytes + memory.temp_size_in_bytes,
       'parts': dict(sorted(parts.items(), key=lambda item: -item[1]['seconds']))}
 
@@ -152,7 +157,7 @@ def cost_table(row: dict[str, Any]) -> str:
   whole = {name: sum(part[name] for part in row['parts'].values())
            for name in ('kernels', 'bytes', 'seconds')}
   lines = [
-      f'{row["gpu"]}, {row["groups"]} groups, {row["dtype"]}, '
+      f'{row["gpu"]}, {row["groups"]} groups, {row["dtype"]}, {row["optimizer"]}, '
       f'{row["memory_bytes"] / 1e6:.0f} MB of memory:', '',
       '| part | kernels | MB | estimated ms |', '|---|---|---|---|']
   for name, part in (*row['parts'].items(), ('a step', whole)):
