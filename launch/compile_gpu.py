@@ -26,6 +26,7 @@ _OUT = flags.DEFINE_string('out', None, 'JSON file that the row is added to.')
 def main() -> None:
   config = experiment_config(_CONFIG)
   jax.config.update('jax_platforms', 'cpu')  # CUDA must not look for a GPU of this machine
+  jax.config.update('jax_enable_compilation_cache', False)  # it cannot load what no GPU made
   try:
     devices = topologies.get_topology_desc(
         _GPU.value, 'cuda', target_config=target(_GPU.value), topology='1x1x1').devices
