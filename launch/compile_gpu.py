@@ -20,6 +20,7 @@ from rca_jax.training.program import compile_step
 
 _CONFIG = config_flags.DEFINE_config_file('config', help_string='FILE[:VARIANT]')
 _GPU = flags.DEFINE_enum('gpu', 'h100', list(GPUS), 'What to compile for.')
+_STEPS = 100  # of one call, so that what comes before and after them hardly counts
 _OUT = flags.DEFINE_string('out', None, 'JSON file that the row is added to.')
 
 
@@ -34,7 +35,8 @@ def main() -> None:
     raise InputError(
         f'--gpu={_GPU.value}: {str(error).splitlines()[0]} (the compiler comes with '
         "pip install 'rca_jax[gpu_compile]').") from None
-  row = gpu_cost(_GPU.value, compile_step(config, devices), config)
+  compiled = compile_step(config, devices, _STEPS)
+  row = gpu_cost(_GPU.value, compiled, _STEPS, config)
   if _OUT.value:
     append_rows(_OUT.value, [row])
   print(cost_table(row))

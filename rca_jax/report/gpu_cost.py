@@ -124,8 +124,9 @@ def _part(path: str) -> str:
 
 
 def gpu_cost(
-    gpu: str, compiled: jax.stages.Compiled, config: ExperimentConfig) -> dict[str, Any]:
-  """One row: a program of one train step, whole and by its parts.
+    gpu: str, compiled: jax.stages.Compiled, num_steps: int,
+    config: ExperimentConfig) -> dict[str, Any]:
+  """One row: a train step by its parts, as the mean of a program of `num_steps`.
 
   A kernel is taken to last as long as its operands and results take to come from memory and go
   there, and at least 2 us: an estimate, no measurement. It leaves out that the L2 cache keeps
@@ -136,12 +137,12 @@ def gpu_cost(
     config: of the step.
   """
   found = kernels(compiled.as_text())
-  parts = collections.defaultdict(lambda: {'kernels': 0, 'bytes': 0, 'seconds': 0.0})
+  parts = collections.defaultdict(lambda: {'kernels': 0.0, 'bytes': 0.0, 'seconds': 0.0})
   for kernel in found:
     part = parts[kernel.part]
-    part['kernels'] += 1
-    part['bytes'] += kernel.bytes
-    part['seconds'] += max(_KERNEL_S, kernel.bytes / GPUS[gpu].memory_bytes_per_s)
+    part['kernels'] += 1 / num_steps
+    part['bytes'] += kernel.bytes / num_steps
+    part['seconds'] += max(_KERNEL_S, kernel.bytes / GPUS[gpu].memory_bytes_per_s) / num_steps
   memory = compiled.memory_analysis()
   return {
       'gpu': gpu, 'groups': config.training.batch_size, 'dtype': config.model.dtype,
@@ -161,6 +162,6 @@ def cost_table(row: dict[str, Any]) -> str:
       f'{row["memory_bytes"] / 1e6:.0f} MB of memory:', '',
       '| part | kernels | MB | estimated ms |', '|---|---|---|---|']
   for name, part in (*row['parts'].items(), ('a step', whole)):
-    lines.append(
-        f'| {name} | {part["kernels"]} | {part["bytes"] / 1e6:.0f} | {1e3 * part["seconds"]:.2f} |')
+    number, size, seconds = part.values()
+    lines.append(f'| {name} | {number:.0f} | {size / 1e6:.0f} | {1e3 * seconds:.2f} |')
   return '\n'.join(lines)
