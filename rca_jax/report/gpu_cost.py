@@ -1,7 +1,6 @@
 """What one compiled train step asks of a GPU: its kernels, and the memory they read and write."""
 
 import collections
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import jax
 from rca_jax.config import ExperimentConfig
 from rca_jax.errors import InputError
 from rca_jax.evaluation.results import current_commit
+from rca_jax.report.hlo import array_bytes
 
 
 class Gpu(NamedTuple):
@@ -42,10 +42,6 @@ runtime_version {{ major: 13 }}
 device_description_str: "{name}"
 """
 _KERNEL_S = 2e-6  # from the start of one kernel to the next, if it does next to nothing
-_BYTES = {
-    'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8,
-    'u64': 8, 'f64': 8, 'c64': 8}
-_ARRAY = re.compile(rf'\b({"|".join(_BYTES)})\[([\d,]*)\]')
 _COMPUTATION = re.compile(r'(?P<entry>ENTRY )?%(?P<name>[\w.\-]+) \(.*\) -> .*\{')
 _INSTRUCTION = re.compile(
     r'(?:ROOT )?%(?P<name>[\w.\-]+) = (?P<type>.*?) (?P<op>[a-z][\w\-]*)\((?P<operands>.*?)\)(,|$)')
@@ -86,7 +82,7 @@ def kernels(hlo: str) -> list[Kernel]:
 def _kernels_of(name: str, computations: dict[str, list]) -> Iterator[Kernel]:
   sizes = {}
   for instruction, line in computations[name]:
-    size = sizes[instruction['name']] = _size(instruction['type'])
+    size = sizes[instruction['name']] = array_bytes(instruction['type'])
     operation = instruction['op']
     if operation == 'while':
       times = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
@@ -97,12 +93,6 @@ def _kernels_of(name: str, computations: dict[str, list]) -> Iterator[Kernel]:
       path = re.search(r'op_name="([^"]*)"', line)
       yield Kernel(
           _part(path[1] if path else ''), size + sum(sizes.get(name, 0) for name in operands))
-
-
-def _size(types: str) -> int:
-  return sum(
-      _BYTES[dtype] * math.prod(int(n) for n in dims.split(',') if n)
-      for dtype, dims in _ARRAY.findall(types))
 
 
 def _part(path: str) -> str:

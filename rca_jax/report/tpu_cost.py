@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rca_jax.errors import InputError
+from rca_jax.report.hlo import array_bytes
 
 
 class Chip(NamedTuple):
@@ -25,11 +26,9 @@ CHIPS = {
     'v6e': Chip(918e12, 32e9, 1638e9, 400e9, 16),
 }
 _HOP_LATENCY_S = 1e-6
-_BYTES = {'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8}
 _COLLECTIVE = re.compile(
     r' = (?P<type>.*?) (?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|'
     r'collective-permute|collective-broadcast|ragged-all-to-all)(-start)?\(')
-_ARRAY = re.compile(rf'\b({"|".join(_BYTES)})\[([\d,]*)\]')
 
 
 def collective_bytes(hlo: str) -> dict[str, int]:
@@ -38,10 +37,7 @@ def collective_bytes(hlo: str) -> dict[str, int]:
   for line in hlo.splitlines():
     match = _COLLECTIVE.search(line)
     if match:
-      size = sum(
-          _BYTES[dtype] * math.prod(int(n) for n in dims.split(',') if n)
-          for dtype, dims in _ARRAY.findall(match['type']))
-      found[match['name']] = found.get(match['name'], 0) + size
+      found[match['name']] = found.get(match['name'], 0) + array_bytes(match['type'])
   return found
 
 

@@ -1,0 +1,16 @@
+"""Reading the text of a compiled program."""
+
+import math
+import re
+
+_BYTES = {
+    'pred': 1, 's8': 1, 'u8': 1, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4, 's64': 8,
+    'u64': 8, 'f64': 8, 'c64': 8}
+_ARRAY = re.compile(rf'\b({"|".join(_BYTES)})\[([\d,]*)\]')
+
+
+def array_bytes(types: str) -> int:
+  """Bytes of all arrays in an instruction's type, e.g. `(f32[192]{0}, bf16[64,192]{1,0})`."""
+  return sum(
+      _BYTES[dtype] * math.prod(int(n) for n in dims.split(',') if n)
+      for dtype, dims in _ARRAY.findall(types))
