@@ -37,7 +37,7 @@ def main() -> int:
   name = re.sub(r'[^a-z0-9]+', '-', machine['device'].lower()).strip('-')
   path = pathlib.Path(args.out or RESULTS / f'{name}.json')
   path.parent.mkdir(parents=True, exist_ok=True)
-  rows, start, failed = _rows_so_far(path, machine), time.monotonic(), 0
+  rows, start, failed = _rows_so_far(path, machine, args.only), time.monotonic(), 0
   for part in only:
     try:
       for row in parts[part]():
@@ -79,10 +79,13 @@ def _use_cores(num_cores: int, with_device: bool) -> None:
   os.sched_setaffinity(0, free[-num_cores:])
 
 
-def _rows_so_far(path: pathlib.Path, machine: dict[str, str]) -> dict[tuple[str, int], Any]:
-  """Of the same machine and versions, by what was measured."""
+def _rows_so_far(
+    path: pathlib.Path, machine: dict[str, str], only: str) -> dict[tuple[str, int], Any]:
+  """Of the same machine and versions, by what was measured; a part replaces no other rows."""
   results = json.loads(path.read_text()) if path.exists() else {'machine': {}}
   same = all(results['machine'].get(name) == machine[name] for name in machine if name != 'command')
+  if path.exists() and not same and only:
+    sys.exit(f'error: {path} has rows of another machine, version or commit; give another --out.')
   return {(row['case'], row['groups']): row for row in results['rows']} if same else {}
 
 

@@ -79,7 +79,7 @@ def fig4(rows: Sequence[Row]) -> plt.Figure | None:
     for variant, label, style in (
         ('', 'DJSCC, fine-tuned at the SNR', 'o'),
         ('shortcut', 'DJSCC with a shortcut, fine-tuned at the SNR', 'D'),
-        ('muon_cosine', 'DJSCC with Muon at 5e-3, fine-tuned at the SNR', '^')):
+        (_FASTEST, 'DJSCC with Muon at 5e-3, fine-tuned at the SNR', '^')):
       levels = [tuned_level(here, snr_db, method=OURS, variant=variant) for snr_db in tuned]
       _line(axis, tuned, levels, label, style, 'C3')
     for i, point in enumerate(_bit_points(here)):
