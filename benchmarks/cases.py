@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import durations_s
+from rca_jax.channel import sample_groups, sample_site, to_features
 from rca_jax.config import CsiConfig, ExperimentConfig, codeword_dim
-from rca_jax.csi import sample_groups, sample_site, to_features
+from rca_jax.data.source import CsiSource, array_source, generator_source
 from rca_jax.evaluation.complexity import matmul_macs
 from rca_jax.models.build import build_model
-from rca_jax.training.data import CsiSource, array_source, generator_source
 from rca_jax.training.program import lower_call, make_program
 from rca_jax.training.sharding import check_batch_size, data_mesh, replicate
 from rca_jax.training.step import mse_loss

@@ -90,7 +90,7 @@ class Encoder(Side):
 
 
 class Decoder(Side):
-  """[batch, ue, k] to [batch, ue, N_t, 2 N_a], with the letter's RCA-Blocks."""
+  """[batch, ue, k] to [batch, ue, N_t, 2 N_a], with the paper's RCA-Blocks."""
 
   def __init__(self, config: ExperimentConfig):
     super().__init__(config, config.model.num_decoder_layers)

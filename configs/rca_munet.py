@@ -1,16 +1,16 @@
-"""RCA-MUNet as in the letter, or a reduced problem; its rivals by `method=`.
+"""RCA-MUNet as in the paper, or a reduced problem; its rivals by `method=`.
 
   python -m launch.train --config=configs/rca_munet.py --workdir=runs/full
   python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=4 --workdir=runs/cr16_4ues
   python -m launch.train --config=configs/rca_munet.py:small --workdir=runs/small
   python -m launch.train --config=configs/rca_munet.py:small,method=BL1 --workdir=runs/bl1
 
-Full size, the default, is the letter's schedule: 625,000 steps of 256 groups (2000 epochs of
-80,000), a job for accelerators; the letter's fine-tuning follows for every SNR that is named in
+Full size, the default, is the paper's schedule: 625,000 steps of 256 groups (2000 epochs of
+80,000), a job for accelerators; the paper's fine-tuning follows for every SNR that is named in
 --config.training.finetune_snr_db=0,10,20. `method` is one of METHODS; `attention` swaps the
 attention of the last blocks and nothing else. Two sizes for CPUs, both with a network of d = 96:
 `small` is a reduced problem (16 antennas x 16 delay rows, LOS, a cell of 30 m, UEs within 2 m),
-some minutes; `light` is the letter's CSI, a new environment for every group, an hour or so.
+some minutes; `light` is the paper's CSI, a new environment for every group, an hour or so.
 """
 
 import dataclasses

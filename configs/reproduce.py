@@ -1,7 +1,7 @@
-"""The cells behind every table and figure of the letter, at three sizes.
+"""The cells behind every table and figure of the paper, at three sizes.
 
 `tiny` shows that everything runs, `small` is the reduced problem of configs/rca_munet.py:small,
-`paper` the letter's own. launch/reproduce.py runs them.
+`paper` the paper's own. launch/reproduce.py runs them.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from rca_jax.uplink.sscc import num_symbols
 
 _OURS, _SINGLE_USER = 'RCA-MUNet', 'BL1'
 _FADING = ('rayleigh_block_fading', 'rayleigh_block_fading_equalised', 'narrowband_interference')
-# What the letter does not say of its data: a bandwidth, and one environment or many.
+# What the paper does not say of its data: a bandwidth, and one environment or many.
 _DATA = {
     '': {}, 'fresh': {'mode': 'fresh'}, '40mhz': {'bandwidth_hz': 40e6},
     '100mhz': {'bandwidth_hz': 100e6}}
@@ -245,7 +245,7 @@ def shortcut(sizes: Preset) -> Iterator[Cell]:
 
 
 def data(sizes: Preset) -> Iterator[Cell]:
-  """Which data is the letter's: CDL-OP's column and BL1's on each kind it may be."""
+  """Which data is the paper's: CDL-OP's column and BL1's on each kind it may be."""
   tuned = [Measurement(snr_db, stage=stage_name(snr_db)) for snr_db in sizes.snrs_db]
   cells = [_cell(sizes, tuned, _SINGLE_USER, next(iter(sizes.bits)))]
   for ratio in sizes.ratios:

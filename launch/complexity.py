@@ -22,7 +22,7 @@ _NUM_UES = flags.DEFINE_list('num_ues', ['2', '4'], 'UEs in a group.')
 
 def main() -> None:
   table = Table(title='What one group costs, by the count of Table II and in MACs', box=SIMPLE)
-  for name in ('method', 'CR', 'UEs', 'parameters', 'letter FLOPs', 'of a UE', 'MACs'):
+  for name in ('method', 'CR', 'UEs', 'parameters', 'paper FLOPs', 'of a UE', 'MACs'):
     table.add_column(name, justify='left' if name == 'method' else 'right', no_wrap=True)
   for method in _METHODS.value:
     for ratio in _RATIOS.value:

@@ -12,8 +12,8 @@ from absl import flags
 
 from launch.main import run
 from rca_jax.config import CsiConfig
-from rca_jax.csi.convert import Conversion, convert
-from rca_jax.csi.files import FORMATS
+from rca_jax.data.convert import Conversion, convert
+from rca_jax.data.files import FORMATS
 
 _INPUT = flags.DEFINE_string('input', None, 'File, or data set folder.', required=True)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the data set.', required=True)

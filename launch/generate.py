@@ -4,7 +4,7 @@
   python -m launch.generate --out=data/los --csi.scenario=uma_los --num_train=1000 --num_val=0 \
       --num_test=500
 
-The default is the letter's 80,000 / 20,000 / 10,000 groups of 4 UEs: 3.6 GB. With the same --seed
+The default is the paper's 80,000 / 20,000 / 10,000 groups of 4 UEs: 3.6 GB. With the same --seed
 as a run's data.seed, the data set and the run's generator share their site, but no group.
 """
 
@@ -15,10 +15,10 @@ import rich.progress
 from absl import flags
 
 from launch.main import define_fields, run
+from rca_jax.channel import sample_site
 from rca_jax.config import MAX_SEED, CsiConfig, from_dict, to_dict
-from rca_jax.csi import sample_site
-from rca_jax.csi.dataset import write_dataset
-from rca_jax.training.keys import Stream, stream_key
+from rca_jax.data.dataset import write_dataset
+from rca_jax.keys import Stream, stream_key
 
 _CSI = define_fields('csi', to_dict(CsiConfig()), 'Fields of CsiConfig.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of the data set.', required=True)

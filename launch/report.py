@@ -1,4 +1,4 @@
-"""Renders the rows of launch.reproduce: tables and figures beside the letter's.
+"""Renders the rows of launch.reproduce: tables and figures beside the paper's.
 
   python -m launch.report --results=runs/small_matrix/results.json --out=runs/small_matrix/report
 

@@ -1,4 +1,4 @@
-"""Runs the cells behind the letter's tables and figures; run again to continue.
+"""Runs the cells behind the paper's tables and figures; run again to continue.
 
   python -m launch.reproduce --preset=tiny --out=runs/tiny
   python -m launch.reproduce --preset=small --out=runs/small_matrix --only=table1,fig4

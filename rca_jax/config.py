@@ -76,7 +76,7 @@ class CsiConfig:
 class DataConfig:
   """Which CSI a run trains and tests on."""
 
-  path: str = ''  # '': the generator, inside the step; else what csi.files.read_csi reads
+  path: str = ''  # '': the generator, inside the step; else what data.files.read_csi reads
   test_path: str = ''  # '': generated test groups, or the `test` split of `path`
   seed: int = 0  # environment and test groups; runs that share it share both
   num_test_groups: int = 10_000
@@ -89,7 +89,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """The network: the letter's sizes as Table II gives them away."""
+  """The network: the paper's sizes as Table II gives them away."""
 
   network: str = 'rca_munet'  # rca_munet | summation_fusion (BL3) | adjscc_csinet (BL2)
   attention: str = 'residual_cross'  # a name of models.attention.ATTENTION

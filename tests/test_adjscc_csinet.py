@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
+from rca_jax.channel import to_features
 from rca_jax.config import ModelConfig
-from rca_jax.csi import to_features
 from rca_jax.errors import InputError
 from rca_jax.models.adjscc_csinet import AttentionFeature, Conv
 from rca_jax.models.build import build_model

@@ -2,7 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rca_jax.classical import cdl_op
+from rca_jax.baselines import cdl_op
 from rca_jax.errors import InputError
 
 

@@ -27,12 +27,12 @@ def test_macs_of_products_wherever_they_are():
 
 
 @pytest.mark.parametrize('num_ues', [2, 4])
-def test_letter_count_of_table_2(num_ues):
+def test_paper_count_of_table_2(num_ues):
   config = dataclasses.replace(
       ExperimentConfig(model=ModelConfig(compression_ratio='1/8')), num_ues=num_ues)
   found = count_complexity(config)
   assert found.parameters == 5_549_184
-  assert found.letter_flops == num_ues * 144_913_920
+  assert found.paper_flops == num_ues * 144_913_920
   # Beside the linear layers' 144,179,200 MACs: Q K^T and A V of 10 layers, 2 * 32 * 32 * 192 each.
   assert found.macs == num_ues * (144_179_200 + 10 * 2 * 32 * 32 * 192)
 
@@ -42,17 +42,17 @@ def test_single_user_network_has_two_more_layernorms():
       compression_ratio='1/8', attention='self', final_norm=True))
   found = count_complexity(config)
   assert found.parameters == 5_549_952 == 5_549_184 + 2 * 2 * 192
-  assert found.letter_flops == 2 * 144_963_072
+  assert found.paper_flops == 2 * 144_963_072
 
 
-@pytest.mark.parametrize('num_ues, parameters, letter_flops', [
+@pytest.mark.parametrize('num_ues, parameters, paper_flops', [
     (2, 6_437_952, 346_598_400),
     (4, 5_549_184 + 3 * 3 * 296_256, 4 * 144_913_920 + 3 * 12 * 9_461_760)])
-def test_summation_fusion_has_a_branch_for_every_ordered_pair(num_ues, parameters, letter_flops):
+def test_summation_fusion_has_a_branch_for_every_ordered_pair(num_ues, parameters, paper_flops):
   config = dataclasses.replace(ExperimentConfig(model=ModelConfig(
       compression_ratio='1/8', attention='self', network='summation_fusion')), num_ues=num_ues)
   found = count_complexity(config)
-  assert (found.parameters, found.letter_flops) == (parameters, letter_flops)
+  assert (found.parameters, found.paper_flops) == (parameters, paper_flops)
 
 
 def test_convolutions_are_counted_as_the_products_they_are():

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.convert import Conversion, convert
-from rca_jax.csi.files import read_csi
+from rca_jax.data.convert import Conversion, convert
+from rca_jax.data.files import read_csi
 from rca_jax.errors import InputError
 from rca_jax.foreign import sha256
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.dataset import write_dataset
-from rca_jax.csi.files import read_csi
+from rca_jax.data.dataset import write_dataset
+from rca_jax.data.files import read_csi
 from rca_jax.errors import InputError
 
 CONFIG = CsiConfig(num_delay_taps=4, num_tx_antennas=4, mode='fresh')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.files import read_csi
+from rca_jax.data.files import read_csi
 from rca_jax.errors import InputError
 
 NUM_ANTENNAS, NUM_CARRIERS = 8, 128

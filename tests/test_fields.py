@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rca_jax.csi import fields
+from rca_jax.channel import fields
 
 DISTANCE_M = 20.0
 

@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from rca_jax.csi.files import read_csi
+from rca_jax.data.files import read_csi
 from rca_jax.errors import InputError
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.files import read_csi
+from rca_jax.data.files import read_csi
 from rca_jax.errors import InputError
 
 CONFIG = CsiConfig(num_subcarriers=imitations.NUM_CARRIERS, num_delay_taps=imitations.NUM_ROWS)

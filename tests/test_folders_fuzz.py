@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from test_config_fuzz import VALUES
 from test_report import row
 
-from rca_jax.csi.dataset import write_shards
-from rca_jax.csi.files import SPLITS, read_csi
-from rca_jax.csi.groups import CsiGroups
+from rca_jax.channel.groups import CsiGroups
+from rca_jax.data.dataset import write_shards
+from rca_jax.data.files import SPLITS, read_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.matrix import Cell, missing
 from rca_jax.evaluation.results import append_rows, read_rows

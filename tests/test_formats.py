@@ -9,8 +9,8 @@ import pytest
 import scipy.io
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.files import iter_csi, read_csi
-from rca_jax.csi.formats.cost2100 import read_frequency_response
+from rca_jax.data.files import iter_csi, read_csi
+from rca_jax.data.formats.cost2100 import read_frequency_response
 from rca_jax.errors import InputError
 from rca_jax.evaluation.metrics import cosine_similarity_to_response, nmse, to_db
 

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rca_jax.baselines import genie
+from rca_jax.baselines.genie import genie_nmse, reverse_water_filling
+from rca_jax.channel import paths, response, sample_positions, sample_site
 from rca_jax.config import ExperimentConfig, codeword_dim
-from rca_jax.csi import paths, response, sample_positions, sample_site
 from rca_jax.errors import InputError
-from rca_jax.evaluation import genie
-from rca_jax.evaluation.genie import genie_nmse, reverse_water_filling
-from rca_jax.training.keys import Stream, stream_key
+from rca_jax.keys import Stream, stream_key
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 

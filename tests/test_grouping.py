@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.spatial.distance import cdist
 
-from rca_jax.csi.grouping import group_by_position, split_by_region
+from rca_jax.data.grouping import group_by_position, split_by_region
 
 GROUND = arrays(np.float64, st.tuples(st.integers(0, 60), st.just(3)), elements=st.floats(-99, 99))
 

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rca_jax.channel import sample_groups, sample_pairs, sample_positions, sample_site
 from rca_jax.config import CsiConfig
-from rca_jax.csi import sample_groups, sample_pairs, sample_positions, sample_site
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 CONFIG = CsiConfig(num_delay_taps=8, num_tx_antennas=8)

@@ -35,7 +35,7 @@ def get_config(variant=''):
   return from_dict(ExperimentConfig, rca_munet.get_config(variant).to_dict())
 
 
-def test_the_default_config_is_the_letters():
+def test_the_default_config_is_the_papers():
   assert get_config() == ExperimentConfig()
 
 

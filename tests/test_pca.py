@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rca_jax.classical.pca import allocate_power, fit, reconstruct, transmit
+from rca_jax.baselines.pca import allocate_power, fit, reconstruct, transmit
 from rca_jax.errors import InputError
 
 SPECTRUM = np.array([9.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.1, 0.05])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import rca_jax
+from rca_jax.channel import sample_groups, to_features
 from rca_jax.config import CsiConfig
-from rca_jax.csi import sample_groups, to_features
 from rca_jax.errors import InputError
 from rca_jax.training.pretrained import WEIGHTS, load_pretrained, save_pretrained
 from rca_jax.training.program import abstract_params

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.files import read_csi
+from rca_jax.data.files import read_csi
 
 CONFIG = CsiConfig(num_tx_antennas=8, num_subcarriers=256)
 STATION = np.array([100.0, 50.0, 25.0])

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 
 from rca_jax.config import ExperimentConfig, ModelConfig
 from rca_jax.errors import InputError
-from rca_jax.report import figures, letter
+from rca_jax.report import figures, paper
 from rca_jax.report.levels import gain_db, level, pick, tuned_level
 from rca_jax.report.page import write_report
 from rca_jax.report.tables import compare, table1, table2
@@ -97,7 +97,7 @@ def test_fine_tuned_weights_go_before_those_of_stage_1(rows):
   assert tuned_level(rows, 20.0, method='RCA-MUNet', num_ues=2).nmse_db == pytest.approx(-15.5)
 
 
-def test_table_1_shows_measured_numbers_the_letters_and_their_gains(rows):
+def test_table_1_shows_measured_numbers_the_papers_and_their_gains(rows):
   table = table1(rows)
   cells = {tuple(line[:2]): dict(zip(table.head, line, strict=True)) for line in table.body}
   assert len(cells) == 12
@@ -113,22 +113,22 @@ def test_table_1_shows_measured_numbers_the_letters_and_their_gains(rows):
   assert compare(None, None) == '-'
 
 
-def test_no_number_of_the_letter_stands_as_measured():
+def test_no_number_of_the_paper_stands_as_measured():
   table = table1([row('BL1', -14.0, **TUNED)])
   for line in table.body:
     for name, cell in zip(table.head[2:], line[2:], strict=True):
       assert cell.startswith('-14.00') or cell == '-' or cell.startswith('- ['), (name, cell)
 
 
-def test_the_letters_numbers_are_in_order():
-  assert len(letter.TABLE1) == 12
-  for cells in letter.TABLE1.values():  # the letter's claim: ours beats every baseline
-    assert min(cells) == cells[letter.TABLE1_METHODS.index('RCA-MUNet')]
-  assert letter.table1('BL3', '1/8', 10.0) == -17.89
-  assert letter.table1('BL3', '1/8', None) is None
+def test_the_papers_numbers_are_in_order():
+  assert len(paper.TABLE1) == 12
+  for cells in paper.TABLE1.values():  # the paper's claim: ours beats every baseline
+    assert min(cells) == cells[paper.TABLE1_METHODS.index('RCA-MUNet')]
+  assert paper.table1('BL3', '1/8', 10.0) == -17.89
+  assert paper.table1('BL3', '1/8', None) is None
 
 
-def test_data_table_tells_how_far_the_letter_s_cdl_op_is(rows):
+def test_data_table_tells_how_far_the_papers_cdl_op_is(rows):
   table = data_table(rows)
   default, fresh = (dict(zip(table.head, line, strict=True)) for line in table.body)
   assert (default['data'], fresh['data']) == ('default', 'fresh')

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rca_jax.channel import from_features, normalise, paths, response, sample_site, to_features
 from rca_jax.config import CsiConfig
-from rca_jax.csi import from_features, normalise, paths, response, sample_site, to_features
 
 CONFIG = CsiConfig(num_subcarriers=64, num_delay_taps=16, num_tx_antennas=12)
 

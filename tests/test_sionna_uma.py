@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rca_jax.config import CsiConfig
-from rca_jax.csi.files import read_csi
+from rca_jax.data.files import read_csi
 
 
 def test_a_file_of_sionnas_uma_has_the_csi_of_sionnas_ofdm_channel(tmp_path):

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rca_jax.channel import csi_at, paths, sample_positions, sample_site, uma
+from rca_jax.channel.site import SPEED_OF_LIGHT, is_los, large_scale_parameters
 from rca_jax.config import CsiConfig
-from rca_jax.csi import csi_at, paths, sample_positions, sample_site, uma
-from rca_jax.csi.site import SPEED_OF_LIGHT, is_los, large_scale_parameters
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 CONFIG = CsiConfig(num_delay_taps=8, num_tx_antennas=8)

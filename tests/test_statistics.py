@@ -5,8 +5,8 @@ import jax
 import numpy as np
 import pytest
 
+from rca_jax.channel import CsiGroups, statistics
 from rca_jax.config import CsiConfig
-from rca_jax.csi import CsiGroups, statistics
 from rca_jax.report.csi_statistics import figure, markdown_table, measure
 
 REFERENCE = json.loads((Path(__file__).parents[1] / 'docs/quadriga_uma.json').read_text())

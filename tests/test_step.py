@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 from jax.experimental import multihost_utils
 
+from rca_jax.channel import to_features
 from rca_jax.config import OptimizerConfig
-from rca_jax.csi import to_features
+from rca_jax.data.source import CsiSource, generator_source
 from rca_jax.errors import InputError
 from rca_jax.models.build import build_model
-from rca_jax.training.data import CsiSource, generator_source
 from rca_jax.training.optimizer import make_optimizer, make_schedule
 from rca_jax.training.sharding import check_batch_size, check_same, data_mesh, replicated
 from rca_jax.training.step import (
-    TrainCall,
-    TrainState,
-    init_params,
-    init_state,
-    make_train_call,
-    mse_loss,
+  TrainCall,
+  TrainState,
+  init_params,
+  init_state,
+  make_train_call,
+  mse_loss,
 )
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rca_jax.csi import uma
+from rca_jax.channel import uma
 
 TABLES = uma.state_tables(6.7e9)
 NLOS, LOS = 0, 1

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiplications, and the letter's own count of Table II."""
+"""What a network costs: parameters, multiplications, and the paper's own count of Table II."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ class Complexity(NamedTuple):
   """Of a whole network; operations are those of one group."""
 
   parameters: int
-  letter_flops: int
+  paper_flops: int
   macs: int
 
 
@@ -28,7 +28,7 @@ def count_parameters(params: Any) -> int:
 def count_complexity(config: ExperimentConfig) -> Complexity:
   """Parameters, and operations to feed back one group of `config.num_ues` UEs.
 
-  `macs` are all multiply-accumulates of matrix products. `letter_flops` follow the rule that
+  `macs` are all multiply-accumulates of matrix products. `paper_flops` follow the rule that
   meets Table II to the digit: multiply-accumulates of linear layers, 4 an element for
   LayerNorm, 3 n - 1 for a softmax over n; Q K^T and A V are left out. For BL2, whose entry no
   rule was found to meet, they are the multiply-accumulates.
@@ -50,10 +50,10 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
   sides = params['params'].values()
   blocks = sum('attention' in block for side in sides for block in side.values())
   softmax_rows = blocks * config.model.num_heads * tokens
-  letter_flops = (
+  paper_flops = (
       linear + 4 * norms * tokens * config.model.model_dim
       + softmax_rows * (3 * csi.num_tx_antennas - 1))
-  return Complexity(count_parameters(params), letter_flops, linear + batched)
+  return Complexity(count_parameters(params), paper_flops, linear + batched)
 
 
 def matmul_macs(function: Callable, *args: Any) -> tuple[int, int]:

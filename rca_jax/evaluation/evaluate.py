@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.csi import from_features, to_features
+from rca_jax.channel import from_features, to_features
 from rca_jax.evaluation.metrics import bootstrap_ci95, cosine_similarity, nmse, sgcs
 from rca_jax.uplink import sscc
 from rca_jax.uplink.quantiser import from_bits, from_levels, to_bits, to_levels

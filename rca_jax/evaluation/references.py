@@ -7,15 +7,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from rca_jax.classical import cdl_op, pca
+from rca_jax.baselines import cdl_op, pca
+from rca_jax.baselines.genie import genie_nmse
+from rca_jax.channel import from_features, to_features
 from rca_jax.config import ExperimentConfig, codeword_dim
-from rca_jax.csi import from_features, to_features
+from rca_jax.data.source import training_source
+from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, score
-from rca_jax.evaluation.genie import genie_nmse
 from rca_jax.evaluation.run import Measurement, results_row
-from rca_jax.training.data import load_test_csi, training_source
-from rca_jax.training.keys import Stream, stream_key
+from rca_jax.keys import Stream, stream_key
 
 _FIT_REPORTS_PER_DIMENSION = 12  # training reports that the linear code is fitted to
 _NUM_FIT_ROWS = 40_000  # frequency rows the dictionary is fitted to
@@ -59,7 +60,7 @@ def _pca_rows(config: ExperimentConfig, measurements: Sequence[Measurement]):
 
 
 def _cdl_op_rows(config: ExperimentConfig, measurements: Sequence[Measurement]):
-  """The reports are noise-free, as in the letter: a measurement with an SNR is refused."""
+  """The reports are noise-free, as in the paper: a measurement with an SNR is refused."""
   num_tx = config.csi.num_tx_antennas
   num_atoms = Fraction(config.model.compression_ratio) * num_tx
   if num_atoms.denominator != 1:

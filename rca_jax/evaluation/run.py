@@ -11,13 +11,13 @@ import jax
 import numpy as np
 
 from rca_jax.config import ExperimentConfig, codeword_dim
+from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, evaluate, evaluate_bits, summarise
 from rca_jax.evaluation.results import MAX_DB, current_commit
+from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
 from rca_jax.training import checkpoint
-from rca_jax.training.data import load_test_csi
-from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.loop import stage_name
 from rca_jax.training.pretrained import load_pretrained
 from rca_jax.training.program import abstract_params

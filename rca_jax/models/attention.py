@@ -99,10 +99,10 @@ Attention = str | tuple[Source, AttentionFn] | Variant
 ATTENTION: dict[str, Variant] = {
     'self': Variant(own_embedding, dot_product),  # BL1, and every plain layer
     'residual_self': Variant(own_embedding, residual_cut),  # BL5
-    'cross': Variant(mean_of_other_ues, dot_product),  # BL4: the letter's block without the cut
+    'cross': Variant(mean_of_other_ues, dot_product),  # BL4: the paper's block without the cut
     # BL4 as textbooks have it: the UE asks, the others answer.
     'textbook_cross': Variant(own_embedding, dot_product, mean_of_other_ues),
-    'residual_cross': Variant(mean_of_other_ues, residual_cut),  # the letter's RCA
+    'residual_cross': Variant(mean_of_other_ues, residual_cut),  # the paper's RCA
 }
 
 

@@ -16,7 +16,7 @@ class Decoder(nn.Module):
 
   One weight set for any number of UEs. `attention` decides what the last L3 blocks do: a name
   of ATTENTION or a tuple of functions. `fused_ues` is BL3: each of those blocks is followed by
-  the summation branches of so many UEs (0: no branches). `shortcut`, not in the letter: what the
+  the summation branches of so many UEs (0: no branches). `shortcut`, not in the paper: what the
   fully connected layer makes of a report is added at the end, so that it alone is a linear decoder.
   """
 

@@ -12,8 +12,8 @@ from rca_jax.models.transformer import Block, Embed
 class Encoder(nn.Module):
   """Embedding, L1 transformer layers, projection back, fully connected layer to k.
 
-  Deviation: the letter writes widths 2N_c behind the truncation to N_a rows; we read 2N_a.
-  `shortcut`, not in the letter: the features are added in front of the fully connected layer, so
+  Deviation: the paper writes widths 2N_c behind the truncation to N_a rows; we read 2N_a.
+  `shortcut`, not in the paper: the features are added in front of the fully connected layer, so
   that it alone is a linear code.
   """
 
@@ -60,7 +60,7 @@ def check_features_shape(features: jax.Array, num_tx_antennas: int, num_delay_ta
   if features.ndim < 2 or features.shape[-2:] != expected:
     raise InputError(
         f'features have shape {list(features.shape)}; expected [..., N_t, 2*N_a] = '
-        f'[..., {expected[0]}, {expected[1]}] (rca_jax.csi.to_features makes them from CSI).')
+        f'[..., {expected[0]}, {expected[1]}] (rca_jax.channel.to_features makes them from CSI).')
 
 
 def build_encoder(model: ModelConfig, csi: CsiConfig) -> Encoder:

@@ -12,7 +12,7 @@ class SummationFusion(nn.Module):
   """Adds to every UE what a branch makes of each other UE: FFN d -> mlp_dim -> d, then LayerNorm.
 
   Eq. (9) with another UE's embedding in the FFN; M (M - 1) branches run for M UEs. Deviation: the
-  letter gives no branch; these are the sizes that meet its Table II, where 2 UEs share the weights
+  paper gives no branch; these are the sizes that meet its Table II, where 2 UEs share the weights
   of one branch. So branch i carries what UE m + i (counted round the group) tells UE m: M - 1 sets
   of weights, and a network that serves only the number of UEs it was built for.
   """

@@ -1,4 +1,4 @@
-"""The transformer layer, of which the letter's RCA-Block is one setting.
+"""The transformer layer, of which the paper's RCA-Block is one setting.
 
 Shapes: embeddings [..., ue, N_t, d]; antennas are the tokens. Parameters, softmax and
 LayerNorm statistics are float32, everything else runs in `dtype`.

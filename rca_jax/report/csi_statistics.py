@@ -7,10 +7,10 @@ import numpy as np
 import rich.progress
 from matplotlib import pyplot as plt
 
+from rca_jax.channel import statistics, uma
+from rca_jax.channel.groups import csi_at, sample_positions
+from rca_jax.channel.site import paths, sample_site
 from rca_jax.config import CsiConfig
-from rca_jax.csi import statistics, uma
-from rca_jax.csi.groups import csi_at, sample_positions
-from rca_jax.csi.site import paths, sample_site
 
 matplotlib.use('Agg')
 

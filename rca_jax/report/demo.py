@@ -10,20 +10,20 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
 
+from rca_jax.channel import from_features, to_features
 from rca_jax.config import ExperimentConfig, codeword_dim
-from rca_jax.csi import from_features, to_features
+from rca_jax.data.test_groups import load_test_csi
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.run import Measurement, load_params
+from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
-from rca_jax.training.data import load_test_csi
-from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.writer import read_metrics
 
 matplotlib.use('Agg')
 
 _LINEAR = 'PCA/KLT'
 _SHORTCUT = (
-    'Both networks have `model.shortcut`, which the letter\'s have not: their layers add to a '
+    'Both networks have `model.shortcut`, which the paper\'s have not: their layers add to a '
     'linear code.')
 _STYLE = {'RCA-MUNet': 'C3o-', 'BL1': 'C0s-', _LINEAR: 'k^--'}
 

@@ -1,4 +1,4 @@
-"""The letter's figures and those behind them, from results rows; None where no row fits."""
+"""The paper's figures and those behind them, from results rows; None where no row fits."""
 
 import re
 from collections.abc import Iterable, Sequence

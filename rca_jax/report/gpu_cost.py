@@ -120,7 +120,7 @@ def gpu_cost(
 
   A kernel is taken to last as long as its operands and results take to come from memory and go
   there, and at least 2 us: an estimate, no measurement. It leaves out that the L2 cache keeps
-  some of them, and the time of operations, which is less (the letter's network: an eighth).
+  some of them, and the time of operations, which is less (the paper's network: an eighth).
 
   Args:
     gpu: of `GPUS`, what `compiled` was compiled for.

@@ -27,7 +27,7 @@ class Level(NamedTuple):
 def pick(rows: Sequence[Row], **wanted: Any) -> list[Row]:
   """Rows whose fields are as wanted; fields that are not named here must be plain.
 
-  Plain is what the letter's tables mean: AWGN, the run's own groups, no variant, no bits.
+  Plain is what the paper's tables mean: AWGN, the run's own groups, no variant, no bits.
   """
   fields = _DEFAULTS | wanted
   return [

@@ -18,7 +18,7 @@ from rca_jax.report.variants import data_table, shortcut_table
 
 _SNR_DB = 10.0  # of Fig. 3
 _TITLES = {
-    'table1': 'Table I', 'table2': 'Table II', 'data': 'Which data is the letter\'s',
+    'table1': 'Table I', 'table2': 'Table II', 'data': 'Which data is the paper\'s',
     'shortcut': 'A shortcut around the layers',
     'fig3': 'Fig. 3: NMSE against compression ratio',
     'fig4': 'Fig. 4: DJSCC against separate source and channel coding',

@@ -1,4 +1,4 @@
-"""Tables I and II: measured numbers beside the letter's, '-' where nothing was run."""
+"""Tables I and II: measured numbers beside the paper's, '-' where nothing was run."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rca_jax.config import ExperimentConfig
 from rca_jax.evaluation.complexity import count_complexity
-from rca_jax.report import letter
+from rca_jax.report import paper
 from rca_jax.report.levels import Level, Row, gain_db, tuned_level, tuned_snrs
 
 OURS = 'RCA-MUNet'
@@ -27,7 +27,7 @@ class Table(NamedTuple):
 
 
 def compare(ours: Level | None, printed: float | None) -> str:
-  """A cell: measured level with its interval, then the letter's in brackets."""
+  """A cell: measured level with its interval, then the paper's in brackets."""
   measured = '-' if ours is None else (
       f'{ours.nmse_db:.2f} ({ours.low_db:.2f} .. {ours.high_db:.2f})')
   return measured if printed is None else f'{measured} [{printed:.2f}]'
@@ -44,8 +44,8 @@ def table1(rows: Sequence[Row]) -> Table:
           and not row.get('variant')]
   ratios = sorted(
       {row['compression_ratio'] for row in rows if row['method'] == OURS}
-      | {ratio for ratio, _ in letter.TABLE1}, key=Fraction, reverse=True)
-  snrs_db = sorted({snr_db for _, snr_db in letter.TABLE1} | set(tuned_snrs(rows)), reverse=True)
+      | {ratio for ratio, _ in paper.TABLE1}, key=Fraction, reverse=True)
+  snrs_db = sorted({snr_db for _, snr_db in paper.TABLE1} | set(tuned_snrs(rows)), reverse=True)
   body = []
   for ratio in ratios:
     for snr_db in snrs_db:
@@ -54,7 +54,7 @@ def table1(rows: Sequence[Row]) -> Table:
       cell := tuned_level(rows, snr_db, method=OURS, compression_ratio=ratio))), default=0)
   return Table(
       f'NMSE in dB, 2 UEs, data {_data(rows)}: measured, with its 95 % interval over the test '
-      f'groups, mean of up to {seeds} seeds; in square brackets the letter\'s number, which is of '
+      f'groups, mean of up to {seeds} seeds; in square brackets the paper\'s number, which is of '
       'its own data and size. Gains in dB are ours over the baseline\'s, with the same seeds. '
       'CDL-OP is noise-free; PCA/KLT is the best linear code through the same uplink; the genie '
       f'knows the site and the position. "-": not run. Training steps: {_steps(rows)}.',
@@ -66,7 +66,7 @@ def _table1_row(rows: Sequence[Row], ratio: str, snr_db: float) -> tuple[str, ..
   for method in (*_REFERENCES, *_METHODS):
     at = None if method == 'CDL-OP' else snr_db
     found[method] = tuned_level(rows, at, method=method, compression_ratio=ratio)
-    printed[method] = letter.table1(method, ratio, at)
+    printed[method] = paper.table1(method, ratio, at)
 
   def gain(baseline: str) -> str:
     ours = signed(gain_db(found[OURS], found[baseline]))
@@ -79,24 +79,24 @@ def _table1_row(rows: Sequence[Row], ratio: str, snr_db: float) -> tuple[str, ..
 
 
 def table2(configs: Sequence[ExperimentConfig]) -> Table:
-  """Parameters and operations: counted in our networks, and as the letter prints them."""
-  printed = {(method, num_ues): cells for method, num_ues, *cells in letter.TABLE2}
+  """Parameters and operations: counted in our networks, and as the paper prints them."""
+  printed = {(method, num_ues): cells for method, num_ues, *cells in paper.TABLE2}
   body = []
   for config in configs:
     found = count_complexity(config)
-    # The letter states a single-user network's operations for one UE.
+    # The paper states a single-user network's operations for one UE.
     single = (config.method, 1) in printed
     num_ues = 1 if single else config.num_ues
     share = config.num_ues if single else 1
     flops, parameters = printed.get((config.method, num_ues), ('-', '-'))
     body.append((
         config.method, config.model.compression_ratio, str(num_ues), f'{found.parameters:,}',
-        parameters, f'{found.letter_flops // share:,}', flops, f'{found.macs // share:,}'))
+        parameters, f'{found.paper_flops // share:,}', flops, f'{found.macs // share:,}'))
   return Table(
-      'Counted from the traced networks. "FLOPs" follow the rule that meets the letter: '
+      'Counted from the traced networks. "FLOPs" follow the rule that meets the paper: '
       'multiply-accumulates of linear layers, LayerNorm and softmax, without QK^T and AV; "MACs" '
-      'are all multiply-accumulates. No rule was found that gives the letter\'s BL2.',
-      ('method', 'CR', 'UEs', 'parameters', 'letter', 'FLOPs', 'letter', 'MACs'), body)
+      'are all multiply-accumulates. No rule was found that gives the paper\'s BL2.',
+      ('method', 'CR', 'UEs', 'parameters', 'paper', 'FLOPs', 'paper', 'MACs'), body)
 
 
 def _steps(rows: Sequence[Row]) -> str:

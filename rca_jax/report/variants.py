@@ -1,4 +1,4 @@
-"""Tables beyond the letter's: on which data it may have been measured; networks with a shortcut."""
+"""Tables beyond the paper's: on which data it may have been measured; networks with a shortcut."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,20 +6,20 @@ from fractions import Fraction
 
 import numpy as np
 
-from rca_jax.report import letter
+from rca_jax.report import paper
 from rca_jax.report.levels import Row, gain_db, level, tuned_level, values
 from rca_jax.report.tables import OURS, Table, compare, signed
 
 
 def data_table(rows: Sequence[Row]) -> Table | None:
-  """CDL-OP's and BL1's columns on each kind of data, and how far the letter's are from them."""
+  """CDL-OP's and BL1's columns on each kind of data, and how far the paper's are from them."""
   rows = [row for row in rows if row['method'] in ('CDL-OP', 'BL1')]
   variants = list(dict.fromkeys(
       row.get('variant', '') for row in rows if row['method'] == 'CDL-OP'))
   if len(variants) < 2:
     return None
-  ratios = sorted(letter.CDL_OP, key=Fraction, reverse=True)
-  snrs_db = sorted({snr_db for _, snr_db in letter.TABLE1}, reverse=True)
+  ratios = sorted(paper.CDL_OP, key=Fraction, reverse=True)
+  snrs_db = sorted({snr_db for _, snr_db in paper.TABLE1}, reverse=True)
   ratio = next((row['compression_ratio'] for row in rows if (
       row['method'], row.get('variant')) == ('BL1', variants[-1])), '1/16')
   body = []
@@ -30,18 +30,18 @@ def data_table(rows: Sequence[Row]) -> Table | None:
     found = [tuned_level(
         rows, snr_db, method='BL1', compression_ratio=ratio, num_ues=2, variant=variant)
         for snr_db in snrs_db]
-    apart = [cell.nmse_db - letter.CDL_OP[name]
+    apart = [cell.nmse_db - paper.CDL_OP[name]
              for cell, name in zip(sparse, ratios, strict=True) if cell]
     body.append((
         variant or 'default',
-        *(compare(cell, letter.CDL_OP[name]) for cell, name in zip(sparse, ratios, strict=True)),
+        *(compare(cell, paper.CDL_OP[name]) for cell, name in zip(sparse, ratios, strict=True)),
         f'{np.sqrt(np.mean(np.square(apart))):.2f}' if apart else '-',
-        *(compare(cell, letter.table1('BL1', ratio, snr_db))
+        *(compare(cell, paper.table1('BL1', ratio, snr_db))
           for cell, snr_db in zip(found, snrs_db, strict=True))))
   return Table(
-      'NMSE in dB with its 95 % interval, in square brackets the letter\'s. CDL-OP has no training '
+      'NMSE in dB with its 95 % interval, in square brackets the paper\'s. CDL-OP has no training '
       'and no noise, so its numbers tell of the data alone; "apart" is the root mean square of its '
-      'distances from the letter\'s.',
+      'distances from the paper\'s.',
       ('data', *(f'CDL-OP {name}' for name in ratios), 'apart',
        *(f'BL1 {ratio}, {snr_db:g} dB' for snr_db in snrs_db)), body)
 

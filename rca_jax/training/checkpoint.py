@@ -1,6 +1,6 @@
 """Checkpoints of a stage: parameters, optimizer state and step, one folder a stage.
 
-The position in the data needs no saving: it follows from the step (see `training.data`).
+The position in the data needs no saving: it follows from the step (see `data.source`).
 
 A checkpoint holds the SHA-256 of its arrays, as orbax does not see when a bit of them flips on
 disk. It is written in the same rename that makes the checkpoint appear.

@@ -14,23 +14,23 @@ import numpy as np
 from jax.sharding import Mesh
 
 from rca_jax.config import ExperimentConfig, StageConfig
+from rca_jax.data.source import CsiSource, training_source
 from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
+from rca_jax.keys import Stream, stream_key
 from rca_jax.training import checkpoint
-from rca_jax.training.data import CsiSource, training_source
-from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.optimizer import make_schedule
 from rca_jax.training.pretrained import WEIGHTS, load_pretrained
 from rca_jax.training.program import Program, abstract_params, make_program
 from rca_jax.training.progress import Progress
 from rca_jax.training.sharding import (
-    any_process,
-    check_batch_size,
-    check_same,
-    data_mesh,
-    refused_together,
-    replicate,
-    replicated,
+  any_process,
+  check_batch_size,
+  check_same,
+  data_mesh,
+  refused_together,
+  replicate,
+  replicated,
 )
 from rca_jax.training.step import StepMetrics, TrainState
 from rca_jax.training.workdir import claim, locked

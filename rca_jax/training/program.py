@@ -12,9 +12,9 @@ import optax
 from jax.sharding import Mesh
 
 from rca_jax.config import ExperimentConfig, StageConfig
+from rca_jax.data.source import CsiSource, training_source
+from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
-from rca_jax.training.data import CsiSource, training_source
-from rca_jax.training.keys import Stream, stream_key
 from rca_jax.training.optimizer import make_optimizer, make_schedule
 from rca_jax.training.sharding import check_batch_size, data_mesh, replicated
 from rca_jax.training.step import TrainCall, TrainState, init_params, init_state, make_train_call

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from rca_jax.csi import to_features
-from rca_jax.training.data import CsiSource
+from rca_jax.channel import to_features
+from rca_jax.data.source import CsiSource
 from rca_jax.training.sharding import over_batch, replicated
 
 
@@ -55,7 +55,7 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainSta
 def mse_loss(
     features_hat: jax.Array, features: jax.Array, allow_silent: bool = False,
 ) -> tuple[jax.Array, jax.Array]:
-  """The letter's loss, and the NMSE beside it; float32 scalars.
+  """The paper's loss, and the NMSE beside it; float32 scalars.
 
   Args:
     features_hat, features: [batch, ue, N_t, 2*N_a].

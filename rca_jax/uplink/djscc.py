@@ -50,7 +50,7 @@ def noise_variance(snr_db: jax.Array) -> jax.Array:
 
 
 def awgn(key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
-  """s + z with z ~ CN(0, N_0): the letter's uplink.
+  """s + z with z ~ CN(0, N_0): the paper's uplink.
 
   Args:
     key: of the noise.

@@ -1,6 +1,6 @@
 """CDL-OP: a common orthonormal dictionary, learned by orthogonal Procrustes, and sparse codes.
 
-The letter's non-learned baseline, as its numbers say it is meant: every frequency row of the CSI,
+The paper's non-learned baseline, as its numbers say it is meant: every frequency row of the CSI,
 a vector over the antennas, keeps its S strongest of N_t coefficients in one dictionary that all
 UEs share. Compression ratio S / N_t; the feedback is free of noise and of quantisation.
 """

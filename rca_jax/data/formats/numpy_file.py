@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from rca_jax.csi.formats.arrays import MAX_DEFLATE, Array, check_promise, readable, split
+from rca_jax.data.formats.arrays import MAX_DEFLATE, Array, check_promise, readable, split
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}

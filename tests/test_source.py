@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
+from rca_jax.data.source import array_source, training_source
+from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.run import Measurement, evaluate_run, load_params, measure_weights
-from rca_jax.training.data import array_source, load_test_csi, training_source
 from rca_jax.training.loop import fit
 from rca_jax.training.writer import read_metrics
 

@@ -1,6 +1,6 @@
 """Paths -> CSI: steering vectors, delay rows, truncation, normalisation.
 
-Deviation: the DFT over subcarriers is the inverse one (e^{+j}) where the letter writes F_d, since
+Deviation: the DFT over subcarriers is the inverse one (e^{+j}) where the paper writes F_d, since
 h(f) = sum a e^{-j 2 pi f tau} must put its energy into the first rows. Both DFTs are unitary.
 """
 
@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rca_jax.channel import uma
+from rca_jax.channel.site import Paths
 from rca_jax.config import CsiConfig
-from rca_jax.csi import uma
-from rca_jax.csi.site import Paths
 
 _FINE = 8  # antennas whose steering is multiplied out, see `taps`
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from rca_jax.csi.formats import mat5_file, mat73_file, numpy_file, quadriga_hdf5_file
-from rca_jax.csi.formats.arrays import Array, readable
+from rca_jax.data.formats import mat5_file, mat73_file, numpy_file, quadriga_hdf5_file
+from rca_jax.data.formats.arrays import Array, readable
 from rca_jax.errors import InputError
 
 

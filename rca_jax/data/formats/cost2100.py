@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rca_jax.channel.groups import CsiGroups
 from rca_jax.config import CsiConfig
-from rca_jax.csi.formats.arrays import Array, rows_per_block, whole
-from rca_jax.csi.formats.container import open_arrays
-from rca_jax.csi.groups import CsiGroups
+from rca_jax.data.formats.arrays import Array, rows_per_block, whole
+from rca_jax.data.formats.container import open_arrays
 from rca_jax.errors import InputError
 
 _SIZE = 32  # delay rows, and antennas

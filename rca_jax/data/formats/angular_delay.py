@@ -1,4 +1,4 @@
-"""Paths and frequency responses of other tools -> CSI as `rca_jax.csi.response` makes it.
+"""Paths and frequency responses of other tools -> CSI as `rca_jax.channel.response` makes it.
 
 numpy in double precision: path gains of 1e-17 are common, and files are read once.
 """

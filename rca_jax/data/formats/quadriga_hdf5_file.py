@@ -14,8 +14,8 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from rca_jax.csi.formats.arrays import Array, check_promise, readable, split, with_axis
-from rca_jax.csi.formats.hdf5_member import check_storage, member
+from rca_jax.data.formats.arrays import Array, check_promise, readable, split, with_axis
+from rca_jax.data.formats.hdf5_member import check_storage, member
 from rca_jax.errors import InputError
 
 _LEAVES = ('coeff_re', 'coeff_im', 'delay')

@@ -1,4 +1,4 @@
-"""The numbers the letter prints (arXiv 2505.19465), to stand beside measured ones."""
+"""The numbers the paper prints (arXiv 2505.19465), to stand beside measured ones."""
 
 # Table I: NMSE in dB by compression ratio and SNR in dB; columns as named here.
 TABLE1_METHODS = ('BL1', 'BL2', 'BL3', 'BL4', 'BL5', 'RCA-MUNet')
@@ -29,7 +29,7 @@ TABLE2 = (
 
 
 def table1(method: str, ratio: str, snr_db: float | None) -> float | None:
-  """NMSE in dB of a cell of Table I, SNR None for CDL-OP; None where the letter has none."""
+  """NMSE in dB of a cell of Table I, SNR None for CDL-OP; None where the paper has none."""
   if method == 'CDL-OP' and snr_db is None:
     return CDL_OP.get(ratio)
   cells = TABLE1.get((ratio, snr_db))

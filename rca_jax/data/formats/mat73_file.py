@@ -6,8 +6,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from rca_jax.csi.formats.arrays import Array, readable, with_axis
-from rca_jax.csi.formats.hdf5_member import check_storage, member
+from rca_jax.data.formats.arrays import Array, readable, with_axis
+from rca_jax.data.formats.hdf5_member import check_storage, member
 
 
 def mat73_arrays(path: Path) -> dict[str, Array]:

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rca_jax.channel import response
+from rca_jax.channel.site import Site, paths, sample_site
 from rca_jax.config import CsiConfig
-from rca_jax.csi import response
-from rca_jax.csi.site import Site, paths, sample_site
 
 _NUM_TRIES = 24  # 5 % of the default cell's groups come too near to the BS: 24 in a row never do
 

@@ -1,7 +1,6 @@
 """Where CSI comes from: a site, its paths, and groups of nearby UEs."""
 
-from rca_jax.config import CsiConfig
-from rca_jax.csi.groups import (
+from rca_jax.channel.groups import (
     CsiGroups,
     csi_at,
     groups_at,
@@ -9,8 +8,9 @@ from rca_jax.csi.groups import (
     sample_pairs,
     sample_positions,
 )
-from rca_jax.csi.response import from_features, normalise, to_features
-from rca_jax.csi.site import Paths, Site, paths, sample_site
+from rca_jax.channel.response import from_features, normalise, to_features
+from rca_jax.channel.site import Paths, Site, paths, sample_site
+from rca_jax.config import CsiConfig
 
 __all__ = [
     'CsiConfig', 'CsiGroups', 'Paths', 'Site', 'csi_at', 'from_features', 'groups_at',

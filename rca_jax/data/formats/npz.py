@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from rca_jax.channel.groups import CsiGroups
 from rca_jax.config import CsiConfig
-from rca_jax.csi.formats.arrays import Array, rows_per_block
-from rca_jax.csi.groups import CsiGroups
+from rca_jax.data.formats.arrays import Array, rows_per_block
 from rca_jax.errors import InputError
 
 _TYPES = CsiGroups(np.complex64, np.float32, np.bool_, np.float32)

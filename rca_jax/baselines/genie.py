@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rca_jax.channel import paths, sample_positions, sample_site
+from rca_jax.channel.response import delay_rows, steering
+from rca_jax.channel.uma import NUM_RAYS, SUBCLUSTER_ENDS
 from rca_jax.config import ExperimentConfig, codeword_dim
-from rca_jax.csi import paths, sample_positions, sample_site
-from rca_jax.csi.response import delay_rows, steering
-from rca_jax.csi.uma import NUM_RAYS, SUBCLUSTER_ENDS
 from rca_jax.errors import InputError
-from rca_jax.training.keys import Stream, stream_key
+from rca_jax.keys import Stream, stream_key
 
 
 def genie_nmse(

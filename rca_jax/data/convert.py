@@ -10,11 +10,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from rca_jax.channel.groups import CsiGroups
 from rca_jax.config import CsiConfig
-from rca_jax.csi.dataset import write_shards
-from rca_jax.csi.files import SPLITS, concatenate, iter_csi, read_manifest
-from rca_jax.csi.grouping import group_by_position, split_by_region
-from rca_jax.csi.groups import CsiGroups
+from rca_jax.data.dataset import write_shards
+from rca_jax.data.files import SPLITS, concatenate, iter_csi, read_manifest
+from rca_jax.data.grouping import group_by_position, split_by_region
 from rca_jax.errors import InputError
 from rca_jax.foreign import sha256
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
+from rca_jax.channel.groups import CsiGroups
 from rca_jax.config import CsiConfig
-from rca_jax.csi.formats.angular_delay import angular_delay, frequency_response
-from rca_jax.csi.formats.arrays import Array, rows_per_block, whole
-from rca_jax.csi.groups import CsiGroups
+from rca_jax.data.formats.angular_delay import angular_delay, frequency_response
+from rca_jax.data.formats.arrays import Array, rows_per_block, whole
 from rca_jax.errors import InputError
 
 

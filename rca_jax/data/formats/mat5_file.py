@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rca_jax.csi.formats.arrays import (
+from rca_jax.data.formats.arrays import (
     MAX_DEFLATE,
     Array,
     check_promise,

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.csi.groups import CsiGroups
-from rca_jax.csi.site import Paths
+from rca_jax.channel.groups import CsiGroups
+from rca_jax.channel.site import Paths
 
 DISTANCE_EDGES_M = (0.5, 1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 COMPACTION_SIZES = (32, 64, 128, 256)

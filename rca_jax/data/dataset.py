@@ -1,6 +1,6 @@
 """Writes a data set folder: npz shards and a manifest with their SHA-256.
 
-`rca_jax.csi.files.read_csi` reads it. Work that is interrupted goes on where it stopped: a
+`rca_jax.data.files.read_csi` reads it. Work that is interrupted goes on where it stopped: a
 shard is in the manifest only once it is whole on disk, and until the last one is there the manifest
 says that the data set is not complete.
 """
@@ -15,10 +15,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from rca_jax.channel.groups import CsiGroups, sample_groups
+from rca_jax.channel.site import Site
 from rca_jax.config import CsiConfig, to_dict
-from rca_jax.csi.files import SPLITS, read_manifest
-from rca_jax.csi.groups import CsiGroups, sample_groups
-from rca_jax.csi.site import Site
+from rca_jax.data.files import SPLITS, read_manifest
 from rca_jax.durable import told_when_unwritable, write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rca_jax.channel import fields, uma
 from rca_jax.config import CsiConfig
-from rca_jax.csi import fields, uma
 
 SPEED_OF_LIGHT = 299_792_458.0
 # The fields that one cluster is made of: uniform for its delay, normal for its shadowing, then a
@@ -143,7 +143,7 @@ def _paths_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
 
 
 def _multipath_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
-  """The letter's eq. (1): L = 20 paths of equal mean power, without rays, spreads or a LOS path.
+  """The paper's eq. (1): L = 20 paths of equal mean power, without rays, spreads or a LOS path.
 
   Gains are complex Gaussian, delays exponential, angles uniform over the front of the array; each
   is one of the site's smooth fields, so nearby UEs share their paths.

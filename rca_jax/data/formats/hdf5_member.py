@@ -4,7 +4,7 @@ import math
 
 import h5py
 
-from rca_jax.csi.formats.arrays import MAX_DEFLATE, check_promise
+from rca_jax.data.formats.arrays import MAX_DEFLATE, check_promise
 from rca_jax.errors import InputError
 
 

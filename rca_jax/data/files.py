@@ -1,7 +1,7 @@
 """Readers of CSI files and of data set folders, all to `CsiGroups` of numpy arrays.
 
 csi [G, M, N_a, N_t] complex64 with mean |h|^2 = 1 per UE. What a file does not hold is None.
-Formats: `rca_jax.csi.formats`. Files are never unpickled.
+Formats: `rca_jax.data.formats`. Files are never unpickled.
 """
 
 import zipfile
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from rca_jax.channel.groups import CsiGroups
 from rca_jax.config import CsiConfig
-from rca_jax.csi.formats import cost2100, deepmimo, npz, quadriga, sionna
-from rca_jax.csi.formats.container import open_arrays
-from rca_jax.csi.groups import CsiGroups
+from rca_jax.data.formats import cost2100, deepmimo, npz, quadriga, sionna
+from rca_jax.data.formats.container import open_arrays
 from rca_jax.errors import InputError
 from rca_jax.foreign import file_in, read_json, sha256
 

@@ -1,0 +1,84 @@
+"""Test groups: from a file or data set folder, or generated from a stream that no training uses."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from rca_jax.channel import groups_at, sample_groups, sample_pairs
+from rca_jax.config import ExperimentConfig
+from rca_jax.data.source import config_site, read_groups
+from rca_jax.errors import InputError
+from rca_jax.keys import Stream, stream_key
+
+_TEST_CHUNK = 125  # groups generated at a time; changing it changes the test groups
+_MIN_TEST_UES = 4  # test groups have the paper's 4 UEs, of which the first M are used
+
+
+def load_test_csi(
+    config: ExperimentConfig, num_ues: int, num_groups: int | None = None,
+    path: str = '', distance_m: float = 0.0) -> np.ndarray:
+  """Test groups [G, num_ues, N_a, N_t] complex64, mean |h|^2 = 1 per UE.
+
+  From `path`, else `config.data.test_path`, else the `test` split of `config.data.path`, else
+  generated from a stream of `data.seed` that training never touches (in its site). Fewer groups
+  are the first of more, fewer UEs the first of each group.
+
+  Args:
+    num_groups: at most so many; by default `config.data.num_test_groups`.
+    distance_m: if positive, generated pairs of UEs exactly so far apart instead.
+
+  Raises:
+    InputError: as `training_source`; or `data.path` is a single file, which has no test split; or
+      pairs are asked for and no pair so far apart fits into the cell, or num_ues is not 2.
+  """
+  num_groups = config.data.num_test_groups if num_groups is None else num_groups
+  if distance_m:
+    return _generated_test_pairs(config, num_ues, num_groups, distance_m)
+  path = path or config.data.test_path
+  if not path and config.data.path:
+    path = config.data.path
+    if not Path(path).is_dir():
+      raise InputError(
+          f'{path}: a single file has no test split; give other groups by launch.evaluate --data, '
+          'or data.test_path before training.')
+  if path:
+    return read_groups(config, path, 'test', num_ues)[:num_groups]
+  return _generated_test_csi(config, num_ues, num_groups)
+
+
+def _generated_test_csi(config: ExperimentConfig, num_ues: int, num_groups: int) -> np.ndarray:
+
+  def draw(key: jax.Array, site: Any) -> jax.Array:
+    drawn = max(num_ues, _MIN_TEST_UES)
+    return sample_groups(key, config.csi, _TEST_CHUNK, drawn, site=site).csi
+
+  return _in_chunks(draw, config, num_groups)[:, :num_ues]
+
+
+def _generated_test_pairs(
+    config: ExperimentConfig, num_ues: int, num_groups: int, distance_m: float) -> np.ndarray:
+  if num_ues != 2:
+    raise InputError(f'num_ues={num_ues}: a distance is one of 2 UEs.')
+  # A pair along the diagonal would fit up to 1.4 times the side, but is hardly ever drawn.
+  if not 0 < distance_m <= 0.75 * config.csi.cell_size_m:
+    raise InputError(
+        f'distance_m={distance_m:g} must be positive and at most 0.75 csi.cell_size_m='
+        f'{0.75 * config.csi.cell_size_m:g}.')
+
+  def draw(key: jax.Array, site: Any) -> jax.Array:
+    site_key, position_key = jax.random.split(key)
+    positions = sample_pairs(position_key, config.csi, _TEST_CHUNK, distance_m)
+    return groups_at(site_key, config.csi, positions, site).csi
+
+  return _in_chunks(draw, config, num_groups)
+
+
+def _in_chunks(draw: Callable, config: ExperimentConfig, num_groups: int) -> np.ndarray:
+  """Test groups of `draw(key, site)`, a chunk a call."""
+  site, key = config_site(config), stream_key(config.data.seed, Stream.TEST_GROUPS)
+  chunk = jax.jit(lambda site, index: draw(jax.random.fold_in(key, index), site))
+  num_chunks = -(-num_groups // _TEST_CHUNK)
+  return np.concatenate([np.asarray(chunk(site, i)) for i in range(num_chunks)])[:num_groups]
