@@ -12,19 +12,19 @@ from typing import Any, NamedTuple
 
 from configs import rca_munet
 from rca_jax.config import (
-    CsiConfig,
-    DataConfig,
-    ExperimentConfig,
-    OptimizerConfig,
-    StageConfig,
-    TrainingConfig,
-    codeword_dim,
-    from_dict,
+  CsiConfig,
+  DataConfig,
+  ExperimentConfig,
+  OptimizerConfig,
+  StageConfig,
+  TrainingConfig,
+  codeword_dim,
+  from_dict,
+  stage_name,
 )
 from rca_jax.errors import InputError
 from rca_jax.evaluation.matrix import Cell, merge
 from rca_jax.evaluation.run import Measurement
-from rca_jax.training.loop import stage_name
 from rca_jax.uplink.sscc import num_symbols
 
 _OURS, _SINGLE_USER = 'RCA-MUNet', 'BL1'

@@ -7,8 +7,8 @@
 from absl import flags
 
 from launch.main import run
+from rca_jax.config import stage_name
 from rca_jax.evaluation.run import load_params
-from rca_jax.training.loop import stage_name
 from rca_jax.training.pretrained import save_pretrained
 from rca_jax.training.workdir import read_config
 

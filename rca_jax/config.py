@@ -10,7 +10,7 @@ import sys
 import types
 import typing
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from rca_jax.errors import InputError
 
@@ -240,6 +240,48 @@ class ExperimentConfig:
         not sizes or self.model.network != 'summation_fusion',
         "training.group_sizes: model.network='summation_fusion' serves one number of UEs only.")
     codeword_dim(self.model, self.csi)
+
+
+class Stage(NamedTuple):
+  """One entry of the schedule; `name` is its folder under WORKDIR/checkpoints."""
+
+  name: str
+  index: int
+  config: StageConfig
+  snr_db_range: tuple[float, float]
+
+
+def stage_name(snr_db: float | None = None) -> str:
+  """'pretrain', or the stage fine-tuned at one SNR."""
+  return 'pretrain' if snr_db is None else f'finetune_{snr_db:g}db'
+
+
+def stages(config: ExperimentConfig) -> list[Stage]:
+  """The stages in order: all fine-tunings start from the pretraining's weights.
+
+  With `init_weights` a pretraining of no steps is left out.
+
+  Raises:
+    InputError: a stage's steps are no positive multiple of `steps_per_call`, or there is no stage.
+  """
+  training = config.training
+  pretrain = training.pretrain
+  found = [Stage(stage_name(), 0, pretrain, (pretrain.snr_db_min, pretrain.snr_db_max))]
+  for index, snr_db in enumerate(training.finetune_snr_db, 1):
+    found.append(Stage(stage_name(snr_db), index, training.finetune, (snr_db, snr_db)))
+  if training.init_weights and pretrain.num_steps == 0:
+    del found[0]
+  if not found:
+    raise InputError(
+        'training.pretrain.num_steps=0 and no training.finetune_snr_db: nothing is to be trained; '
+        'set one of them.')
+  for stage in found:
+    num_steps = stage.config.num_steps
+    if num_steps == 0 or num_steps % training.steps_per_call:
+      raise InputError(
+          f'the {stage.name} stage has num_steps={num_steps}; it must be a positive multiple of '
+          f'training.steps_per_call={training.steps_per_call} (every call runs the same program).')
+  return found
 
 
 def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:

@@ -12,11 +12,11 @@ from ml_collections import config_flags
 
 from configs import rca_munet
 from launch.main import parse_flags
-from rca_jax.config import ExperimentConfig, from_dict
+from rca_jax.config import ExperimentConfig, from_dict, stages
 from rca_jax.errors import InputError
 from rca_jax.evaluation.run import evaluate_run
 from rca_jax.models.build import build_model
-from rca_jax.training.loop import fit, stages
+from rca_jax.training.loop import fit
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 ROOT = pathlib.Path(__file__).parents[1]

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from test_checkpoint import cut
 
-from rca_jax.config import to_dict
+from rca_jax.config import stage_name, stages, to_dict
 from rca_jax.errors import InputError
 from rca_jax.evaluation.run import load_params
 from rca_jax.training import loop
-from rca_jax.training.loop import fit, stage_name, stages
+from rca_jax.training.loop import fit
 from rca_jax.training.pretrained import save_pretrained
 from rca_jax.training.sharding import data_mesh
 from rca_jax.training.workdir import claim, locked

@@ -12,13 +12,12 @@ import pytest
 
 from configs import rca_munet
 from configs.reproduce import EXPERIMENTS, PRESETS, get_cells
-from rca_jax.config import ExperimentConfig, from_dict, to_dict
+from rca_jax.config import ExperimentConfig, from_dict, stages, to_dict
 from rca_jax.errors import InputError
 from rca_jax.evaluation import run
 from rca_jax.evaluation.matrix import missing, select
 from rca_jax.evaluation.references import REFERENCES
 from rca_jax.evaluation.results import append_rows, read_rows
-from rca_jax.training.loop import stages
 
 ROOT = pathlib.Path(__file__).parents[1]
 ALL_METHODS = {*rca_munet.METHODS, *REFERENCES, 'SSCC'}

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from rca_jax.config import ExperimentConfig, codeword_dim
+from rca_jax.config import ExperimentConfig, codeword_dim, stage_name
 from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, evaluate, evaluate_bits, summarise
@@ -18,7 +18,6 @@ from rca_jax.evaluation.results import MAX_DB, current_commit
 from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
 from rca_jax.training import checkpoint
-from rca_jax.training.loop import stage_name
 from rca_jax.training.pretrained import load_pretrained
 from rca_jax.training.program import abstract_params
 from rca_jax.training.workdir import read_config
@@ -33,7 +32,7 @@ class Measurement:
 
   snr_db: float | None  # None: noise-free, for the classical codes
   num_ues: int = 2
-  stage: str = 'pretrain'  # whose weights, a name of `training.loop.stages`
+  stage: str = 'pretrain'  # whose weights, a name of `config.stages`
   channel: str = ''  # uplink instead of the run's own
   distance_m: float = 0.0  # pairs exactly so far apart instead of the run's groups
   snr_error_db: float = 0.0  # what a network that is told its SNR is told too much

@@ -9,18 +9,18 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from rca_jax.config import stage_name
 from rca_jax.report.levels import (
-    Level,
-    Row,
-    gain_db,
-    level,
-    pick,
-    tuned_level,
-    tuned_snrs,
-    values,
+  Level,
+  Row,
+  gain_db,
+  level,
+  pick,
+  tuned_level,
+  tuned_snrs,
+  values,
 )
 from rca_jax.report.tables import OURS
-from rca_jax.training.loop import stage_name
 
 matplotlib.use('Agg')
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rca_jax.training.loop import stage_name
+from rca_jax.config import stage_name
 
 Row = dict[str, Any]
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from rca_jax.config import ExperimentConfig, StageConfig
+from rca_jax.config import ExperimentConfig, Stage, StageConfig, stage_name, stages
 from rca_jax.data.source import CsiSource, training_source
 from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
@@ -38,50 +38,6 @@ from rca_jax.training.writer import MetricsWriter
 
 # Where the disk fails.
 _KEPT = 'checkpoints are kept: make room, or the folder writable, and run again'
-
-
-class Stage(NamedTuple):
-  """One entry of the schedule; `name` is its folder under WORKDIR/checkpoints."""
-
-  name: str
-  index: int
-  config: StageConfig
-  snr_db_range: tuple[float, float]
-
-
-def stage_name(snr_db: float | None = None) -> str:
-  """'pretrain', or the stage fine-tuned at one SNR."""
-  return 'pretrain' if snr_db is None else f'finetune_{snr_db:g}db'
-
-
-def stages(config: ExperimentConfig) -> list[Stage]:
-  """The stages in order: all fine-tunings start from the pretraining's weights.
-
-  With `init_weights` a pretraining of no steps is left out.
-
-  Raises:
-    InputError: a stage's steps are no positive multiple of `steps_per_call`, or too few for its
-      warm-up, or there is no stage; told before the first stage runs, not after.
-  """
-  training = config.training
-  pretrain = training.pretrain
-  found = [Stage(stage_name(), 0, pretrain, (pretrain.snr_db_min, pretrain.snr_db_max))]
-  for index, snr_db in enumerate(training.finetune_snr_db, 1):
-    found.append(Stage(stage_name(snr_db), index, training.finetune, (snr_db, snr_db)))
-  if training.init_weights and pretrain.num_steps == 0:
-    del found[0]
-  if not found:
-    raise InputError(
-        'training.pretrain.num_steps=0 and no training.finetune_snr_db: nothing is to be trained; '
-        'set one of them.')
-  for stage in found:
-    num_steps = stage.config.num_steps
-    if num_steps == 0 or num_steps % training.steps_per_call:
-      raise InputError(
-          f'the {stage.name} stage has num_steps={num_steps}; it must be a positive multiple of '
-          f'training.steps_per_call={training.steps_per_call} (every call runs the same program).')
-    make_schedule(stage.config.optimizer, config.model.model_dim, num_steps)
-  return found
 
 
 class _Run(NamedTuple):
@@ -119,6 +75,8 @@ def fit(
   mesh = data_mesh() if mesh is None else mesh
   check_batch_size(config.training.batch_size, mesh)
   todo = stages(config)
+  for stage in todo:  # refused before the first stage runs
+    make_schedule(stage.config.optimizer, config.model.model_dim, stage.config.num_steps)
   if until:
     todo = todo[:1 + [stage.name for stage in todo].index(until)]
   with contextlib.ExitStack() as stack:

@@ -32,7 +32,7 @@ class Pretrained(NamedTuple):
   config: ExperimentConfig
   model: nn.Module
   params: Any
-  stage: str  # of the training, a name of `training.loop.stages`
+  stage: str  # of the training, a name of `config.stages`
   steps: int  # that led to them
 
 
