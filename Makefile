@@ -38,10 +38,10 @@ lint: $(READY)
 test-extras: $(READY)
 	@$(VENV)-extras/bin/python -m pip --version >/dev/null 2>&1 \
 	  || $(RUN) -m venv --clear $(VENV)-extras
-	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,sscc,files,tpu,gpu_compile]'
+	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,sscc,files,tpu]'
 	$(VENV)-extras/bin/python $(PIP_INSTALL) --no-deps deepmimo
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q \
-	  tests/test_torch_peer.py tests/test_tpu_cost.py tests/test_gpu_cost.py tests/test_sscc.py \
+	  tests/test_torch_peer.py tests/test_tpu_cost.py tests/test_sscc.py \
 	  tests/test_sionna_uma.py tests/test_quadriga_lib.py tests/test_deepmimo_lib.py
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q -m slow tests/test_reproduce.py
 

@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from rca_jax.errors import InputError
-from rca_jax.report.tpu_cost import CHIPS, collective_bytes, cost_table, parse_topology
+from rca_jax.report.hlo import collective_bytes
+from rca_jax.report.tpu_cost import CHIPS, cost_table, parse_topology
 from rca_jax.training.sharding import data_mesh
 
 ROOT = pathlib.Path(__file__).parents[1]

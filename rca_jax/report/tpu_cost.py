@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rca_jax.errors import InputError
-from rca_jax.report.hlo import array_bytes
+from rca_jax.report.hlo import collective_bytes
 
 
 class Chip(NamedTuple):
@@ -26,19 +26,6 @@ CHIPS = {
     'v6e': Chip(918e12, 32e9, 1638e9, 400e9, 16),
 }
 _HOP_LATENCY_S = 1e-6
-_COLLECTIVE = re.compile(
-    r' = (?P<type>.*?) (?P<name>all-reduce|all-gather|reduce-scatter|all-to-all|'
-    r'collective-permute|collective-broadcast|ragged-all-to-all)(-start)?\(')
-
-
-def collective_bytes(hlo: str) -> dict[str, int]:
-  """Bytes that each kind of collective yields on a chip, by the text of a compiled program."""
-  found = {}
-  for line in hlo.splitlines():
-    match = _COLLECTIVE.search(line)
-    if match:
-      found[match['name']] = found.get(match['name'], 0) + array_bytes(match['type'])
-  return found
 
 
 def parse_topology(topology: str) -> tuple[Chip, tuple[int, ...]]:

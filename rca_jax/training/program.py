@@ -52,9 +52,8 @@ def lower_call(program: Program, source: CsiSource, mesh: Mesh) -> jax.stages.Lo
 
 
 def compile_step(
-    config: ExperimentConfig, devices: Sequence[jax.Device],
-    num_steps: int = 1) -> jax.stages.Compiled:
-  """A call of `num_steps` train steps of stage 1, compiled for devices that need not be there.
+    config: ExperimentConfig, devices: Sequence[jax.Device]) -> jax.stages.Compiled:
+  """One train step of stage 1, compiled for devices that need not be there.
 
   Raises:
     InputError: the batch cannot be divided among them; or see `training_source`.
@@ -62,7 +61,7 @@ def compile_step(
   mesh = data_mesh(devices)
   check_batch_size(config.training.batch_size, mesh)
   config = dataclasses.replace(
-      config, training=dataclasses.replace(config.training, steps_per_call=num_steps))
+      config, training=dataclasses.replace(config.training, steps_per_call=1))
   source = training_source(config)
   program = make_program(config, config.training.pretrain, source, mesh)
   with jax.default_matmul_precision(config.matmul_precision):
