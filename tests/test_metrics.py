@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from rca_jax.errors import InputError
-from rca_jax.evaluation.metrics import bootstrap_ci95, cosine_similarity, nmse, sgcs, to_db
+from rca_jax.evaluation.metrics import (
+    bootstrap_ci95,
+    cosine_similarity,
+    nmse,
+    paired_gain,
+    sgcs,
+    to_db,
+)
 
 
 def _csi(seed: int = 0, shape=(5, 2, 4, 8)) -> np.ndarray:
@@ -110,3 +117,28 @@ def test_interval_of_one_constant_is_that_constant():
 def test_interval_needs_samples(values):
   with pytest.raises(InputError, match='one value per sample'):
     bootstrap_ci95(values, 0, in_db=False)
+
+
+def test_gain_of_a_constant_shift_is_the_shift_without_an_interval():
+  errors = np.random.default_rng(0).exponential(size=200)
+  gain_db, interval = paired_gain(errors * 10 ** -0.15, errors, 0)
+  np.testing.assert_allclose([gain_db, *interval], 1.5, atol=1e-9)
+
+
+def test_gain_of_the_same_groups_is_surer_than_of_other_groups():
+  rng = np.random.default_rng(0)
+  errors = rng.exponential(size=2000)
+  ours = 0.8 * errors * rng.uniform(0.9, 1.1, size=2000)
+  gain_db, (low, high) = paired_gain(ours, errors, 1)
+  assert low < gain_db < high and gain_db == pytest.approx(10 * np.log10(1 / 0.8), abs=0.05)
+  other_low, other_high = paired_gain(ours, rng.permutation(errors), 1)[1]
+  assert high - low < 0.1 * (other_high - other_low)
+  # The delta method: the interval of a difference of logarithms of two means.
+  ratio = ours / ours.mean() - errors / errors.mean()
+  spread_db = 10 / np.log(10) * ratio.std() / np.sqrt(ratio.size)
+  np.testing.assert_allclose(high - low, 2 * 1.96 * spread_db, rtol=0.15)
+
+
+def test_gain_needs_the_same_groups():
+  with pytest.raises(InputError, match='3 and 4 groups cannot be paired'):
+    paired_gain(np.ones(3), np.ones(4), 0)
