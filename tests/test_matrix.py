@@ -224,6 +224,6 @@ def test_one_that_diverges_does_not_keep_the_others_from_their_rows(
 def test_the_progress_names_every_cell(cells, whole, tmp_path, capsys):
   assert run_matrix(cells, tmp_path / 'whole')
   assert run_matrix(cells[:1], tmp_path)
-  assert [line.partition('  ')[0] for line in capsys.readouterr().out.splitlines()[-4:]] == [
+  assert [line.partition('  ')[0] for line in capsys.readouterr().err.splitlines()[-4:]] == [
       *(f'cell {place}/3 {cell.name}' for place, cell in enumerate(cells, 1)),
       f'cell 1/1 {cells[0].name}']

@@ -32,7 +32,7 @@ def test_generated_groups_go_through_published_weights():
   assert names['features_hat'].shape == (16, 4, 32, 64)
 
 
-def test_a_users_attention_trains_in_ten_lines(tiny_config, tmp_path, monkeypatch):
+def test_a_users_attention_trains(tiny_config, tmp_path, monkeypatch):
   code = script_with('half_cut')
   runs = []
 
@@ -54,5 +54,3 @@ def test_a_users_attention_trains_in_ten_lines(tiny_config, tmp_path, monkeypatc
   assert runs == [True]
   lines = read_metrics(tmp_path / 'runs' / 'half_cut')
   assert lines[-1]['step'] == 8
-  written = [script for script in SCRIPTS if 'half_cut' in script][0]
-  assert len([line for line in written.splitlines() if line.strip()]) <= 10

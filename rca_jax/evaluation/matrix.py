@@ -17,11 +17,11 @@ import jax
 from rca_jax.config import ExperimentConfig, stage_name, stages, to_dict
 from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
+from rca_jax.evaluation.progress import MatrixProgress
 from rca_jax.evaluation.references import REFERENCES, reference_rows
 from rca_jax.evaluation.results import append_rows, read_rows
 from rca_jax.evaluation.run import Measurement, measure
 from rca_jax.training.loop import fit
-from rca_jax.training.progress import MatrixProgress
 from rca_jax.uplink.sscc import load_sionna
 
 
