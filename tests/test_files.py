@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from rca_jax.data.files import read_csi
+from rca_jax.data.files import content_hash, read_csi
 from rca_jax.errors import InputError
 
 
@@ -64,6 +64,17 @@ def test_unusable_files_are_told_in_one_line(tmp_path, random_csi):
     read_csi(tmp_path / 'none.npz')
   with pytest.raises(InputError, match='its arrays: h .12, 3, 4, 8., x .*named `csi`'):
     read_csi(save(tmp_path / 'other.npz', h=random_csi, x=1))
+
+
+def test_a_data_set_is_named_by_its_content(tmp_path, random_csi):
+  first = save(tmp_path / 'a.npz', csi=random_csi)
+  (tmp_path / 'b.npz').write_bytes(first.read_bytes())
+  other = save(tmp_path / 'c.npz', csi=2 * random_csi)
+  assert content_hash(first) == content_hash(tmp_path / 'b.npz') != content_hash(other)
+  (tmp_path / 'manifest.json').write_text('{}')
+  assert content_hash(tmp_path) == hashlib.sha256(b'{}').hexdigest()
+  with pytest.raises(InputError, match='none.npz: cannot be read'):
+    content_hash(tmp_path / 'none.npz')
 
 
 @pytest.fixture

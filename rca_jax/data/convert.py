@@ -13,10 +13,9 @@ import numpy as np
 from rca_jax.channel.groups import CsiGroups
 from rca_jax.config import CsiConfig
 from rca_jax.data.dataset import write_shards
-from rca_jax.data.files import SPLITS, concatenate, iter_csi, read_manifest
+from rca_jax.data.files import SPLITS, concatenate, content_hash, iter_csi, read_manifest
 from rca_jax.data.grouping import group_by_position, split_by_region
 from rca_jax.errors import InputError
-from rca_jax.foreign import sha256
 
 _Parts = Iterator[tuple[str, CsiGroups]]  # chunks, each with its split
 
@@ -54,7 +53,7 @@ def convert(
     parts = _of_size(parts, source, folder, conversion, counts)
   header = {
       'source': source.name,
-      'source_sha256': sha256(source / 'manifest.json' if source.is_dir() else source),
+      'source_sha256': content_hash(source),
       'conversion': conversion._asdict(), 'bandwidth_hz': config.bandwidth_hz,
       'num_subcarriers': config.num_subcarriers, 'num_delay_taps': config.num_delay_taps}
 

@@ -84,6 +84,19 @@ def _same_shape(chunks: Iterator[CsiGroups], path: Path) -> Iterator[CsiGroups]:
     yield groups
 
 
+def content_hash(path: str | Path) -> str:
+  """SHA-256 of a file, or of a data set folder's manifest (which holds those of its shards).
+
+  Returns:
+    64 hexadecimal digits.
+
+  Raises:
+    InputError: path cannot be read.
+  """
+  path = Path(path)
+  return sha256(path / 'manifest.json' if path.is_dir() else path)
+
+
 def concatenate(parts: list[CsiGroups]) -> CsiGroups:
   """Joins chunks; what one of them lacks is None."""
   return CsiGroups(*(
