@@ -37,6 +37,15 @@ def _require_positive(config: Any, *names: str) -> None:
     _require(value > 0, f'{name}={value} must be positive.')
 
 
+def parse_ratio(text: str) -> Fraction:
+  """The number that a text like "1/16" means; ValueError if it is none."""
+  try:
+    # Neither exponents nor many digits: Fraction('1e999999999') computes for hours.
+    return Fraction(re.fullmatch(r'[\d./]{1,20}', text)[0])
+  except (TypeError, ZeroDivisionError) as error:
+    raise ValueError(f'{text!r:.50} is no fraction') from error
+
+
 @dataclasses.dataclass(frozen=True)
 class CsiConfig:
   """Where CSI comes from: a TR 38.901 UMa cell, its carrier and its array."""
@@ -93,18 +102,26 @@ class ModelConfig:
 
   network: str = 'rca_munet'  # rca_munet | summation_fusion (BL3) | adjscc_csinet (BL2)
   attention: str = 'residual_cross'  # a name of models.attention.ATTENTION
-  compression_ratio: str = '1/8'  # CR = k / (2 N_a N_t)
+  compression_ratio: str = '1/8'  # CR = k / (2 N_a N_t); kept in lowest terms: '0.5' is '1/2'
   model_dim: int = 192  # d
   num_heads: int = 8  # h
   mlp_dim: int = 768
   num_encoder_layers: int = 4  # L1
   num_decoder_layers: int = 3  # L2
   num_rca_blocks: int = 3  # L3
-  final_norm: bool = False  # a LayerNorm behind the last layer of both sides, as BL1 has
+  final_norm: bool = False  # a LayerNorm after the last layer of both sides, as BL1 has
   shortcut: bool = False  # around the layers of each side: what they learn adds to a linear code
   dtype: str = 'float32'  # of the computation; parameters and statistics stay float32
 
   def __post_init__(self):
+    try:
+      ratio = str(parse_ratio(self.compression_ratio))
+    except ValueError:
+      raise InputError(
+          f'model.compression_ratio={self.compression_ratio!r} is no fraction; write e.g. "1/16".'
+      ) from None
+    # One ratio has one spelling: names, hashes and rows are made of it.
+    object.__setattr__(self, 'compression_ratio', ratio)
     _require_one_of('model.dtype', self.dtype, ('float32', 'bfloat16'))
     _require_one_of(
         'model.network', self.network, ('rca_munet', 'summation_fusion', 'adjscc_csinet'))
@@ -288,29 +305,15 @@ def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:
   """k = CR * 2 N_a N_t, the real entries of one report.
 
   Raises:
-    InputError: the ratio is no fraction in (0, 1], or k is no even integer.
+    InputError: the ratio is not in (0, 1], or k is no even integer.
   """
   full = 2 * csi.num_delay_taps * csi.num_tx_antennas
-  try:
-    k = parse_ratio(model.compression_ratio) * full
-  except ValueError:
-    raise InputError(
-        f'model.compression_ratio={model.compression_ratio!r} is no fraction; write e.g. "1/16".'
-    ) from None
+  k = parse_ratio(model.compression_ratio) * full
   _require(
       k.denominator == 1 and k % 2 == 0 and 2 <= k <= full,
       f'model.compression_ratio={model.compression_ratio} of 2*N_a*N_t={full} gives k={k}; '
       'k must be an even integer from 2 to 2*N_a*N_t (k/2 complex symbols).')
   return int(k)
-
-
-def parse_ratio(text: str) -> Fraction:
-  """The number that a text like "1/16" means; ValueError if it is none."""
-  try:
-    # Neither exponents nor many digits: Fraction('1e999999999') computes for hours.
-    return Fraction(re.fullmatch(r'[\d./]{1,20}', text)[0])
-  except (TypeError, ZeroDivisionError) as error:
-    raise ValueError(f'{text!r:.50} is no fraction') from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:

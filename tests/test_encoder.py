@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -7,12 +8,13 @@ import pytest
 
 from rca_jax.config import CsiConfig, ModelConfig
 from rca_jax.errors import InputError
-from rca_jax.models.encoder import Encoder, build_encoder
+from rca_jax.models.encoder import Encoder
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
-ENCODER = Encoder(
-    num_delay_taps=4, num_tx_antennas=8, codeword_dim=16, model_dim=16, num_heads=2, mlp_dim=32,
-    num_layers=1)
+MODEL = ModelConfig(
+    compression_ratio='1/4', model_dim=16, num_heads=2, mlp_dim=32, num_encoder_layers=1)
+CSI = CsiConfig(num_delay_taps=4, num_tx_antennas=8)
+ENCODER = Encoder(MODEL, CSI)
 
 
 def _features(*leading: int) -> jax.Array:
@@ -50,7 +52,7 @@ def test_it_knows_which_antenna_is_which(variables):
 
 @pytest.mark.parametrize('final_norm', [False, True])
 def test_final_norm_undoes_the_last_layer_s_scale(final_norm):
-  encoder = ENCODER.clone(final_norm=final_norm)
+  encoder = Encoder(dataclasses.replace(MODEL, final_norm=final_norm), CSI)
   params = jax.jit(encoder.init)(jax.random.key(0), _features(1))['params']
   assert ('final_norm' in params) == final_norm
   layer = params['layer_0']
@@ -65,13 +67,3 @@ def test_final_norm_undoes_the_last_layer_s_scale(final_norm):
 def test_wrong_shape_is_an_input_error(variables, shape):
   with pytest.raises(InputError, match=r'expected \[\.\.\., N_t, 2\*N_a\] = \[\.\.\., 8, 8\]'):
     ENCODER.apply(variables, jnp.zeros(shape))
-
-
-def test_config_decides_the_sizes():
-  encoder = build_encoder(
-      ModelConfig(compression_ratio='1/4', model_dim=24, num_heads=3, mlp_dim=20,
-                  num_encoder_layers=2, final_norm=True, dtype='bfloat16'),
-      CsiConfig(num_delay_taps=4, num_tx_antennas=8))
-  assert encoder == Encoder(
-      num_delay_taps=4, num_tx_antennas=8, codeword_dim=16, model_dim=24, num_heads=3,
-      mlp_dim=20, num_layers=2, final_norm=True, dtype='bfloat16')

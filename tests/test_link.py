@@ -21,6 +21,17 @@ def test_analogue_link_is_its_channel_between_symbols(name):
   np.testing.assert_array_equal(link(KEY, CODEWORD, SNR_DB), expected)
 
 
+@pytest.mark.parametrize('name', CHANNELS)
+def test_with_a_key_for_every_report_each_stands_alone(name):
+  link, keys = AnalogueLink(CHANNELS[name]), jax.random.split(KEY, (4, 2))
+  found = link(keys, CODEWORD, SNR_DB)
+  alone = link(keys[2, 1], CODEWORD[2, 1], SNR_DB[1])
+  np.testing.assert_allclose(found[2, 1], alone, rtol=1e-6)
+  fewer = link(keys[1:3, :1], CODEWORD[1:3, :1], SNR_DB[:1])
+  np.testing.assert_allclose(fewer, found[1:3, :1], rtol=1e-6)
+  assert np.abs(found[0, 0] - link(keys[1, 0], CODEWORD[0, 0], 0.0)).max() > 1e-2
+
+
 def test_bits_know_neither_key_nor_snr():
   link = build_link(UplinkConfig(quantiser_bits=3))
   assert link == PerfectBitLink(3)

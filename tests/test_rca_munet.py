@@ -9,7 +9,12 @@ import pytest
 from rca_jax.config import CsiConfig, ExperimentConfig, ModelConfig, UplinkConfig
 from rca_jax.errors import InputError
 from rca_jax.evaluation.complexity import count_parameters
-from rca_jax.models.attention import ATTENTION
+from rca_jax.models.attention import (
+    ATTENTION,
+    dot_product,
+    mean_of_other_ues,
+    own_embedding,
+)
 from rca_jax.models.build import build_model
 from rca_jax.uplink.djscc import awgn, from_symbols, rayleigh_block_fading, to_symbols
 from rca_jax.uplink.link import AnalogueLink, PerfectBitLink
@@ -148,6 +153,14 @@ def test_shortcut_makes_the_linear_code_one_of_the_network_s(network, attention)
 def test_a_model_is_a_static_argument():
   assert build_model(_tiny()) == build_model(_tiny())
   assert hash(build_model(_tiny())) == hash(build_model(_tiny()))
+
+
+def test_a_model_is_what_its_functions_are_not_what_they_are_called(monkeypatch):
+  before = build_model(_tiny(attention='cross'))
+  monkeypatch.setitem(ATTENTION, 'cross', ATTENTION['self'])
+  after = build_model(_tiny(attention='cross'))
+  assert before != after and hash(before) != hash(after)
+  assert before.decoder.variant == (mean_of_other_ues, dot_product, own_embedding)
 
 
 def test_config_chooses_the_channel():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from rca_jax.errors import InputError
-from rca_jax.models.decoder import Decoder
 from rca_jax.models.summation_fusion import SummationFusion
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -66,9 +65,6 @@ def test_branches_are_all_that_joins_the_ues():
 
 
 def test_other_numbers_of_ues_are_input_errors():
-  sizes = {'num_delay_taps': 4, 'num_tx_antennas': 8, 'codeword_dim': 16, 'model_dim': 8,
-           'num_heads': 2, 'mlp_dim': 8, 'num_layers': 1, 'num_rca_blocks': 1}
-  decoder = Decoder(**sizes, attention='self', fused_ues=2)
-  params = decoder.init(jax.random.key(0), jnp.ones((1, 2, 16)))
+  module, params, _ = fusion(2)
   with pytest.raises(InputError, match='were built for 2 UEs'):
-    decoder.apply(params, jnp.ones((1, 3, 16)))
+    module.apply(params, jnp.ones((1, 3, 4, 6)))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rca_jax.config import ModelConfig
 from rca_jax.models.attention import ATTENTION
 from rca_jax.models.transformer import (
     Block,
@@ -19,7 +20,8 @@ N_T, D, MLP = 8, 16, 32
 
 
 def _block(name: str, num_heads: int, dtype: str = 'float32') -> Block:
-  return Block(num_heads, MLP, ATTENTION[name], dtype)
+  return Block(
+      ModelConfig(model_dim=D, num_heads=num_heads, mlp_dim=MLP, dtype=dtype), ATTENTION[name])
 
 
 def _embeddings(num_ues: int) -> np.ndarray:

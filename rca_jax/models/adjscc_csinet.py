@@ -1,4 +1,4 @@
-"""BL2: ADJSCC-CSINet+ [11], the single-user convolutional rival that is told its SNR.
+"""BL2: ADJSCC-CSINet+ [11], the single-user convolutional rival that knows its SNR.
 
 CSI is an image [N_a, N_t] of two channels. After every convolution an attention-feature (AF)
 module scales the channels by what the image's means and the SNR say, so one network serves all
@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rca_jax.config import ExperimentConfig, codeword_dim
+from rca_jax.config import CsiConfig, ModelConfig, codeword_dim
 from rca_jax.models.encoder import check_features_shape
-from rca_jax.uplink.link import Link, build_link
+from rca_jax.uplink.link import Link
 
 _AF_WIDTH = 16
 _NUM_REFINE_NETS = 5
@@ -121,42 +121,32 @@ class AdjsccDecoder(nn.Module):
 class AdjsccCsiNet(nn.Module):
   """Encoder, uplink and decoder of every UE on its own.
 
-  `snr_error_db` is added to the SNR that the network is told, never to the uplink's own.
+  `snr_error_db` is added to the SNR that the network is given, never to the uplink's own.
   """
 
-  num_delay_taps: int
-  num_tx_antennas: int
-  codeword_dim: int
+  model: ModelConfig
+  csi: CsiConfig
   link: Link
-  dtype: str = 'float32'
   snr_error_db: float = 0.0
 
   def setup(self):
-    self.encoder = AdjsccEncoder(self.codeword_dim, self.dtype)
-    self.decoder = AdjsccDecoder((self.num_delay_taps, self.num_tx_antennas), self.dtype)
+    csi, dtype = self.csi, self.model.dtype
+    self.encoder = AdjsccEncoder(codeword_dim(self.model, csi), dtype)
+    self.decoder = AdjsccDecoder((csi.num_delay_taps, csi.num_tx_antennas), dtype)
 
   def __call__(
       self, features: jax.Array, snr_db: jax.Array, key: jax.Array,
       active: jax.Array | None = None) -> jax.Array:
     """As `RCAMUNet.__call__`: features [batch, ue, N_t, 2 N_a] to the same shape."""
-    check_features_shape(features, self.num_tx_antennas, self.num_delay_taps)
+    check_features_shape(features, self.csi)
     batch, num_ues = features.shape[:2]
     known_db = jnp.broadcast_to(snr_db, (batch, num_ues)).reshape(-1) + self.snr_error_db
     # [n, N_t, 2, N_a] -> [n, N_a, N_t, 2]
-    image = features.reshape(-1, self.num_tx_antennas, 2, self.num_delay_taps).transpose(0, 3, 1, 2)
+    shape = (-1, self.csi.num_tx_antennas, 2, self.csi.num_delay_taps)
+    image = features.reshape(shape).transpose(0, 3, 1, 2)
     codeword = self.encoder(image, known_db).reshape(batch, num_ues, -1)
     codeword_hat = self.link(key, codeword, snr_db)
     if active is not None:
       codeword_hat = jnp.where(active[..., None], codeword_hat, 0)
     image_hat = self.decoder(codeword_hat.reshape(batch * num_ues, -1), known_db)
     return image_hat.transpose(0, 2, 3, 1).reshape(features.shape)
-
-
-def build_adjscc_csinet(config: ExperimentConfig) -> AdjsccCsiNet:
-  """The network a config describes; raises InputError as `build_link`."""
-  return AdjsccCsiNet(
-      num_delay_taps=config.csi.num_delay_taps,
-      num_tx_antennas=config.csi.num_tx_antennas,
-      codeword_dim=codeword_dim(config.model, config.csi),
-      link=build_link(config.uplink),
-      dtype=config.model.dtype)

@@ -1,18 +1,28 @@
-"""The network that a config names."""
+"""The network that a config names: the only place where names become functions."""
 
 import flax.linen as nn
 
 from rca_jax.config import ExperimentConfig
-from rca_jax.models.adjscc_csinet import build_adjscc_csinet
-from rca_jax.models.rca_munet import build_rca_munet
+from rca_jax.models.adjscc_csinet import AdjsccCsiNet
+from rca_jax.models.attention import resolve_attention
+from rca_jax.models.decoder import Decoder
+from rca_jax.models.encoder import Encoder
+from rca_jax.models.rca_munet import RCAMUNet
+from rca_jax.uplink.link import build_link
 
 
 def build_model(config: ExperimentConfig) -> nn.Module:
   """A module (features [batch, ue, N_t, 2 N_a], snr_db, key) -> features_hat, same shape.
 
+  Modules hold functions, not names: what is compiled for one is never used for another function
+  that took its name later.
+
   Raises:
     InputError: `model.attention` or `uplink.channel` is unknown.
   """
-  if config.model.network == 'adjscc_csinet':
-    return build_adjscc_csinet(config)
-  return build_rca_munet(config)
+  model, csi, link = config.model, config.csi, build_link(config.uplink)
+  if model.network == 'adjscc_csinet':
+    return AdjsccCsiNet(model, csi, link)
+  fused_ues = config.num_ues if model.network == 'summation_fusion' else 0
+  variant = resolve_attention(model.attention)
+  return RCAMUNet(Encoder(model, csi), Decoder(model, csi, variant, fused_ues), link)

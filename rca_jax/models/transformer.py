@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rca_jax.config import ModelConfig
 from rca_jax.models.attention import ATTENTION, AttentionFn, Variant, dot_product
 
 
@@ -78,22 +79,21 @@ class MultiHeadAttention(nn.Module):
 class Block(nn.Module):
   """Post-LayerNorm transformer layer, eq. (8)-(9): plain, BL4, BL5 and the RCA-Block.
 
-  Which one it is, `variant` decides; the parameter tree is always the same.
+  Which one it is, `variant` decides; the parameter tree is always the same. Of `model` it takes
+  the number of heads, the width of the MLP and the dtype.
   """
 
-  num_heads: int
-  mlp_dim: int
+  model: ModelConfig
   variant: Variant = ATTENTION['self']
-  dtype: str = 'float32'
 
   @nn.compact
   def __call__(self, embeddings: jax.Array, active: jax.Array | None = None) -> jax.Array:
     """X_1 [..., ue, N_t, d] to Z_o, same shape; other UEs count where `active` [..., ue] says."""
     query_source, attention_fn, key_value_source = self.variant
-    attended = MultiHeadAttention(
-        self.num_heads, attention_fn, self.dtype, name='attention')(
-            query_source(embeddings, active), key_value_source(embeddings, active))
-    z = nn.LayerNorm(dtype=self.dtype, name='attention_norm')(attended + embeddings)
-    hidden = nn.relu(FlatDense(self.mlp_dim, dtype=self.dtype, name='mlp_in')(z))
-    mlp = FlatDense(z.shape[-1], dtype=self.dtype, name='mlp_out')(hidden)
-    return nn.LayerNorm(dtype=self.dtype, name='mlp_norm')(z + mlp)
+    dtype = self.model.dtype
+    attended = MultiHeadAttention(self.model.num_heads, attention_fn, dtype, name='attention')(
+        query_source(embeddings, active), key_value_source(embeddings, active))
+    z = nn.LayerNorm(dtype=dtype, name='attention_norm')(attended + embeddings)
+    hidden = nn.relu(FlatDense(self.model.mlp_dim, dtype=dtype, name='mlp_in')(z))
+    mlp = FlatDense(z.shape[-1], dtype=dtype, name='mlp_out')(hidden)
+    return nn.LayerNorm(dtype=dtype, name='mlp_norm')(z + mlp)

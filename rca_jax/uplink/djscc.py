@@ -49,6 +49,21 @@ def noise_variance(snr_db: jax.Array) -> jax.Array:
   return 10.0 ** (-jnp.asarray(snr_db, jnp.float32) / 10.0)
 
 
+def through(
+    channel: Channel, key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
+  """Symbols [..., k/2] as `channel` delivers them.
+
+  `key` is one for all reports, or has their leading axes: then what happens to a report follows
+  from its own key alone, whatever else is sent.
+  """
+  if not key.shape:
+    return channel(key, symbols, snr_db)
+  snr_db = jnp.broadcast_to(snr_db, key.shape)
+  for _ in key.shape:
+    channel = jax.vmap(channel)
+  return channel(key, symbols, snr_db)
+
+
 def awgn(key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
   """s + z with z ~ CN(0, N_0): the paper's uplink.
 

@@ -1,6 +1,7 @@
 """From a UE's codeword to the BS: analogue symbols, or bits.
 
 A link is a hashable function (key, codeword [batch, ue, k], snr_db) -> codeword_hat, same shape.
+The key is one for all, or [batch, ue] keys: one for every report.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from rca_jax.config import UplinkConfig
-from rca_jax.uplink.djscc import Channel, from_symbols, resolve_channel, to_symbols
+from rca_jax.uplink.djscc import Channel, from_symbols, resolve_channel, through, to_symbols
 from rca_jax.uplink.quantiser import quantise
 
 Link = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
@@ -22,7 +23,7 @@ class AnalogueLink:
   channel: Channel
 
   def __call__(self, key: jax.Array, codeword: jax.Array, snr_db: jax.Array) -> jax.Array:
-    return from_symbols(self.channel(key, to_symbols(codeword), snr_db))
+    return from_symbols(through(self.channel, key, to_symbols(codeword), snr_db))
 
 
 @dataclasses.dataclass(frozen=True)
