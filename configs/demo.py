@@ -24,16 +24,18 @@ from rca_jax.config import (
 )
 from rca_jax.errors import InputError
 
+WORDS = {word: rca_munet.WORDS[word] for word in ('method=NAME', 'attention=NAME')}
+
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """`variant`: method=NAME or attention=NAME, as in configs/rca_munet.py.
+  """`variant`: one of `WORDS`, as in configs/rca_munet.py.
 
   Raises:
-    InputError: the variant has other parts; the demo's sizes are its own.
+    InputError: another word; the demo's sizes are its own.
   """
   for part in filter(None, variant.split(',')):
     if part.partition('=')[0] not in ('method', 'attention'):
-      raise InputError(f'variant {part!r}: the demo has method=NAME or attention=NAME only.')
+      raise InputError(f'variant {part!r}: the words of the demo are {", ".join(WORDS)}.')
   base = from_dict(ExperimentConfig, rca_munet.get_config(variant).to_dict())
   config = dataclasses.replace(
       base,

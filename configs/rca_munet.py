@@ -39,14 +39,23 @@ METHODS = {
     'BL4-textbook': {'attention': 'textbook_cross'},
     'BL5': {'attention': 'residual_self'},
 }
-_KEYS = 'cr=RATIO, users=NUMBER, method=NAME or attention=NAME, small or light'
+# What may follow the file's name and a colon, with commas between.
+WORDS = {
+    'cr=RATIO': 'compression ratio, default 1/8',
+    'users=NUMBER': 'UEs in a group, from 2 on, default 2',
+    'method=NAME': f'one of {", ".join(METHODS)}',
+    'attention=NAME': "instead of method: that of RCA-MUNet's last blocks, a name of "
+                      'rca_jax.models.attention.ATTENTION',
+    'small': 'a reduced problem, some minutes on 2 CPU cores',
+    'light': "the paper's CSI and a small network, an hour or so on 2 CPU cores",
+}
 
 
 def get_config(variant: str = '') -> ml_collections.ConfigDict:
-  """`variant`: comma-separated cr=1/16, users=2, method=BL1 or attention=self, small or light.
+  """`variant`: some of `WORDS`, with commas between.
 
   Raises:
-    InputError: an unknown key, or a value that makes no experiment.
+    InputError: an unknown word, or a value that makes no experiment.
   """
   options = _parse(variant)
   method, size = options.get('method', 'RCA-MUNet'), options.get('size', 'full')
@@ -70,7 +79,7 @@ def _parse(variant: str) -> dict[str, str | int]:
     is_size = name in ('small', 'light')
     known = is_size or name in ('cr', 'users', 'method', 'attention')
     if not known or bool(equals) == is_size:
-      raise InputError(f'config variant {item!r} is unknown; the keys are {_KEYS}.')
+      raise InputError(f'config variant {item!r} is unknown; the words are {", ".join(WORDS)}.')
     if is_size:
       name, value = 'size', name
     if name in options:

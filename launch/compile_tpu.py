@@ -1,9 +1,9 @@
 """Compiles the train step for TPU slices that are not there: OUT, one row a slice.
 
   pip install '.[tpu]'
-  python -m launch.compile_tpu --config=configs/rca_munet.py:cr=1/16 \
+  python -m launch.compile_tpu --config=configs/rca_munet.py:cr=1/16 \\
       --config.model.dtype=bfloat16 --topology=v5e:2x2,v5e:16x16
-  python -m launch.compile_tpu --config=configs/rca_munet.py:cr=1/16 \
+  python -m launch.compile_tpu --config=configs/rca_munet.py:cr=1/16 \\
       --config.model.dtype=bfloat16 --groups_per_chip=64    # weak scaling
 
 Needs no TPU: libtpu compiles for slices by their name. Some minutes a slice. The global batch is
@@ -13,29 +13,29 @@ the config's, or --groups_per_chip times the chips.
 import dataclasses
 import os
 
-import jax
 from absl import flags
-from jax.experimental import topologies
-from ml_collections import config_flags
-from rich.console import Console
-from rich.progress import track
 
-from launch.main import experiment_config, run
+from launch.main import define_config, experiment_config, run, say
+from launch.table import define_format, print_table
 from rca_jax.config import ExperimentConfig
 from rca_jax.errors import InputError
-from rca_jax.evaluation.results import append_rows
-from rca_jax.report.tpu_cost import chip_cost, cost_table, parse_topology
-from rca_jax.training.program import compile_step
+from rca_jax.terminal import Bar
 
-_CONFIG = config_flags.DEFINE_config_file('config', help_string='FILE[:VARIANT]')
+_CONFIG = define_config()
 _TOPOLOGY = flags.DEFINE_list(
     'topology', ['v5e:2x2', 'v5e:16x16', 'v5p:4x4x4', 'v6e:16x16'], 'CHIP:AxB[xC] each.')
 _GROUPS_PER_CHIP = flags.DEFINE_integer(
     'groups_per_chip', None, 'Instead of the global batch of the config.', lower_bound=1)
 _OUT = flags.DEFINE_string('out', None, 'JSON file that rows are added to.')
+_FORMAT = define_format()
 
 
 def main() -> None:
+  import jax
+
+  from rca_jax.evaluation.results import append_rows
+  from rca_jax.report.tpu_cost import cost_table, parse_topology
+
   config = experiment_config(_CONFIG)
   for topology in _TOPOLOGY.value:
     parse_topology(topology)
@@ -44,15 +44,26 @@ def main() -> None:
   os.environ.update(
       TPU_SKIP_MDS_QUERY='1', TPU_ACCELERATOR_TYPE='v5litepod-4', TPU_WORKER_HOSTNAMES='localhost',
       TPU_WORKER_ID='0', ALLOW_MULTIPLE_LIBTPU_LOAD='1')
+  say(f'compile_tpu: the train step of {config.method} for {", ".join(_TOPOLOGY.value)}; rows go '
+      f'to {_OUT.value or "the screen only"}')
   rows = []
-  for topology in track(_TOPOLOGY.value, 'compiling', console=Console(stderr=True)):
-    rows.append(_row(topology, config))
-    if _OUT.value:
-      append_rows(_OUT.value, rows[-1:])
-  print(cost_table(rows))
+  with Bar('compile_tpu', len(_TOPOLOGY.value), 'slices') as bar:
+    for topology in _TOPOLOGY.value:
+      bar.update(len(rows), doing=f'compiling for {topology}')
+      rows.append(_row(topology, config))
+      if _OUT.value:
+        append_rows(_OUT.value, rows[-1:])
+  print_table(*cost_table(rows), _FORMAT.value)
+  say(f'done: {len(rows)} slices'
+      + (f', rows appended to {_OUT.value}' if _OUT.value else '; --out=FILE keeps the rows'))
 
 
 def _row(topology: str, config: ExperimentConfig) -> dict:
+  from jax.experimental import topologies
+
+  from rca_jax.report.tpu_cost import chip_cost
+  from rca_jax.training.program import compile_step
+
   try:
     devices = topologies.get_topology_desc(topology, platform='tpu').devices
   except RuntimeError as error:

@@ -2,28 +2,31 @@
 
   python -m launch.complexity
   python -m launch.complexity --methods=RCA-MUNet --num_ues=2,4,8 --compression_ratios=1/8,1/16
+
+Operations are those of one group: the paper's FLOPs by the count of Table II, in all and for one
+UE, and all multiply-accumulates (MACs).
 """
 
 from absl import flags
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from configs import rca_munet
 from launch.main import run
+from launch.table import define_format, print_table
 from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.errors import InputError
-from rca_jax.evaluation.complexity import count_complexity
 
 _METHODS = flags.DEFINE_list('methods', list(rca_munet.METHODS), 'Trained methods.')
 _RATIOS = flags.DEFINE_list('compression_ratios', ['1/8'], 'Compression ratios.')
-_NUM_UES = flags.DEFINE_list('num_ues', ['2', '4'], 'UEs in a group.')
+_NUM_UES = flags.DEFINE_list('num_ues', ['2', '4'], 'Numbers of UEs in a group.')
+_FORMAT = define_format()
+_HEAD = {'method': '', 'CR': '', 'UEs': 'd', 'parameters': ',d', 'paper FLOPs': ',d',
+         'of a UE': ',d', 'MACs': ',d'}
 
 
 def main() -> None:
-  table = Table(title='What one group costs, by the count of Table II and in MACs', box=SIMPLE)
-  for name in ('method', 'CR', 'UEs', 'parameters', 'paper FLOPs', 'of a UE', 'MACs'):
-    table.add_column(name, justify='left' if name == 'method' else 'right', no_wrap=True)
+  from rca_jax.evaluation.complexity import count_complexity
+
+  rows = []
   for method in _METHODS.value:
     for ratio in _RATIOS.value:
       for num_ues in _NUM_UES.value:
@@ -32,9 +35,9 @@ def main() -> None:
         config = from_dict(ExperimentConfig, rca_munet.get_config(
             f'method={method},cr={ratio},users={num_ues}').to_dict())
         parameters, flops, macs = count_complexity(config)
-        counts = (parameters, flops, flops // int(num_ues), macs)
-        table.add_row(method, ratio, num_ues, *(f'{count:,}' for count in counts))
-  Console().print(table)
+        rows.append(
+            [method, ratio, config.num_ues, parameters, flops, flops // config.num_ues, macs])
+  print_table(_HEAD, rows, _FORMAT.value)
 
 
 if __name__ == '__main__':

@@ -1,23 +1,23 @@
 """Writes CSI of any format of docs/data.md as a data set; run again on the same folder to continue.
 
-  python -m launch.convert --input=uma.mat --out=data/uma --num_ues=4 --max_distance_m=10 \
+  python -m launch.convert --input=uma.mat --out=data/uma --num_ues=4 --max_distance_m=10 \\
       --test_share=0.2
   python -m launch.convert --input=DATA_Htestin.mat --out=data/cost2100_test --test_share=1
 """
 
 from pathlib import Path
 
-import rich.progress
 from absl import flags
 
-from launch.main import run
+from launch.main import run, say
 from rca_jax.config import CsiConfig
-from rca_jax.data.convert import Conversion, convert
-from rca_jax.data.files import FORMATS
+from rca_jax.terminal import Bar
 
 _INPUT = flags.DEFINE_string('input', None, 'File, or data set folder.', required=True)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the data set.', required=True)
-_FORMAT = flags.DEFINE_enum('format', None, list(FORMATS), 'By default told from the file.')
+_FORMAT = flags.DEFINE_enum(
+    'format', None, ['npz', 'cost2100', 'sionna', 'deepmimo', 'quadriga'],
+    'Of the file; default: found from what it holds.')
 _BANDWIDTH_HZ = flags.DEFINE_float(
     'bandwidth_hz', CsiConfig.bandwidth_hz, 'Of formats that hold paths.')
 _NUM_SUBCARRIERS = flags.DEFINE_integer(
@@ -27,7 +27,7 @@ _NUM_DELAY_TAPS = flags.DEFINE_integer(
 _NUM_UES = flags.DEFINE_integer(
     'num_ues', 0, 'UEs per group; 0: as many as the source has.', lower_bound=0)
 _MAX_DISTANCE_M = flags.DEFINE_float(
-    'max_distance_m', Conversion().max_distance_m, 'Of UEs of a group, and between splits.')
+    'max_distance_m', 10.0, 'Of UEs of a group, and between splits.')
 _VAL_SHARE = flags.DEFINE_float('val_share', 0.0, 'Share of the ground for the split val.')
 _TEST_SHARE = flags.DEFINE_float('test_share', 0.0, 'Share of the ground for the split test.')
 _DROP_SILENT = flags.DEFINE_bool(
@@ -36,22 +36,24 @@ _SHARD_SIZE = flags.DEFINE_integer('shard_size', 1000, 'Groups per shard.', lowe
 
 
 def main() -> None:
+  from rca_jax.data.convert import Conversion, convert
+
   config = CsiConfig(
       bandwidth_hz=_BANDWIDTH_HZ.value, num_subcarriers=_NUM_SUBCARRIERS.value,
       num_delay_taps=_NUM_DELAY_TAPS.value)
   conversion = Conversion(
       _NUM_UES.value, _MAX_DISTANCE_M.value, _VAL_SHARE.value, _TEST_SHARE.value,
       _DROP_SILENT.value, _SHARD_SIZE.value)
-  with rich.progress.Progress(
-      rich.progress.TextColumn('{task.completed:.0f} groups'), rich.progress.BarColumn(),
-      rich.progress.TimeElapsedColumn()) as bar:
-    task = bar.add_task('groups', total=None)
+  say(f'convert: {_INPUT.value} to {_OUT.value}')
+  with Bar('convert', unit='groups', doing='reading and grouping') as bar:
     counts = convert(
         Path(_INPUT.value), Path(_OUT.value), _FORMAT.value, config, conversion,
-        lambda done: bar.update(task, completed=done))
+        lambda done: bar.update(done, doing=''))
   left_out = ', '.join(f'{counts[name]} {name}' for name in sorted(+counts) if name != 'groups')
-  print(f'{counts["groups"]} groups in {_OUT.value}; left out: {left_out or "none"}')
+  say(f'done: {counts["groups"]:,} groups in {_OUT.value}; left out: {left_out or "none"}; train '
+      f'on them: python -m launch.train --config=configs/rca_munet.py '
+      f'--config.data.path={_OUT.value} --workdir=FOLDER')
 
 
 if __name__ == '__main__':
-  run(main)
+  run(main, stopped='stopped; the shards so far are kept, the same command continues')

@@ -7,14 +7,13 @@ import dataclasses
 import json
 from pathlib import Path
 
-import jax
 from absl import flags
 
-from launch.main import run
+from launch.main import devices, run, say
 from rca_jax.config import CsiConfig
 from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
-from rca_jax.report.csi_statistics import figure, markdown_table, measure
+from rca_jax.terminal import Bar
 
 _REFERENCE = flags.DEFINE_string(
     'reference', 'docs/quadriga_uma.json', 'Statistics to compare with.')
@@ -27,6 +26,10 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of the environments.')
 
 
 def main() -> None:
+  import jax
+
+  from rca_jax.report.csi_statistics import figure, markdown_table, measure
+
   try:
     reference = json.loads(Path(_REFERENCE.value).read_text())
   except (OSError, ValueError) as error:
@@ -36,15 +39,21 @@ def main() -> None:
   with told_when_unwritable(out, 'choose another --out'):
     out.mkdir(parents=True, exist_ok=True)
   config = CsiConfig(correlation=_CORRELATIONS.value[0])
-  found = [
-      measure(jax.random.key(_SEED.value), dataclasses.replace(config, correlation=name),
-              _NUM_SITES.value, _NUM_GROUPS.value)
-      for name in _CORRELATIONS.value]
+  names = _CORRELATIONS.value
+  say(f'csi_statistics: {", ".join(names)} of {_NUM_SITES.value} sites each, {devices()}; to {out}')
+  found = []
+  with Bar('csi_statistics', len(names) * _NUM_SITES.value, 'sites', doing='compiling') as bar:
+    for name in names:
+      found.append(measure(
+          jax.random.key(_SEED.value), dataclasses.replace(config, correlation=name),
+          _NUM_SITES.value, _NUM_GROUPS.value,
+          lambda done, name=name: bar.update(len(found) * _NUM_SITES.value + done, doing=name)))
   table = markdown_table(found[0], reference, config)
   (out / 'csi_statistics.md').write_text(table)
   (out / 'csi_statistics.json').write_text(json.dumps(found, indent=1) + '\n')
   figure(found, reference).savefig(out / 'csi_statistics.png', dpi=150)
   print(table)
+  say(f'done: csi_statistics.md, .png and .json are in {out}')
 
 
 if __name__ == '__main__':

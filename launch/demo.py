@@ -10,18 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-import rich.progress
 from absl import flags
 
 from configs import demo as demo_config
-from launch.main import run
+from launch.main import run, say
 from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
-from rca_jax.evaluation.results import append_rows
-from rca_jax.evaluation.run import evaluate_run
-from rca_jax.report import demo
-from rca_jax.training.writer import read_metrics
+from rca_jax.terminal import Bar
 
 _OUT = flags.DEFINE_string('out', 'demo', 'Folder of the page and of the two runs.')
 _STEPS = flags.DEFINE_integer('steps', None, 'Fewer training steps, for a first look.')
@@ -31,22 +27,35 @@ _SNRS_DB = (0.0, 10.0, 20.0)
 
 
 def main() -> None:
+  from rca_jax.evaluation.results import append_rows
+  from rca_jax.evaluation.run import evaluate_run
+  from rca_jax.report import demo
+
   out = Path(_OUT.value).resolve()
   workdirs = {method: out / method for method in _METHODS}
   config = from_dict(ExperimentConfig, demo_config.get_config().to_dict())
-  _train(workdirs, _STEPS.value or config.training.pretrain.num_steps)
+  num_steps = _STEPS.value or config.training.pretrain.num_steps
+  # Not `devices`: on a GPU this process would take the memory that the trainings need.
+  say(f'demo: {" and ".join(_METHODS)}, {num_steps} steps each, side by side; to {_OUT.value}')
+  with Bar('demo', num_steps * len(_METHODS), 'steps', doing='compiling') as bar:
+    _train(workdirs, num_steps, bar)
+    bar.update(doing='measuring')
+    rows = [row for folder in workdirs.values()
+            for row in evaluate_run(folder, _SNRS_DB, [config.num_ues])]
+    rows += demo.linear_rows(config, _SNRS_DB)
+    (out / 'results.json').unlink(missing_ok=True)
+    append_rows(out / 'results.json', rows)
+    bar.update(doing='drawing')
+    demo.write_page(out, config, workdirs, rows)
+  print(demo.table(rows))
+  say(f'done: {Path(_OUT.value) / "report.md"}; train more: python -m launch.train '
+      '--config=configs/demo.py --workdir=FOLDER --config.training.pretrain.num_steps=6000')
 
-  rows = [row for folder in workdirs.values()
-          for row in evaluate_run(folder, _SNRS_DB, [config.num_ues])]
-  rows += demo.linear_rows(config, _SNRS_DB)
-  (out / 'results.json').unlink(missing_ok=True)
-  append_rows(out / 'results.json', rows)
-  demo.write_page(out, config, workdirs, rows)
-  print(f'\n{demo.table(rows)}\n{out / "report.md"}')
 
-
-def _train(workdirs: dict[str, Path], num_steps: int) -> None:
+def _train(workdirs: dict[str, Path], num_steps: int, bar: Bar) -> None:
   """Both methods at once, a process each; a run that is complete ends at once."""
+  from rca_jax.training.writer import read_metrics
+
   processes = {}
   for method, folder in workdirs.items():
     with told_when_unwritable(folder, 'choose another --out'):
@@ -56,13 +65,17 @@ def _train(workdirs: dict[str, Path], num_steps: int) -> None:
                f'--config.training.pretrain.num_steps={num_steps}']
     with (folder / 'train.log').open('a') as log:
       processes[method] = subprocess.Popen(command, stdout=log, stderr=log)
-  with rich.progress.Progress() as bar:
-    tasks = {method: bar.add_task(method, total=num_steps) for method in processes}
+  try:
     while any(process.poll() is None for process in processes.values()):
       time.sleep(1)
-      for method, task in tasks.items():
-        lines = read_metrics(workdirs[method])
-        bar.update(task, completed=lines[-1]['step'] if lines else 0)
+      steps = {method: ([0] + [line['step'] for line in read_metrics(folder)])[-1]
+               for method, folder in workdirs.items()}
+      if any(steps.values()):
+        bar.update(sum(steps.values()), doing='  '.join(
+            f'{method} {step}' for method, step in steps.items()))
+  finally:  # after Ctrl-C, which reaches them too, they save what they have
+    for process in processes.values():
+      process.wait()
   for method, process in processes.items():
     if process.returncode:
       log = workdirs[method] / 'train.log'
@@ -72,4 +85,4 @@ def _train(workdirs: dict[str, Path], num_steps: int) -> None:
 
 
 if __name__ == '__main__':
-  run(main)
+  run(main, stopped='stopped; both runs are kept, the same command continues')

@@ -10,20 +10,18 @@ were fine-tuned at it.
 
 from pathlib import Path
 
-import jax
 from absl import flags
-from rich.console import Console
-from rich.table import Table
 
-from launch.main import run
+from launch.main import devices, run, say
+from launch.table import define_format, print_table
 from rca_jax.errors import InputError
-from rca_jax.evaluation.results import append_rows
-from rca_jax.evaluation.run import evaluate_run, evaluate_weights
-from rca_jax.training.pretrained import WEIGHTS
+from rca_jax.terminal import Bar
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a launch.train run; or:')
-_WEIGHTS = flags.DEFINE_string('weights', None, 'Name of weights that launch.export wrote.')
-_FOLDER = flags.DEFINE_string('folder', str(WEIGHTS), 'Where these weights are.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a launch.train run.')
+_WEIGHTS = flags.DEFINE_string(
+    'weights', None, 'Instead of --workdir: the name of weights that launch.export wrote.')
+_FOLDER = flags.DEFINE_string(
+    'folder', None, 'Where these weights are; default: those of the package.')
 _SNR_DB = flags.DEFINE_list('snr_db', ['0', '10', '20'], 'SNRs in dB.')
 _NUM_UES = flags.DEFINE_list('num_ues', [], 'Numbers of UEs; default: those of the training.')
 _STAGE = flags.DEFINE_enum('stage', 'pretrain', ['pretrain', 'finetune'], 'Whose weights.')
@@ -33,35 +31,56 @@ _DATA = flags.DEFINE_string(
     'data', '', 'Test on this data set folder or file (docs/data.md) instead.')
 _ALLOW_SILENT = flags.DEFINE_bool(
     'allow_silent', False, 'Mask test UEs without power, as data.allow_silent does.')
-_OUT = flags.DEFINE_string('out', None, 'Append rows here; default WORKDIR/results.json, if any.')
+_OUT = flags.DEFINE_string(
+    'out', None, 'File that rows are appended to; default WORKDIR/results.json, none for weights.')
+_FORMAT = define_format()
+_HEAD = {'UEs': 'd', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': '.2f',
+         'rho': '.4f', 'SGCS': '.4f', 'groups': 'd'}
 
 
 def main() -> None:
+  from rca_jax.evaluation.results import append_rows
+  from rca_jax.evaluation.run import data_name, evaluate_run, evaluate_weights, trained_ues
+  from rca_jax.training.pretrained import WEIGHTS, load_pretrained
+  from rca_jax.training.workdir import read_config
+
   if (_WORKDIR.value is None) == (_WEIGHTS.value is None):
     raise InputError('give --workdir=FOLDER of a run or --weights=NAME, one of them.')
-  measured_on = (
-      _numbers('snr_db', _SNR_DB.value, float), _numbers('num_ues', _NUM_UES.value, int))
+  snrs_db, nums_ues = _numbers('snr_db', _SNR_DB.value, float), _numbers(
+      'num_ues', _NUM_UES.value, int)
   files = _NUM_GROUPS.value, _DATA.value, _ALLOW_SILENT.value
   if _WEIGHTS.value is None:
-    rows = evaluate_run(_WORKDIR.value, *measured_on, _STAGE.value, *files)
-    out = _OUT.value or Path(_WORKDIR.value).resolve() / 'results.json'
+    config, what, out = read_config(_WORKDIR.value), _WORKDIR.value, _OUT.value
+    rows = evaluate_run(_WORKDIR.value, snrs_db, nums_ues, _STAGE.value, *files)
+    out = _OUT.value or Path(_WORKDIR.value) / 'results.json'
   else:
-    rows = evaluate_weights(_WEIGHTS.value, _FOLDER.value, *measured_on, *files)
-    out = _OUT.value
+    folder, what, out = _FOLDER.value or WEIGHTS, _WEIGHTS.value, _OUT.value
+    config = load_pretrained(_WEIGHTS.value, folder).config
+    rows = evaluate_weights(_WEIGHTS.value, folder, snrs_db, nums_ues, *files)
   if out is not None:
-    append_rows(out, [])  # told now if it cannot be written, not behind the first measurement
-  table = Table('UEs', 'SNR dB', 'NMSE dB', '95 %', 'rho', 'SGCS', 'groups')
-  for row in rows:
-    low, high = row['nmse_ci95_db']
-    table.add_row(
-        str(row['num_ues']), f'{row["snr_db"]:g}', f'{row["nmse_db"]:.2f}',
-        f'{low:.2f} .. {high:.2f}', f'{row["rho"]:.4f}', f'{row["sgcs"]:.4f}',
-        str(row['num_samples']))
-    if out is not None:
-      append_rows(out, [row])
-  Console().print(table)
-  if out is not None:
-    print(f'{table.row_count} rows appended to {out} ({jax.default_backend()})')
+    append_rows(out, [])  # refused here if it cannot be written, not after the first measurement
+  nums_ues = nums_ues or trained_ues(config)
+  total = len(nums_ues) * len(snrs_db)
+  say(f'evaluate: {config.method} of {what}, {total} measurements on '
+      f'{data_name(config, _DATA.value)}, {devices()}; rows go to {out or "the screen only"}')
+  measured = []
+  try:
+    with Bar('evaluate', total, 'rows', doing='compiling and measuring') as bar:
+      for row in rows:
+        if out is not None:
+          append_rows(out, [row])
+        measured.append([
+            row['num_ues'], row['snr_db'], row['nmse_db'], *row['nmse_ci95_db'], row['rho'],
+            row['sgcs'], row['num_samples']])
+        bar.update(len(measured), doing='measuring')
+  finally:  # what was measured is shown, whatever ended it
+    if measured:
+      print_table(_HEAD, measured, _FORMAT.value)
+  if out is None:
+    say('done; --out=FILE keeps the rows.')
+  else:
+    say(f'done: {total} rows appended to {out}; tables and figures of them: python -m '
+        f'launch.report --results={out} --out={Path(out).parent / "report"}')
 
 
 def _numbers(name: str, texts: list[str], to_number: type) -> list:
@@ -72,4 +91,4 @@ def _numbers(name: str, texts: list[str], to_number: type) -> list:
 
 
 if __name__ == '__main__':
-  run(main)
+  run(main, stopped='stopped; the rows so far are kept')

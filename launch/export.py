@@ -6,11 +6,9 @@
 
 from absl import flags
 
-from launch.main import run
+from launch.main import run, say
 from rca_jax.config import stage_name
-from rca_jax.evaluation.run import load_params
-from rca_jax.training.pretrained import save_pretrained
-from rca_jax.training.workdir import read_config
+from rca_jax.terminal import Bar
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a launch.train run.', required=True)
 _NAME = flags.DEFINE_string('name', None, 'What `load_pretrained` is to find it by.', required=True)
@@ -21,10 +19,17 @@ _DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'float16'], 'Of the f
 
 
 def main() -> None:
+  from rca_jax.evaluation.run import load_params
+  from rca_jax.training.pretrained import save_pretrained
+  from rca_jax.training.workdir import read_config
+
   config, stage = read_config(_WORKDIR.value), stage_name(_FINETUNED_AT.value)
-  params, steps = load_params(_WORKDIR.value, config, stage)
-  path = save_pretrained(_NAME.value, _OUT.value, config, params, stage, steps, _DTYPE.value)
-  print(f'{path}: {steps} steps, {path.stat().st_size / 1e6:.1f} MB')
+  say(f'export: {config.method}, {stage}, of {_WORKDIR.value} to {_OUT.value}')
+  with Bar('export'):
+    params, steps = load_params(_WORKDIR.value, config, stage)
+    path = save_pretrained(_NAME.value, _OUT.value, config, params, stage, steps, _DTYPE.value)
+  say(f'done: {path}, {steps} steps, {path.stat().st_size / 1e6:.1f} MB; measure it: python -m '
+      f'launch.evaluate --weights={_NAME.value} --folder={_OUT.value}')
 
 
 if __name__ == '__main__':

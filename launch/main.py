@@ -1,94 +1,217 @@
-"""Runs a launcher's `main` so that a wrong input is one line on stderr and exit code 2."""
+"""Runs a launcher's `main` so that whatever ends it is one line on stderr and an exit code."""
 
 import contextlib
-import functools
+import difflib
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from absl import app, flags, logging
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from rca_jax.config import ExperimentConfig, from_dict
+from launch.help import config_text, fields, help_text
+from rca_jax.config import CsiConfig, ExperimentConfig, from_dict, to_dict
 from rca_jax.errors import InputError
 
+_EXIT_SIGINT, _EXIT_SIGPIPE = 128 + 2, 128 + 13
+_HELP = {'-h', '-?', '-help', '--help', '--helpshort', '--helpfull'}
 
-def run(main: Callable[[], int | None]) -> NoReturn:
+
+def run(main: Callable[[], int | None], stopped: str = 'stopped') -> NoReturn:
   """Parses the flags, calls `main` and exits with what it returns (None: 0).
 
-  Exit codes: 2 for an InputError (a full disk among them) or a wrong flag, 1 for a training that
-  diverged.
+  Other exit codes: 1 for a training that diverged; 2 for an InputError, a wrong flag, or a file
+  that cannot be read or written; 130 after Ctrl-C; 141 where nobody reads the output any more.
+
+  Args:
+    stopped: the line after Ctrl-C: what is kept, how to go on.
   """
+  def whole() -> int:
+    code = _run(main)
+    sys.stdout.flush()  # here, where a closed pipe is expected
+    return code
 
-  def quiet_main(_: Sequence[str]) -> NoReturn:
-    logging.set_verbosity(logging.FATAL)  # orbax tells a page for every checkpoint
-    # Where a checkpoint fails, tensorstore's threads print pages beside what is raised to us.
-    sys.unraisablehook = lambda _: None
-    sys.exit(_guarded(main))
+  sys.exit(_guarded(whole, stopped))
 
-  app.run(quiet_main, flags_parser=functools.partial(_guarded, parse_flags))
+
+def say(text: str) -> None:
+  """One line for the person who watches: on stderr, so that stdout holds results only."""
+  print(text, file=sys.stderr, flush=True)
+
+
+def devices() -> str:
+  """What this process computes on, e.g. '1 cpu device'."""
+  import jax
+  count = jax.device_count()
+  return f'{count} {jax.devices()[0].device_kind} device{"s" if count > 1 else ""}'
+
+
+def define_config() -> flags.FlagHolder:
+  """The flag --config=FILE[:WORDS] and a flag --config.FIELD for every field."""
+  holder = config_flags.DEFINE_config_file(
+      'config', help_string='Config file, e.g. configs/rca_munet.py:small,cr=1/16. Any field can '
+      'be changed: --config.FIELD=VALUE.')
+  flags.mark_flag_as_required('config')
+  return holder
+
+
+def define_csi() -> flags.FlagHolder:
+  """A flag --csi.FIELD for every field of CsiConfig. Exits as `run` does: it is parsed here."""
+
+  def define() -> flags.FlagHolder:
+    with _one_line(sys.argv):
+      return config_flags.DEFINE_config_dict(
+          'csi', ConfigDict(to_dict(CsiConfig())), 'Any field of the CSI.')
+
+  return _guarded(define, 'stopped')
 
 
 def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
   """Parses; returns argv without the flags.
 
   Raises:
-    InputError: a flag is unknown or wrong, a config file is missing, or a config has no such
-      field.
+    InputError: a flag is unknown, wrong or missing, a config file is missing, or a config has no
+      such field.
   """
-  with _told(argv):
+  with _one_line(argv, flag_values):
     rest = flag_values(list(argv))
   if len(rest) > 1:
     raise InputError(f'unexpected argument {rest[1]!r}; flags are written --name=value.')
   return rest
 
 
-def define_fields(name: str, values: dict[str, Any], help_string: str) -> flags.FlagHolder:
-  """A flag --NAME.FIELD for every field. config_flags reads sys.argv here: exits as `run` does."""
-
-  def define() -> flags.FlagHolder:
-    with _told(sys.argv):
-      return config_flags.DEFINE_config_dict(name, ConfigDict(values), help_string)
-
-  return _guarded(define)
-
-
 def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
-  """What a flag of `config_flags.DEFINE_config_file` holds, as the dataclass.
+  """What the flag of `define_config` holds, as the dataclass.
 
   Raises:
-    InputError: no config was given, its file is missing, or a field is wrong.
+    InputError: its file is missing, or a field is wrong.
   """
-  if flag.value is None:
-    raise InputError(f'--{flag.name} is missing; e.g. --{flag.name}=configs/rca_munet.py:small.')
   if not isinstance(flag.value, ConfigDict):  # config_flags defers a missing file to its first use
     path = config_flags.get_config_filename(flags.FLAGS[flag.name])
     raise InputError(f'--{flag.name}={path}: no such config file; see the configs/ folder.')
   return from_dict(ExperimentConfig, flag.value.to_dict())
 
 
+def _run(main: Callable[[], int | None]) -> int:
+  asked = set(sys.argv[1:])
+  if asked & _HELP:
+    print(help_text(sys.modules['__main__'].__doc__, _own_flags(), _required()))
+    return 0
+  if '--help_config' in asked:
+    print(_help_config())
+    return 0
+  parse_flags(sys.argv)
+  logging.set_verbosity(logging.FATAL)  # orbax reports a page for every checkpoint
+  # Where a checkpoint fails, tensorstore's threads print pages beside what is raised to us.
+  sys.unraisablehook = lambda _: None
+  return main() or 0
+
+
+def _guarded(function: Callable[[], Any], stopped: str) -> Any:
+  try:
+    return function()
+  except InputError as error:
+    return _fail(_name_flags(str(error)), 2)
+  except FloatingPointError as error:
+    return _fail(_name_flags(str(error)), 1)
+  except KeyboardInterrupt:
+    say(f'\n{stopped}' if sys.stderr.isatty() else stopped)  # after the terminal's ^C
+    sys.exit(_EXIT_SIGINT)
+  except BrokenPipeError:
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # Python flushes once more at its end
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, sys.stderr.fileno())
+    sys.exit(_EXIT_SIGPIPE)
+  except OSError as error:
+    return _fail(f'{error.filename or "a file"}: {error.strerror or error}.', 2)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+  say(f'error: {message}')
+  sys.exit(code)
+
+
+def _help_config() -> str:
+  """Without the other flags, which may be missing."""
+  values = flags.FlagValues()
+  if 'csi' in flags.FLAGS:
+    config_flags.DEFINE_config_dict('csi', ConfigDict(to_dict(CsiConfig())), flag_values=values)
+    name, config_class = 'csi', CsiConfig
+  elif 'config' in flags.FLAGS:
+    config_flags.DEFINE_config_file('config', flag_values=values)
+    name, config_class = 'config', ExperimentConfig
+  else:
+    raise InputError('--help_config: this command has no config; --help shows its flags.')
+  with _one_line(sys.argv, values):
+    values(sys.argv, known_only=True)
+    given = values[name].value
+    config = config_class() if given is None else from_dict(config_class, given.to_dict())
+  return config_text(name, config)
+
+
+def _own_flags() -> list[flags.Flag]:
+  """Those of the launcher, not those of libraries."""
+  by_module = flags.FLAGS.flags_by_module_dict()
+  found = [
+      flag for module in (sys.argv[0], '__main__', __name__, 'launch.table')
+      for flag in by_module.get(module, ())]
+  required = _required()
+  return sorted(
+      (flag for flag in found if '.' not in flag.name), key=lambda flag: flag.name not in required)
+
+
+def _required() -> set[str]:
+  return {
+      flag.name for group in flags.FLAGS.flags_by_module_dict().values() for flag in group
+      if any('other than None' in validator.message for validator in flag.validators)}
+
+
+def _name_flags(message: str) -> str:
+  """The message with config fields and values as the flags to type.
+
+  csi.num_delay_taps becomes --config.csi.num_delay_taps, num_ues=1 becomes --num_ues=1 where the
+  launcher has that flag, and a path or name that was given is preceded by its flag.
+  """
+  for arg in sys.argv[1:]:
+    flag, _, value = arg.partition('=')
+    if value and flag.startswith('--') and message.startswith(f'{value}:'):
+      message = f'{flag}={message}'
+      break
+  own = {flag.name for flag in _own_flags()}
+  paths = [field.path for field in fields(ExperimentConfig()) if field.path]
+
+  def to_flag(match: re.Match) -> str:
+    path, leaf = match[1], match[1].rpartition('.')[2]
+    fitting = [known for known in paths if known == path or known.endswith(f'.{path}')]
+    # A word of one part is a field where it is set, not in a sentence.
+    if not fitting or '.' not in path and not message.startswith('=', match.end()):
+      return match[0]
+    if leaf in own:
+      return f'--{leaf}'
+    if 'csi' in own and fitting[0].startswith('csi.'):
+      return f'--{fitting[0]}'
+    if 'config' in own and ('.' in path or not match.start()):
+      given = [known for known in fitting if any(f'--config.{known}' in arg for arg in sys.argv)]
+      return f'--config.{(given or fitting)[0]}'
+    return match[0]
+
+  return re.sub(
+      r'(?<![\w./-])(?:config\.)?([a-z]\w*(?:\.[a-z]\w*)*)(?![\w/]|\.\w)', to_flag, message)
+
+
 @contextlib.contextmanager
-def _told(argv: Sequence[str]) -> Iterator[None]:
+def _one_line(
+    argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> Iterator[None]:
   """Makes an InputError of what absl and config_flags raise."""
   try:
     yield
   except (flags.Error, AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-    raise InputError(_reason(error, argv[1:])) from error
+    raise InputError(_reason(error, argv[1:], flag_values)) from error
 
 
-def _guarded(function: Callable, *args) -> object:
-  try:
-    return function(*args)
-  except InputError as error:
-    print(f'error: {error}', file=sys.stderr)
-    sys.exit(2)
-  except FloatingPointError as error:
-    print(f'error: {error}', file=sys.stderr)
-    sys.exit(1)
-
-
-def _reason(error: BaseException, argv: Sequence[str]) -> str:
+def _reason(error: BaseException, argv: Sequence[str], flag_values: flags.FlagValues) -> str:
   """One line: config_flags wraps what a config file raises in a traceback's text."""
   cause, original = error, None
   while cause is not None:
@@ -96,11 +219,17 @@ def _reason(error: BaseException, argv: Sequence[str]) -> str:
     cause = cause.__cause__ or cause.__context__
   if original is not None:
     return str(original)
+  if isinstance(error, flags.UnrecognizedFlagError):
+    near = difflib.get_close_matches(error.flagname, list(flag_values), 1)
+    hint = f'did you mean --{near[0]}?' if near else '--help shows the flags.'
+    return f'--{error.flagname}: unknown flag; {hint}'
+  if missing := re.match(r'flag --(\w+)=None: Flag .* other than None', str(error)):
+    return f'--{missing[1]} is missing: {flag_values[missing[1]].help}'
   lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
   if isinstance(error, AttributeError | KeyError):
     field, near = re.search(r'(\w+)(?:.*Did you mean \W*(\w+))?', str(error), re.DOTALL).groups()
     given = [arg for arg in argv if re.match(rf'--\w+\.(\w+\.)*{re.escape(field)}\b', arg)]
-    hint = f'; did you mean {near!r}?' if near else '.'
+    hint = f'; did you mean {near!r}?' if near else '; --help_config shows the fields.'
     return f'{given[0] if given else field}: the config has no field {field!r}{hint}'
   if isinstance(error, OSError):
     return f'{next((arg for arg in argv if ".py" in arg), "--config")}: no such config file.'

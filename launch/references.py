@@ -1,30 +1,33 @@
 """Measures what is not trained, on the data of a config: linear code, sparse code, genie.
 
   python -m launch.references --config=configs/rca_munet.py:cr=1/16
-  python -m launch.references --config=configs/rca_munet.py:cr=1/8 --methods=CDL-OP \
+  python -m launch.references --config=configs/rca_munet.py:cr=1/8 --methods=CDL-OP \\
       --config.data.path=train.npz --config.data.test_path=test.npz --out=results.json
 """
 
 import dataclasses
 
 from absl import flags
-from ml_collections import config_flags
-from rich.console import Console
-from rich.table import Table
 
-from launch.main import experiment_config, run
+from launch.main import define_config, devices, experiment_config, run, say
+from launch.table import define_format, print_table
 from rca_jax.errors import InputError
-from rca_jax.evaluation.references import REFERENCES, reference_rows
-from rca_jax.evaluation.results import append_rows
-from rca_jax.evaluation.run import Measurement
+from rca_jax.terminal import Bar
 
-_CONFIG = config_flags.DEFINE_config_file('config', help_string='FILE[:VARIANT]')
-_METHODS = flags.DEFINE_list('methods', list(REFERENCES), 'Which of them.')
+_CONFIG = define_config()
+_METHODS = flags.DEFINE_list('methods', ['PCA/KLT', 'CDL-OP', 'genie'], 'Which of them.')
 _SNR_DB = flags.DEFINE_list('snr_db', ['0', '10', '20'], 'SNRs in dB; CDL-OP has none.')
-_OUT = flags.DEFINE_string('out', '', 'Append the rows to this file.')
+_OUT = flags.DEFINE_string('out', '', 'File that rows are appended to.')
+_FORMAT = define_format()
+_HEAD = {'method': '', 'CR': '', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': '.2f',
+         'samples': 'd'}
 
 
 def main() -> None:
+  from rca_jax.evaluation.references import reference_rows
+  from rca_jax.evaluation.results import append_rows
+  from rca_jax.evaluation.run import Measurement, data_name
+
   config = experiment_config(_CONFIG)
   try:
     noisy = [Measurement(float(snr_db), config.num_ues) for snr_db in _SNR_DB.value]
@@ -32,20 +35,29 @@ def main() -> None:
     raise InputError(f'--snr_db={",".join(_SNR_DB.value)}: expected numbers.') from None
   noise_free = [Measurement(None, config.num_ues)]
   measured_at = {'PCA/KLT': noisy + noise_free, 'CDL-OP': noise_free, 'genie': noisy}
-  table = Table('method', 'CR', 'SNR dB', 'NMSE dB', '95 %', 'samples')
-  for method in _METHODS.value:
-    rows = reference_rows(
-        dataclasses.replace(config, method=method), measured_at.get(method, noisy))
-    for row in rows:
-      low, high = row['nmse_ci95_db']
-      table.add_row(
-          method, row['compression_ratio'],
-          'noise-free' if row['snr_db'] is None else f'{row["snr_db"]:g}',
-          f'{row["nmse_db"]:.2f}', f'{low:.2f} .. {high:.2f}', str(row['num_samples']))
-    if _OUT.value:
-      append_rows(_OUT.value, rows)
-  Console().print(table)
+  if _OUT.value:
+    append_rows(_OUT.value, [])  # refused here if it cannot be written
+  say(f'references: {", ".join(_METHODS.value)} on {data_name(config)}, {devices()}; rows go to '
+      f'{_OUT.value or "the screen only"}')
+  measured = []
+  try:
+    with Bar('references', len(_METHODS.value), 'methods') as bar:
+      for number, method in enumerate(_METHODS.value):
+        bar.update(number, doing=f'{method}: fitting and measuring')
+        rows = reference_rows(
+            dataclasses.replace(config, method=method), measured_at.get(method, noisy))
+        if _OUT.value:
+          append_rows(_OUT.value, rows)
+        measured += [
+            [method, row['compression_ratio'],
+             'noise-free' if row['snr_db'] is None else row['snr_db'], row['nmse_db'],
+             *row['nmse_ci95_db'], row['num_samples']] for row in rows]
+  finally:  # what was measured is shown, whatever ended it
+    if measured:
+      print_table(_HEAD, measured, _FORMAT.value)
+  say(f'done: {len(measured)} rows '
+      + (f'appended to {_OUT.value}' if _OUT.value else 'measured; --out=FILE keeps them'))
 
 
 if __name__ == '__main__':
-  run(main)
+  run(main, stopped='stopped; the rows of finished methods are kept')

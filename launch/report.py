@@ -10,17 +10,19 @@ from pathlib import Path
 from absl import flags
 
 from configs import rca_munet
-from launch.main import run
+from launch.main import run, say
 from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.errors import InputError
-from rca_jax.evaluation.results import read_rows
-from rca_jax.report.page import write_report
+from rca_jax.terminal import Bar
 
 _RESULTS = flags.DEFINE_string('results', None, 'Rows.', required=True)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the report.', required=True)
 
 
 def main() -> None:
+  from rca_jax.evaluation.results import read_rows
+  from rca_jax.report.page import write_report
+
   path = Path(_RESULTS.value)
   if not path.is_file():
     raise InputError(f'--results={path}: no such file; launch.reproduce writes it.')
@@ -29,8 +31,12 @@ def main() -> None:
           f'method={method},cr=1/8,users={num_ues}').to_dict())
       for method in rca_munet.METHODS
       for num_ues in ((2, 4) if method in ('RCA-MUNet', 'BL3') else (2,))]
-  for written in write_report(Path(_OUT.value), read_rows(path), configs):
-    print(written)
+  rows = read_rows(path)
+  say(f'report: {len(rows)} rows of {path} to {_OUT.value}')
+  with Bar('report', doing='drawing'):
+    written = write_report(Path(_OUT.value), rows, configs)
+  print('\n'.join(map(str, written)))
+  say(f'done: open {Path(_OUT.value) / "report.html"}')
 
 
 if __name__ == '__main__':

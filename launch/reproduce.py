@@ -15,18 +15,17 @@ Exit codes as launch.train.
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
-from rich.table import Column, Table
 
-from configs.reproduce import EXPERIMENTS, PRESETS, get_cells
-from launch.main import run
+from launch.main import devices, run, say
+from launch.table import define_format, print_table
 from rca_jax.errors import InputError
-from rca_jax.evaluation.matrix import missing, run_matrix, select
-from rca_jax.evaluation.results import read_rows
 
-_PRESET = flags.DEFINE_enum('preset', 'tiny', list(PRESETS), 'Sizes.')
+_EXPERIMENTS = (
+    'table1', 'fig3', 'fig4', 'distance', 'uplink', 'schedule', 'length', 'shortcut', 'data',
+    'loss')
+_PRESET = flags.DEFINE_enum('preset', 'tiny', ['tiny', 'small', 'paper'], 'Sizes.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of rows and runs.')
-_ONLY = flags.DEFINE_list('only', [], f'Experiments, of {", ".join(EXPERIMENTS)}; default all.')
+_ONLY = flags.DEFINE_list('only', [], f'Experiments, of {", ".join(_EXPERIMENTS)}; default all.')
 _CELLS = flags.DEFINE_list('cells', [], 'Shell-style patterns of cell names or ids; default all.')
 _PRETRAIN_STEPS = flags.DEFINE_integer('pretrain_steps', None, 'Another length of stage 1.')
 _FINETUNE_STEPS = flags.DEFINE_integer('finetune_steps', None, 'Another length of stage 2.')
@@ -34,28 +33,40 @@ _DTYPE = flags.DEFINE_enum(
     'dtype', 'float32', ['float32', 'bfloat16'], 'What networks compute in, docs/scale.md.')
 _LIST = flags.DEFINE_bool('list', False, 'Show the cells and what they lack, run nothing.')
 
+_FORMAT = define_format()
+_HEAD = {'cell': '', 'id': '', 'groups to train on': ',d', 'rows': 'd', 'missing': 'd'}
+
 _EXIT_SIGTERM = 128 + 15
 
 
 def main() -> int:
+  from configs.reproduce import get_cells
+  from rca_jax.evaluation.matrix import missing, run_matrix, select
+  from rca_jax.evaluation.results import read_rows
+
   cells = select(
       get_cells(
           _PRESET.value, _ONLY.value, _PRETRAIN_STEPS.value, _FINETUNE_STEPS.value, _DTYPE.value),
       _CELLS.value)
   if not _LIST.value and _OUT.value is None:
     raise InputError('--out is missing: the folder of rows and runs.')
-  out = Path(_OUT.value or '.').resolve()
-  if not _LIST.value:
-    return 0 if run_matrix(cells, out) else _EXIT_SIGTERM
+  out = Path(_OUT.value or '.')
   rows = read_rows(out / 'results.json')
-  table = Table(Column('cell', overflow='fold'), 'id', 'groups to train on', 'rows', 'missing')
-  for cell in cells:
-    table.add_row(
-        cell.name, cell.id, f'{cell.num_groups:,}', str(len(cell.measurements)),
-        str(len(missing(cell, rows))))
-  Console().print(table)
+  if _LIST.value:
+    print_table(
+        _HEAD, [[cell.name, cell.id, cell.num_groups, len(cell.measurements),
+                 len(missing(cell, rows))] for cell in cells], _FORMAT.value)
+    return 0
+  todo = sum(bool(missing(cell, rows)) for cell in cells)
+  say(f'reproduce: {_PRESET.value}, {todo} of {len(cells)} cells to do, {devices()}; rows go to '
+      f'{out / "results.json"}')
+  if not run_matrix(cells, out.resolve()):
+    say('stopped; rows and checkpoints are kept, the same command continues')
+    return _EXIT_SIGTERM
+  say(f'done: all rows are in {out / "results.json"}; tables and figures of them: python -m '
+      f'launch.report --results={out / "results.json"} --out={out / "report"}')
   return 0
 
 
 if __name__ == '__main__':
-  run(main)
+  run(main, stopped='stopped; rows and checkpoints are kept, the same command continues')

@@ -1,7 +1,7 @@
 """Trains what a config describes; run again on the same workdir to continue.
 
   python -m launch.train --config=configs/rca_munet.py:small --workdir=runs/small
-  python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=2 --workdir=runs/cr16 \
+  python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=2 --workdir=runs/cr16 \\
       --config.training.batch_size=512
 
 Exit codes: 0 all stages complete, 1 diverged, 2 wrong input, damaged checkpoint or full disk,
@@ -9,30 +9,30 @@ Exit codes: 0 all stages complete, 1 diverged, 2 wrong input, damaged checkpoint
 On several hosts start it once on each with --multihost and the same workdir on shared storage.
 """
 
-import jax
 from absl import flags
-from ml_collections import config_flags
 
-from launch.main import experiment_config, run
+from launch.main import define_config, experiment_config, run
 from rca_jax.errors import InputError
-from rca_jax.training.checkpoint import ON_DAMAGED
-from rca_jax.training.loop import fit
 
-_CONFIG = config_flags.DEFINE_config_file('config', help_string='FILE[:VARIANT]')
+_CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
 _ON_DAMAGED = flags.DEFINE_enum(
-    'on_damaged_checkpoint', 'stop', ON_DAMAGED,
+    'on_damaged_checkpoint', 'stop', ['stop', 'previous'],
     'Whether to go on from the checkpoint before one that is damaged.')
 _MULTIHOST = flags.DEFINE_bool('multihost', False, 'One of several processes of a run.')
 _COORDINATOR = flags.DEFINE_string(
     'coordinator_address', None, 'HOST:PORT of process 0; not needed on Cloud TPU and Slurm.')
-_NUM_PROCESSES = flags.DEFINE_integer('num_processes', None, 'As above.')
-_PROCESS_ID = flags.DEFINE_integer('process_id', None, 'As above.')
+_NUM_PROCESSES = flags.DEFINE_integer(
+    'num_processes', None, 'Processes of the run; not needed on Cloud TPU and Slurm.')
+_PROCESS_ID = flags.DEFINE_integer(
+    'process_id', None, 'Which of them this is, from 0; not needed on Cloud TPU and Slurm.')
 
 _EXIT_SIGTERM = 128 + 15
 
 
 def main() -> int:
+  from rca_jax.training.loop import fit
+
   config = experiment_config(_CONFIG)
   if _MULTIHOST.value:
     _join_hosts()
@@ -41,6 +41,7 @@ def main() -> int:
 
 
 def _join_hosts() -> None:
+  import jax
   try:
     jax.distributed.initialize(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
   except (ValueError, RuntimeError) as error:
@@ -51,4 +52,4 @@ def _join_hosts() -> None:
 
 
 if __name__ == '__main__':
-  run(main)
+  run(main, stopped='stopped; the same command continues from the last checkpoint')

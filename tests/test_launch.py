@@ -1,6 +1,10 @@
+import ast
 import dataclasses
 import json
+import os
 import pathlib
+import re
+import signal
 import subprocess
 import sys
 from unittest import mock
@@ -10,12 +14,17 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from configs import rca_munet
+from configs import demo, rca_munet
+from configs.reproduce import EXPERIMENTS, PRESETS
+from launch.help import fields
 from launch.main import parse_flags
 from rca_jax.config import ExperimentConfig, from_dict, stages
+from rca_jax.data.files import FORMATS
 from rca_jax.errors import InputError
+from rca_jax.evaluation.references import REFERENCES
 from rca_jax.evaluation.run import evaluate_run
 from rca_jax.models.build import build_model
+from rca_jax.training.checkpoint import ON_DAMAGED
 from rca_jax.training.loop import fit
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -26,8 +35,9 @@ def parse(*arguments):
   values = flags.FlagValues()
   config_flags.DEFINE_config_file('config', flag_values=values)
   flags.DEFINE_string('workdir', None, '', flag_values=values)
+  flags.DEFINE_string('needed', None, 'What for.', required=True, flag_values=values)
   with mock.patch.object(sys, 'argv', ['program', *arguments]):  # where config_flags looks
-    parse_flags(sys.argv, values)
+    parse_flags([*sys.argv, '--needed=a'] if arguments else sys.argv, values)
   return values
 
 
@@ -51,7 +61,7 @@ def test_every_variant_can_be_trained(variant):
 
 
 @pytest.mark.parametrize('variant, message', [
-    ('tiny', "variant 'tiny' is unknown; the keys are cr=RATIO"),
+    ('tiny', "variant 'tiny' is unknown; the words are cr=RATIO"),
     ('small=1', "variant 'small=1' is unknown"),
     ('cr', "variant 'cr' is unknown"),
     ('users=two', 'users must be a number'),
@@ -59,7 +69,7 @@ def test_every_variant_can_be_trained(variant):
     ('users=1', 'num_ues=1: multi-user feedback needs at least 2'),
     ('cr=1/7', 'k must be an even integer'),
 ])
-def test_wrong_variants_are_told_in_one_line(variant, message):
+def test_a_wrong_variant_is_one_line(variant, message):
   with pytest.raises(InputError, match=message) as error:
     parse(f'--config=configs/rca_munet.py:{variant}')
   assert '\n' not in str(error.value)
@@ -86,19 +96,107 @@ def test_fields_are_overridden_by_flags():
      "--config.trainin.batch_size=1: .* no field 'trainin'; did you mean 'training'?"),
     (['--config=configs/rca_munet.py', '--config.seed=one'], 'config.seed=one: invalid literal'),
     (['--config=configs/none.py', '--config.seed=1'], 'configs/none.py: no such config file'),
-    (['--nope'], "Unknown command line flag 'nope'"),
+    (['--nope'], '--nope: unknown flag; --help shows the flags'),
+    (['--wrokdir=a'], '--wrokdir: unknown flag; did you mean --workdir'),
+    ([], '--needed is missing: What for.'),
     (['word'], "unexpected argument 'word'"),
 ])
-def test_wrong_flags_are_told_in_one_line(arguments, message):
+def test_a_wrong_flag_is_one_line(arguments, message):
   with pytest.raises(InputError, match=message) as error:
     parse(*arguments)
   assert '\n' not in str(error.value)
 
 
-def launch(name, *arguments):
-  return subprocess.run(
-      [sys.executable, '-m', f'launch.{name}', *arguments], cwd=ROOT, capture_output=True,
-      text=True, timeout=120)
+def start(name, *arguments, **options):
+  return subprocess.Popen(
+      [sys.executable, '-m', f'launch.{name}', *arguments], cwd=ROOT, text=True,
+      **{'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE} | options)
+
+
+def launch(name, *arguments, **options):
+  process = start(name, *arguments, **options)
+  out, err = process.communicate(timeout=120)
+  return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+LAUNCHERS = [
+    path.stem for path in sorted((ROOT / 'launch').glob('*.py')) if 'run(main' in path.read_text()
+    and path.stem != 'main']
+ALL_FIELDS = [field for field in fields(ExperimentConfig()) if field.value is not None]
+
+
+@pytest.fixture(scope='module')
+def helps():
+  """What --help and --help_config of every launcher print, all at once; without JAX."""
+  code = (
+      'import runpy, sys\n'
+      'try: runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)\n'
+      'finally: assert "jax" not in sys.modules, "--help waits for JAX"')
+  processes = {
+      (name, flag): subprocess.Popen(
+          [sys.executable, '-c', code.replace('sys.argv[0]', repr(f'launch.{name}')), flag],
+          cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      for name in LAUNCHERS for flag in ('--help', '--help_config')}
+  found = {}
+  for key, process in processes.items():
+    out, err = process.communicate(timeout=120)
+    found[key] = process.returncode, out, err
+  return found
+
+
+@pytest.mark.parametrize('name', LAUNCHERS)
+def test_help_is_the_launchers_text_and_its_own_flags(helps, name):
+  code, out, err = helps[name, '--help']
+  assert code == 0 and err == ''
+  source = (ROOT / 'launch' / f'{name}.py').read_text()
+  assert out.startswith(ast.get_docstring(ast.parse(source), clean=False).strip() + '\n')
+  own = set(re.findall(r"flags\.DEFINE_\w+\(\s*'(\w+)'", source))
+  if 'define_format' in source:
+    own.add('format')
+  note = r'(?:  \((?:default .*|required)\))?'
+  shown = re.findall(rf'^  --(\w+)(?:\.FIELD)?(?:=\S+)?{note}$', out, re.M)
+  assert set(shown) - {'config', 'csi', 'num_train', 'num_val', 'num_test'} == own
+  required = set(re.findall(r"'(\w+)', None,[^()]*required=True", source))
+  if 'define_config' in source:
+    required.add('config')
+  assert set(re.findall(r'^  --(\w+).*  \(required\)$', out, re.M)) == required
+  assert 'As above' not in out and all(len(line) <= 100 for line in out.splitlines())
+
+
+def test_help_shows_the_words_of_a_config(helps):
+  out = helps['train', '--help'][1]
+  for file, words in (('rca_munet', rca_munet.WORDS), ('demo', demo.WORDS)):
+    section = out.partition(f'Words after configs/{file}.py:')[2]
+    for word in words:
+      assert f'\n  {word} ' in section
+  assert all(method in out for method in rca_munet.METHODS)
+
+
+def test_all_fields_of_a_config_are_shown_with_their_comments(helps):
+  code, out, _ = helps['train', '--help_config']
+  assert code == 0
+  for field in ALL_FIELDS:
+    assert re.search(rf'^  --config\.{re.escape(field.path)}=', out, re.M)
+  assert len(ALL_FIELDS) == len(re.findall(r'^  --config\.', out, re.M))
+  line, = re.findall(r'^  --config.model.num_rca_blocks=.*$', out, re.M)
+  assert line.split() == ['--config.model.num_rca_blocks=3', 'int', 'L3']
+  assert helps['generate', '--help_config'][0] == 0
+  assert '  --csi.num_tx_antennas=32 ' in helps['generate', '--help_config'][1]
+
+
+def test_fields_of_a_given_config_are_shown_as_they_are():
+  done = launch(
+      'references', '--config=configs/rca_munet.py:small', '--config.seed=5', '--help_config')
+  assert '  --config.seed=5 ' in done.stdout and '--config.csi.scenario=uma_los ' in done.stdout
+
+
+def test_default_lists_of_launchers_are_those_of_the_library(helps):
+  assert f'--methods=METHODS  (default {",".join(REFERENCES)})' in helps['references', '--help'][1]
+  reproduce = helps['reproduce', '--help'][1]
+  assert f'--preset={"|".join(PRESETS)} ' in reproduce
+  assert ', '.join(EXPERIMENTS) in re.sub(r'\s+', ' ', reproduce)
+  assert f'={"|".join(FORMATS)}\n' in helps['convert', '--help'][1]
+  assert f'={"|".join(ON_DAMAGED)} ' in helps['train', '--help'][1]
 
 
 @pytest.mark.parametrize('name, arguments, message', [
@@ -108,12 +206,22 @@ def launch(name, *arguments):
     ('train', ['--config=configs/rca_munet.py', '--workdir={tmp}', '--config.data.path={tmp}/a'],
      'a: no such file'),
     ('evaluate', ['--workdir={tmp}'], 'has no config.json'),
+    ('evaluate', ['--workdir={tmp}/none'], 'none: no such folder'),
     ('evaluate', [], 'give --workdir=FOLDER of a run or --weights=NAME, one of them'),
-    ('evaluate', ['--weights=none'], 'none: no such weights'),
+    ('evaluate', ['--weights=none'], 'error: --weights=none: no such weights'),
     ('evaluate', ['--weights=bl1_cr16', '--snr_db=inf'], 'snr_db=inf: expected a number of dB'),
     ('evaluate', ['--weights=bl1_cr16', '--out={tmp}'], 'is a folder; give the file'),
     ('generate', ['--out={tmp}', '--csi.num_tx=8'], "--csi.num_tx=8: the config has no field"),
-    ('complexity', ['--num_ues=1'], 'num_ues=1'),
+    ('complexity', ['--num_ues=1'], '--num_ues=1: multi-user feedback needs'),
+    ('references', ['--config=configs/rca_munet.py', '--config.model.num_heads=7'],
+     '--config.model.num_heads=7 must divide --config.model.model_dim=192'),
+    ('references', ['--config=configs/rca_munet.py', '--config.training.finetune.optimizer.eps=-1'],
+     '--config.training.finetune.optimizer.eps=-1.0 must be positive'),
+    ('generate', ['--out={tmp}/d', '--csi.num_delay_taps=2000'],
+     '--csi.num_delay_taps=2000 must not exceed --csi.num_subcarriers=1024'),
+    ('generate', ['--seed=1'], '--out is missing'),
+    ('reproduce', ['--list', '--prest=small'], '--prest: unknown flag; did you mean --preset?'),
+    ('export', ['--help_config'], 'this command has no config'),
     ('compile_tpu', ['--config=configs/rca_munet.py', '--topology=v9:2x2'], "'v9:2x2' is unknown"),
 ])
 def test_a_launcher_prints_one_line_and_exits_with_2(tmp_path, name, arguments, message):
@@ -139,7 +247,11 @@ def trained(tiny_config, random_csi, one_device, tmp_path_factory):
 
 def test_evaluation_appends_rows(trained):
   done = launch('evaluate', f'--workdir={trained}', '--snr_db=0,10', '--num_ues=2,3')
-  assert done.returncode == 0 and done.stderr == '', done.stderr
+  assert done.returncode == 0, done.stderr
+  first, *_, last = done.stderr.splitlines()
+  assert first.startswith(f'evaluate: RCA-MUNet of {trained}, 4 measurements on groups.npz, ')
+  assert f'rows go to {trained}/results.json' in first and 'cpu device' in first
+  assert last.startswith('done: 4 rows appended') and 'python -m launch.report' in last
   rows = json.loads((trained / 'results.json').read_text())
   assert [(row['num_ues'], row['snr_db']) for row in rows] == [(2, 0), (2, 10), (3, 0), (3, 10)]
   for row in rows:
@@ -155,22 +267,21 @@ def test_evaluation_appends_rows(trained):
 
 def test_evaluation_keeps_what_it_has_measured(trained, tmp_path):
   out = tmp_path / 'rows.json'
-  arguments = (f'--workdir={trained}', '--snr_db=10', f'--out={out}')
-  done = launch('evaluate', *arguments)  # as many UEs as in training
-  assert done.returncode == 0, done.stderr
-  done = launch('evaluate', *arguments, '--num_ues=3,9')
-  assert done.returncode == 2 and 'num_ues=9 needs at least as many' in done.stderr
-  assert [row['num_ues'] for row in json.loads(out.read_text())] == [2, 3]
+  done = launch(
+      'evaluate', f'--workdir={trained}', '--snr_db=10', f'--out={out}', '--num_ues=3,9')
+  assert done.returncode == 2 and '--num_ues=9 needs at least as many' in done.stderr
+  assert len(done.stdout.splitlines()) == 3  # what was measured is shown
+  assert [row['num_ues'] for row in json.loads(out.read_text())] == [3]
 
 
 def test_exported_weights_measure_as_their_run(trained, tmp_path):
   done = launch(
       'export', f'--workdir={trained}', '--name=tuned', f'--out={tmp_path}', '--finetuned_at_db=10')
-  assert done.returncode == 0 and 'tuned.safetensors: 16 steps' in done.stdout, done.stderr
+  assert done.returncode == 0 and 'tuned.safetensors, 16 steps' in done.stderr, done.stderr
   done = launch(
       'evaluate', '--weights=tuned', f'--folder={tmp_path}', '--snr_db=10',
       f'--out={tmp_path / "rows.json"}')
-  assert done.returncode == 0 and done.stderr == '', done.stderr
+  assert done.returncode == 0, done.stderr
   of_run, = evaluate_run(trained, [10.0], [2], stage='finetune')
   assert json.loads((tmp_path / 'rows.json').read_text()) == [of_run]
 
@@ -187,3 +298,36 @@ def test_one_ue_or_too_many_cannot_be_measured(trained):
     list(evaluate_run(trained, [10.0], [1]))
   with pytest.raises(InputError, match='have 3 UEs, num_ues=4'):
     list(evaluate_run(trained, [10.0], [4]))
+
+
+def test_reading_a_run_warns_of_nothing(trained, caplog):
+  list(evaluate_run(trained, [0.0, 10.0], [2], num_groups=4))
+  assert [record.getMessage() for record in caplog.records if record.levelno >= 30] == []
+
+
+def test_a_closed_pipe_ends_quietly():
+  read, write = os.pipe()
+  os.close(read)
+  done = launch('train', '--help', stdout=write)
+  assert done.returncode == 141 and done.stderr == ''
+
+
+def test_ctrl_c_ends_with_one_line(tmp_path):
+  process = start('generate', f'--out={tmp_path}/data', '--num_train=100000', '--shard_size=2')
+  assert process.stderr.readline().startswith('generate: 130,000 groups of 4 UEs, uma site 0')
+  process.send_signal(signal.SIGINT)
+  _, err = process.communicate(timeout=120)
+  assert process.returncode == 130 and 'Traceback' not in err
+  assert err.splitlines()[-1] == (
+      'stopped; the shards so far are kept, the same command continues')
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
+  code = (
+      'from launch.main import run\n'
+      'import sys; sys.argv = ["a"]\n'
+      'run(lambda: open("none/such"))')
+  done = subprocess.run(
+      [sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+  assert done.returncode == 2
+  assert done.stderr == 'error: none/such: No such file or directory.\n'

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from launch.table import format_table
 from rca_jax.errors import InputError
 from rca_jax.report.hlo import collective_bytes
 from rca_jax.report.tpu_cost import CHIPS, cost_table, parse_topology
@@ -60,7 +61,7 @@ def test_compiles_for_slices_that_are_not_there(tmp_path):
       cwd=ROOT, capture_output=True, text=True, check=False)
   assert process.returncode == 0, process.stderr
   few, many = rows = json.loads(out.read_text())
-  assert process.stdout.strip() == cost_table(rows)
+  assert process.stdout == format_table(*cost_table(rows), 'text')
   assert (few['chips'], many['chips'], few['groups'], many['groups']) == (4, 16, 512, 512)
   assert few['flops'] / many['flops'] == pytest.approx(4, rel=0.1)
   for row in rows:

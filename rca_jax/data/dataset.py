@@ -33,7 +33,7 @@ def write_dataset(
     key: of all groups; shard i of a split depends on the key, the split and i alone.
     site: the environment; None in `fresh` mode.
     description: stands in the manifest beside the config; tells one data set from another.
-    progress: called with the number of groups that are on disk.
+    progress: called after every shard that was made, with the number of groups on disk.
 
   Raises:
     InputError: the folder holds another data set, or cannot be written.
@@ -62,7 +62,7 @@ def write_shards(
   Args:
     header: stands in the manifest; tells one data set from another.
     shards: the split of each and what makes its groups; only those not on disk are made.
-    progress: called with the number of groups that are on disk.
+    progress: called after every shard that was made, with the number of groups on disk.
 
   Raises:
     InputError: the folder holds another data set, or cannot be written.
@@ -84,8 +84,8 @@ def write_shards(
         sha256 = _write_shard(folder / name, groups)
         entries.append({'file': name, 'num_groups': len(groups.csi), 'sha256': sha256})
         write_manifest(complete=False)
+        progress(done + len(groups.csi))
       done += entries[index]['num_groups']
-      progress(done)
     write_manifest(complete=True)
 
 

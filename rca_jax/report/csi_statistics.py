@@ -1,10 +1,11 @@
 """The generator beside a reference simulator: one table, one figure."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
-import rich.progress
 from matplotlib import pyplot as plt
 
 from rca_jax.channel import statistics, uma
@@ -15,11 +16,13 @@ from rca_jax.config import CsiConfig
 matplotlib.use('Agg')
 
 
-def measure(key: jax.Array, config: CsiConfig, num_sites: int, num_groups: int) -> dict:
+def measure(
+    key: jax.Array, config: CsiConfig, num_sites: int, num_groups: int,
+    progress: Callable[[int], None]) -> dict:
   """Statistics of `num_sites` environments with `num_groups` groups of 4 UEs each.
 
   The layout is that of docs/quadriga_uma.json; `los_probability` is the TR's formula at the same
-  positions.
+  positions. `progress` is called after every environment with their number.
   """
   @jax.jit
   def one_site(key):
@@ -32,8 +35,9 @@ def measure(key: jax.Array, config: CsiConfig, num_sites: int, num_groups: int) 
 
   parts = []
   keys = jax.random.split(key, num_sites)
-  for index in rich.progress.track(range(num_sites), config.correlation):
+  for index in range(num_sites):
     parts.append(jax.tree.map(np.asarray, one_site(keys[index])))
+    progress(index + 1)
   groups, (log_ds, log_asd), probability = jax.tree.map(
       lambda *leaves: np.concatenate(leaves), *parts)
   found = {

@@ -87,21 +87,16 @@ def chip_cost(topology: str, compiled: jax.stages.Compiled, num_groups: int) -> 
   }
 
 
-def cost_table(rows: list[dict[str, Any]]) -> str:
-  """`chip_cost` rows as Markdown."""
-  lines = [
-      '| slice | chips | batch | GFLOP | MB accessed | memory MB | collectives MB | compute ms | '
-      'communication ms | communication % |',
-      '|---|---|---|---|---|---|---|---|---|---|']
-  for row in rows:
-    collectives = ', '.join(
-        f'{name} {size / 1e6:.2f}' for name, size in row['collective_bytes'].items())
-    compute_ms = ' to '.join(f'{1e3 * seconds:.3f}' for seconds in row['compute_s'])
-    share = ' to '.join(f'{100 * part:.0f}' for part in row['communication_share'])
-    cells = (
-        row['topology'], row['chips'], row['groups'], f'{row["flops"] / 1e9:.2f}',
-        f'{row["bytes_accessed"] / 1e6:.0f}',
-        f'{row["memory_bytes"] / 1e6:.0f} ({100 * row["memory_share"]:.1f} %)', collectives,
-        compute_ms, f'{1e3 * row["communication_s"]:.3f}', share)
-    lines.append(f'| {" | ".join(map(str, cells))} |')
-  return '\n'.join(lines)
+def cost_table(rows: list[dict[str, Any]]) -> tuple[dict[str, str], list[list[Any]]]:
+  """`chip_cost` rows as a table: the columns, each with the format of its numbers, and the rows."""
+  head = {
+      'slice': '', 'chips': 'd', 'batch': 'd', 'GFLOP': '.2f', 'MB accessed': '.0f',
+      'memory MB': '.0f', 'memory %': '.1f', 'collectives MB': '', 'compute ms': '',
+      'communication ms': '.3f', 'communication %': ''}
+  return head, [[
+      row['topology'], row['chips'], row['groups'], row['flops'] / 1e9,
+      row['bytes_accessed'] / 1e6, row['memory_bytes'] / 1e6, 100 * row['memory_share'],
+      ', '.join(f'{name} {size / 1e6:.2f}' for name, size in row['collective_bytes'].items()),
+      ' to '.join(f'{1e3 * seconds:.3f}' for seconds in row['compute_s']),
+      1e3 * row['communication_s'],
+      ' to '.join(f'{100 * part:.0f}' for part in row['communication_share'])] for row in rows]

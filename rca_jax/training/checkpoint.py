@@ -53,7 +53,8 @@ def open_for_reading(folder: Path) -> ocp.CheckpointManager:
   Raises:
     InputError: the folder holds no checkpoint.
   """
-  manager = _open(folder, read_only=True, create=False) if folder.is_dir() else None
+  # Not read_only, of which orbax warns at every opening: nothing here saves or deletes.
+  manager = _open(folder, create=False) if folder.is_dir() else None
   if manager is None or manager.latest_step() is None:
     stages = sorted(path.name for path in folder.parent.glob('*')) or ['none']
     raise InputError(

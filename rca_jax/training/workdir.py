@@ -68,8 +68,8 @@ def read_config(workdir: str | Path) -> ExperimentConfig:
   try:
     values = read_json(path)
   except FileNotFoundError:
-    raise InputError(
-        f'{workdir}: has no config.json; give the --workdir of a launch.train run.') from None
+    what = 'has no config.json' if Path(workdir).is_dir() else 'no such folder'
+    raise InputError(f'{workdir}: {what}; give the --workdir of a launch.train run.') from None
   except (OSError, ValueError) as error:
     raise InputError(f'{path}: not a readable config ({error}).') from None
   return from_dict(ExperimentConfig, values)
