@@ -47,7 +47,7 @@ def main() -> None:
     append_rows(out / 'results.json', rows)
     bar.update(doing='drawing')
     demo.write_page(out, config, workdirs, rows)
-  print(demo.table(rows))
+  print(demo.table(rows).markdown())
   say(f'done: {Path(_OUT.value) / "report.md"}; train more: python -m launch.train '
       '--config=configs/demo.py --workdir=FOLDER --config.training.pretrain.num_steps=6000')
 

@@ -2,7 +2,8 @@
 
   python -m launch.report --results=runs/small_matrix/results.json --out=runs/small_matrix/report
 
-Table II needs no rows: it is counted. What was not run shows as "-" or is left out.
+Table II needs no rows: it is counted. What was not run shows as "-" or is left out. Rows of several
+data sets have tables and figures of their own; the flags below choose among the rows.
 """
 
 from pathlib import Path
@@ -17,10 +18,15 @@ from rca_jax.terminal import Bar
 
 _RESULTS = flags.DEFINE_string('results', None, 'Rows.', required=True)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the report.', required=True)
+_DATA = flags.DEFINE_list('data', [], 'Names or hashes of data sets; default all.')
+_STEPS = flags.DEFINE_list('steps', [], 'Training lengths, of networks; default all.')
+_DTYPE = flags.DEFINE_list('dtype', [], 'What networks computed in; default all.')
+_WITHOUT_CELLS = flags.DEFINE_list('without_cells', [], 'Cells (ids of rows) to leave out.')
 
 
 def main() -> None:
   from rca_jax.evaluation.results import read_rows
+  from rca_jax.report.levels import choose, with_errors
   from rca_jax.report.page import write_report
 
   path = Path(_RESULTS.value)
@@ -31,12 +37,23 @@ def main() -> None:
           f'method={method},cr=1/8,users={num_ues}').to_dict())
       for method in rca_munet.METHODS
       for num_ues in ((2, 4) if method in ('RCA-MUNet', 'BL3') else (2,))]
-  rows = read_rows(path)
+  rows = choose(
+      with_errors(read_rows(path), path.parent), _DATA.value, _steps(), _DTYPE.value,
+      _WITHOUT_CELLS.value)
   say(f'report: {len(rows)} rows of {path} to {_OUT.value}')
   with Bar('report', doing='drawing'):
     written = write_report(Path(_OUT.value), rows, configs)
   print('\n'.join(map(str, written)))
   say(f'done: open {Path(_OUT.value) / "report.html"}')
+
+
+def _steps() -> list[int]:
+  try:
+    return [int(text) for text in _STEPS.value]
+  except ValueError:
+    raise InputError(
+        f'--steps={",".join(_STEPS.value)}: expected whole numbers, e.g. --steps=2000,2200.'
+    ) from None
 
 
 if __name__ == '__main__':

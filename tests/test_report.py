@@ -1,18 +1,30 @@
 import dataclasses
-import functools
 import re
+import subprocess
+import sys
 
-import matplotlib
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from rca_jax.config import ExperimentConfig, ModelConfig
 from rca_jax.errors import InputError
 from rca_jax.report import figures, paper
-from rca_jax.report.levels import gain_db, level, pick, tuned_level
+from rca_jax.report.levels import (
+    REFERENCES,
+    Estimate,
+    apart,
+    best_trained,
+    choose,
+    gain_db,
+    level,
+    newest,
+    pick,
+    sections,
+    with_errors,
+)
 from rca_jax.report.page import write_report
-from rca_jax.report.tables import compare, table1, table2
+from rca_jax.report.panels import Curve, Panel, draw
+from rca_jax.report.tables import cell, nmse_cell, table1, table2
 from rca_jax.report.variants import data_table, shortcut_table
 
 
@@ -20,7 +32,8 @@ def row(method, nmse_db, **fields):
   return {
       'method': method, 'compression_ratio': '1/16', 'num_ues': 2, 'snr_db': 10.0,
       'data': 'uma site 0', 'seed': 0, 'nmse_db': nmse_db,
-      'nmse_ci95_db': [nmse_db - 0.1, nmse_db + 0.2], 'num_samples': 1000, 'steps': 2000,
+      'nmse_ci95_db': [nmse_db - 0.1, nmse_db + 0.2], 'num_samples': 1000,
+      'steps': 0 if method in REFERENCES else 2000,
       'commit': 'abc', 'trained_ues': [2], 'overhead': 64, 'stage': 'pretrain', 'preset': 'small',
       'variant': '', 'cell': f'{method}-cell'} | fields
 
@@ -63,61 +76,137 @@ def rows():
 
 def test_plain_rows_are_those_without_anything_special(rows):
   assert [r['nmse_db'] for r in pick(rows, method='RCA-MUNet', num_ues=2, **TUNED)] == [-16.123]
-  assert level(rows, method='RCA-MUNet', compression_ratio='1/4') is None
+  assert level(pick(rows, method='RCA-MUNet', compression_ratio='1/4')) is None
 
 
-def test_seeds_are_joined_linearly():
-  both = [row('BL1', -10.0), row('BL1', -20.0, seed=1)]
-  joined = level(both, method='BL1')
-  assert joined.nmse_db == pytest.approx(10 * np.log10((0.1 + 0.01) / 2))
-  assert joined.seeds_db == {0: -10.0, 1: -20.0}
-  assert level([*both, row('BL1', -12.0)], method='BL1').seeds_db == {0: -12.0, 1: -20.0}
+def test_seeds_are_joined_linearly_and_their_interval_is_that_of_the_seeds():
+  joined = level([row('BL1', -10.0), row('BL1', -20.0, seed=1)])
+  assert joined.nmse_db.value == pytest.approx(10 * np.log10((0.1 + 0.01) / 2))
+  assert joined.nmse_db[1:] == (-20.0, -10.0, 2)
+  assert level([row('BL1', -10.0)]).nmse_db == Estimate(-10.0, -10.1, -9.8)
+  assert nmse_cell(joined) == '-12.60 (-20.00 .. -10.00, 2 seeds)'
 
 
-def test_gains_are_those_of_the_same_seeds():
+@pytest.mark.parametrize('field, values, flag', [
+    ('data', ('test.npz', 'other.npz'), '--data=other.npz'),
+    ('data_hash', ('aaaaaaaaaaaa', 'bbbbbbbbbbbb'), '--data=bbbbbbbbbbbb'),
+    ('steps', (2000, 4000), '--steps=4000'), ('dtype', ('float32', 'bfloat16'), '--dtype=bfloat16'),
+    ('cell', ('a1', 'b2'), '--without_cells=a1 or --without_cells=b2'),
+    ('init_weights', ('', 'tiny'), '--without_cells=BL1-cell')])
+def test_rows_that_differ_in_more_than_the_seed_are_never_joined(field, values, flag):
+  found = [row('BL1', -10.0, **{field: value}) for value in values]
+  with pytest.raises(InputError, match=re.escape(flag)):
+    level(found)
+  found[1]['seed'] = 1
+  if field == 'cell':  # a seed is a part of the config
+    assert level(found).nmse_db.num_seeds == 2
+  else:
+    with pytest.raises(InputError, match=f'{field} {values[0]} and with {field} {values[1]}'):
+      level(found)
+
+
+def test_rows_say_the_same_with_and_without_what_goes_without_saying():
+  with_dtype = row('BL1', -11.0, dtype='float32', channel='', device='cpu', commit='new')
+  assert newest([row('BL1', -10.0), with_dtype]) == [with_dtype]
+  bfloat16 = row('BL1', -11.0, dtype='bfloat16')
+  assert newest([row('BL1', -10.0), bfloat16]) == [row('BL1', -10.0), bfloat16]
+
+
+def test_curves_of_several_lengths_are_apart_and_say_so():
+  found = [row('RCA-MUNet', -9.0 - i, snr_db=snr_db, steps=steps)
+           for i, (snr_db, steps) in enumerate(
+               [(0.0, 2000), (10.0, 2000), (0.0, 4000), (10.0, 4000)])]
+  parts = apart(found, along=('snr_db',))
+  assert {name: [r['nmse_db'] for r in part] for name, part in parts.items()} == {
+      '2,000 steps': [-9.0, -10.0], '4,000 steps': [-11.0, -12.0]}
+  sscc = row('SSCC', -8.0, variant='64_2', code_rate=0.5, qam_order=16)
+  (panel,) = figures.fig4([*found, sscc])
+  assert {curve.label: len(curve.points) for curve in panel.curves} == {
+      'DJSCC, stage 1 only, 2,000 steps': 2, 'DJSCC, stage 1 only, 4,000 steps': 2,
+      'SSCC, 64 values of 2 bits, code rate 1/2, 16-QAM': 1}
+
+
+def test_gains_are_those_of_the_same_seeds_and_lengths():
   found = [row('BL1', -10.0), row('BL1', -20.0, seed=1), row('RCA-MUNet', -11.0)]
-  cells = {method: level(found, method=method) for method in ('BL1', 'RCA-MUNet', 'BL3')}
-  assert gain_db(cells['RCA-MUNet'], cells['BL1']) == pytest.approx(1.0)
-  assert gain_db(cells['RCA-MUNet'], cells['BL3']) is None
-  assert gain_db(cells['RCA-MUNet'], level(found[1:2], method='BL1')) is None
+  ours, baseline = level(found[2:]), level(found[:2])
+  assert gain_db(ours, baseline) == Estimate(pytest.approx(1.0))
+  assert gain_db(ours, None) is None
+  assert gain_db(ours, level(found[1:2])) is None
+  assert gain_db(ours, level([row('BL1', -10.0, steps=4000)])) is None
+  both = gain_db(level([*found[2:], row('RCA-MUNet', -20.5, seed=1)]), baseline)
+  assert both[1:] == (0.5, 1.0, 2) and 0.5 < both.value < 1.0
+
+
+def test_gain_of_one_seed_has_the_interval_of_the_paired_difference(tmp_path):
+  errors = np.random.default_rng(0).exponential(size=1000).astype(np.float32)
+  (tmp_path / 'errors').mkdir()
+  found = []
+  for method, shift_db in (('BL1', 0.0), ('RCA-MUNet', -1.5)):
+    np.save(tmp_path / f'errors/{method}.npy', errors * 10 ** (shift_db / 10))
+    found.append(row(method, shift_db, errors=f'{method}.npy'))
+  baseline, ours = with_errors(found, tmp_path)
+  np.testing.assert_allclose(gain_db(level([ours]), level([baseline]))[:3], 1.5, atol=1e-5)
+  alone = with_errors([row('BL1', 0.0, errors='gone.npy')], tmp_path)
+  assert gain_db(level([ours]), level(alone)) == Estimate(1.5)  # a copy without its arrays
+
+
+@pytest.mark.parametrize('name, content, message', [
+    ('short.npy', np.zeros(3, np.float32), r'shape \[3\].*\[1000\]'),
+    ('objects.npy', np.array([{}]), 'not a readable array'),
+    ('../up.npy', None, 'refused')])
+def test_damaged_arrays_of_errors_are_input_errors(name, content, message, tmp_path):
+  (tmp_path / 'errors').mkdir()
+  if content is not None:
+    np.save(tmp_path / 'errors' / name, content)
+  with pytest.raises(InputError, match=message):
+    with_errors([row('BL1', 0.0, errors=name)], tmp_path)
 
 
 def test_a_curve_is_of_one_seed(rows):
   others = [row('RCA-MUNet', -30.0, seed=1, snr_db=0.0), row('RCA-MUNet', -30.0, seed=1, **TUNED)]
-  for draw in (figures.fig4, functools.partial(figures.fig3, snr_db=10.0)):
-    alone, beside = (
-        {line.get_label(): line.lines[0].get_ydata().tolist()
-         for axis in draw(found).axes for line in axis.containers}
-        for found in (rows, [*rows, *others]))
-    assert alone == beside and len(alone) > 2
+  for find in (figures.fig4, figures.fig3):
+    alone, beside = find(rows), find([*rows, *others])
+    assert alone == beside and len(alone[0].curves) > 2
 
 
 def test_fine_tuned_weights_go_before_those_of_stage_1(rows):
-  assert tuned_level(rows, 10.0, method='BL1').nmse_db == pytest.approx(-14.377)
-  assert tuned_level(rows, 20.0, method='RCA-MUNet', num_ues=2).nmse_db == pytest.approx(-15.5)
+  for snr_db, fields, nmse_db in ((10.0, {'method': 'BL1'}, -14.377),
+                                  (20.0, {'method': 'RCA-MUNet', 'num_ues': 2}, -15.5)):
+    found = level(best_trained(rows, snr_db=snr_db, **fields))
+    assert found.nmse_db.value == pytest.approx(nmse_db)
 
 
 def test_table_1_shows_measured_numbers_the_papers_and_their_gains(rows):
   table = table1(rows)
-  cells = {tuple(line[:2]): dict(zip(table.head, line, strict=True)) for line in table.body}
-  assert len(cells) == 12
+  cells = {line[:2]: dict(zip(table.head, line, strict=True)) for line in table.body}
+  assert len(cells) == len(table.body) == 12
   here = cells['1/16', '10 dB']
   assert here['RCA-MUNet'] == '-16.12 (-16.22 .. -15.92) [-16.76]'
   assert here['gain over BL1'] == '+1.75 [+2.07]'
   assert here['gain over BL3'] == '+1.08 [+1.07]'
   assert here['CDL-OP'] == '-4.55 (-4.65 .. -4.35) [-4.71]'
   assert here['BL5'] == '- [-15.00]' and here['BL4-textbook'] == '-'
+  assert here['steps'] == '2,000' and cells['1/32', '0 dB']['steps'] == '-'
   assert cells['1/32', '0 dB']['RCA-MUNet'] == '- [-5.61]'
-  assert 'uma site 0' in table.caption and 'small' in table.caption
-  assert 'RCA-MUNet 2,000' in table.caption
-  assert compare(None, None) == '-'
+  assert cell(None) == '-' and cell(Estimate(-0.001), sign='+') == '+0.00'
+
+
+def test_a_longer_training_has_a_line_of_its_own_in_table_1(rows):
+  table = table1([*rows, row('RCA-MUNet', -18.0, steps=4000, cell='longer', **TUNED)])
+  short, long = (dict(zip(table.head, line, strict=True)) for line in table.body
+                 if line[:2] == ('1/16', '10 dB'))
+  assert (short['steps'], long['steps']) == ('2,000', '4,000')
+  assert short['RCA-MUNet'].startswith('-16.12 ') and short['gain over BL1'].startswith('+1.75')
+  assert long['RCA-MUNet'].startswith('-18.00 ') and long['BL1'] == '- [-14.69]'
+  assert long['gain over BL1'] == '- [+2.07]'
+  assert short['PCA/KLT'] == long['PCA/KLT'] != '-'
 
 
 def test_no_number_of_the_paper_stands_as_measured():
   table = table1([row('BL1', -14.0, **TUNED)])
   for line in table.body:
-    for name, cell in zip(table.head[2:], line[2:], strict=True):
-      assert cell.startswith('-14.00') or cell == '-' or cell.startswith('- ['), (name, cell)
+    for name, text in zip(table.head[3:], line[3:], strict=True):
+      assert text.startswith('-14.00') or text == '-' or text.startswith('- ['), (name, text)
 
 
 def test_the_papers_numbers_are_in_order():
@@ -128,10 +217,10 @@ def test_the_papers_numbers_are_in_order():
   assert paper.table1('BL3', '1/8', None) is None
 
 
-def test_data_table_tells_how_far_the_papers_cdl_op_is(rows):
+def test_data_table_says_how_far_the_papers_cdl_op_is(rows):
   table = data_table(rows)
   default, fresh = (dict(zip(table.head, line, strict=True)) for line in table.body)
-  assert (default['data'], fresh['data']) == ('default', 'fresh')
+  assert (default['data'], fresh['data']) == ('default, uma site 0', 'fresh, uma site 0')
   assert default['CDL-OP 1/16'] == '-4.55 (-4.65 .. -4.35) [-4.71]' and default['apart'] == '0.16'
   assert fresh['CDL-OP 1/8'] == '- [-7.59]'
   assert fresh['apart'] == '0.71'  # of 1.0 and 0.0
@@ -141,11 +230,11 @@ def test_data_table_tells_how_far_the_papers_cdl_op_is(rows):
 
 def test_shortcut_table_has_both_gains(rows):
   table = shortcut_table(rows)
-  assert table.head[4:] == ('BL1', 'BL4', 'RCA-MUNet', 'gain of RCA-MUNet over BL1')
+  assert table.head[5:] == ('BL1', 'BL4', 'RCA-MUNet', 'gain of RCA-MUNet over BL1')
   for line, shortcut, gain in zip(table.body, ('no', 'yes'), ('+1.75', '+2.19'), strict=True):
-    assert line[:3] == ('1/16', '10 dB', shortcut) and line[3].startswith('-9.40 ')
+    assert line[:4] == ('1/16', '10 dB', shortcut, '2,000') and line[4].startswith('-9.40 ')
     assert line[-1] == gain
-  assert table.body[0][5] == '-' and table.body[1][5].startswith('-16.00 ')
+  assert table.body[0][6] == '-' and table.body[1][6].startswith('-16.00 ')
   assert shortcut_table([row('BL1', -3.0)]) is None
 
 
@@ -158,59 +247,117 @@ def test_table_2_counts_single_user_networks_for_one_ue():
   assert body['BL1'][2:7] == ('1', '5,549,952', '5.55 M', '144,963,072', '144.96 M')
 
 
-DRAWN = (lambda rows: figures.fig3(rows, 10.0), figures.fig4, figures.distance, figures.uplink,
-         figures.told_wrongly, figures.schedule, figures.length)
+@pytest.mark.parametrize('name', [name for name in figures.FIGURES if name != 'loss'])
+def test_every_panel_has_data_and_no_rows_make_no_figure(rows, name):
+  find = figures.FIGURES[name]
+  assert find([row('BL2', -3.0, stage='finetune_0db')]) == find([]) == []
+  panels = find(rows)
+  assert panels and all(curve.points for panel in panels for curve in panel.curves)
+  for panel, axis in zip(panels, draw(panels).axes, strict=True):
+    drawn = {round(float(y), 6) for line in axis.get_lines() for y in line.get_ydata(orig=False)}
+    assert {round(point.value, 6) for curve in panel.curves for point in curve.points.values()
+            } <= drawn
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        curve.label for curve in panel.curves]
 
 
-@pytest.mark.parametrize('draw', DRAWN)
-def test_every_panel_has_data_and_no_rows_make_no_figure(rows, draw):
-  assert draw([row('BL2', -3.0, stage='finetune_0db')]) is None
-  figure = draw(rows)
-  for axis in figure.axes:
-    drawn = [line for line in axis.get_lines() if np.isfinite(line.get_ydata(orig=False)).any()]
-    assert drawn and axis.get_xlabel() + axis.get_ylabel()
-  plt.close(figure)
+def test_lost_reports_have_both_measures():
+  found = [
+      row('RCA-MUNet', -10.0 + num_lost, num_ues=4, trained_ues=[4], num_lost=num_lost,
+          of_lost=of_lost, sgcs=0.9 - 0.1 * num_lost, sgcs_ci95=[0.1, 0.95])
+      for num_lost in range(4) for of_lost in (False, True) if num_lost or not of_lost]
+  nmse, sgcs = figures.loss(found)
+  assert [len(curve.points) for curve in nmse.curves] == [4, 3]
+  assert sgcs.curves[0].points[3] == Estimate(pytest.approx(0.6), 0.1, 0.95)
+  assert figures.loss(found[:1]) == []
 
 
 def test_figures_show_the_rows_levels(rows):
-  figure = figures.fig3(rows, 10.0)
-  drawn = {
-      round(float(y), 6) for line in figure.axes[0].get_lines()
-      for y in line.get_ydata(orig=False)}
+  drawn = {point.value for panel in figures.fig3(rows) for curve in panel.curves
+           for point in curve.points.values()}
   assert {-16.123, -14.377, -20.0, -21.0, -27.0} <= drawn
-  plt.close(figure)
 
 
 def test_longer_training_is_compared_at_equal_steps(rows):
-  figure = figures.length([*rows, row('BL1', -30.0, variant='muon_cosine-4x', steps=8000, **TUNED)])
-  bottom = figure.axes[1].get_lines()[0]
-  np.testing.assert_array_equal(bottom.get_xdata(), [2000, 8000, 16000])
-  np.testing.assert_allclose(bottom.get_ydata(), [1.0, np.nan, 1.0])
-  schedules = figures.schedule(rows).axes[0].get_yticklabels()
-  assert [label.get_text() for label in schedules] == ['default', 'warmup 5 times', 'muon cosine']
-  plt.close('all')
+  nmse, gains = figures.length(
+      [*rows, row('BL1', -30.0, variant='muon_cosine-4x', steps=8000, **TUNED)])
+  assert [curve.label for curve in nmse.curves] == [
+      'RCA-MUNet, 10 dB', 'BL1, 10 dB', 'PCA/KLT, 10 dB']
+  assert gains.curves[0].points == {2000: Estimate(1.0), 16000: Estimate(1.0)}
+  (panel,) = figures.schedule(rows)
+  assert [*panel.names.values()] == ['default', 'warmup 5 times', 'muon cosine']
+
+
+def test_ticks_stand_where_something_was_measured_and_unknown_intervals_have_no_bar():
+  points = {0.5: Estimate(-3.0), 4.0: Estimate(-2.0, -2.5, -1.0)}
+  (axis,) = draw([Panel([Curve('a', points, 'o-', 'C0')], 'x', 'y', log=True)]).axes
+  assert [text.get_text() for text in axis.get_xticklabels()] == ['0.5', '4']
+  (_, _, (bars,)), = axis.containers
+  ends = [segment[:, 1].tolist() for segment in bars.get_segments() if len(segment)]
+  assert [end for end in ends if np.isfinite(end).all()] == [[-2.5, -1.0]]
 
 
 def test_the_report_is_whole_and_opens_offline(rows, tmp_path):
-  before = plt.get_fignums()
-  written = {path.name for path in write_report(tmp_path, rows, [ExperimentConfig()])}
-  figures_of = {f'{name}.{suffix}' for suffix in ('png', 'pdf') for name in (
-      'fig3', 'fig4', 'distance', 'uplink', 'told_wrongly', 'schedule', 'length')}
-  assert written == figures_of | {
+  found = [r for r in rows if r['method'] != 'SSCC' and not r.get('channel')
+           and not r.get('snr_error_db') and not r['variant'].startswith('muon')]
+  written = {path.name for path in write_report(tmp_path, [*found, found[0]], [])}
+  drawn = ('fig3', 'distance', 'schedule')
+  assert written == {f'{name}.{suffix}' for suffix in ('png', 'pdf') for name in drawn} | {
       'report.html', 'table1.md', 'table2.md', 'data.md', 'shortcut.md'}
   page = (tmp_path / 'report.html').read_text()
   assert not re.search(r'(src|href)="(?!data:)', page)
-  assert page.count('data:image/png') == 7
-  for found in rows:  # every number can be traced to a row
-    assert f'<td>{found["nmse_db"]:.4g}</td>' in page
-  assert plt.get_fignums() == before
+  assert page.count('data:image/png') == len(drawn)
+  for measured in found:  # every number can be traced to a row
+    assert f'<td>{measured["nmse_db"]:.4g}</td>' in page
+  assert page.count('<td>-16.12</td>') == 1  # what is there twice is listed once
 
 
-def test_rows_of_no_or_several_presets_are_input_errors(rows, tmp_path):
-  for wrong in ([], [*rows, row('BL1', -1.0, preset='tiny')]):
-    with pytest.raises(InputError, match='a report shows one'):
-      write_report(tmp_path, wrong, [])
+def test_two_files_of_one_name_have_tables_of_their_own(tmp_path):
+  files = {'aaaaaaaaaaaa': -14.0, 'bbbbbbbbbbbb': -3.0}
+  found = [row('BL1', nmse_db, data='test.npz', data_hash=data_hash, **TUNED)
+           for data_hash, nmse_db in files.items()]
+  assert [*sections(found)] == [f'test.npz, {data_hash}' for data_hash in files]
+  write_report(tmp_path, found, [])
+  for i, (data_hash, nmse_db) in enumerate(files.items()):
+    text = (tmp_path / f'table1-{i + 1}-test.npz_{data_hash}.md').read_text()
+    assert f'| {nmse_db:.2f} (' in text and text.count(' .. ') == 1
+  page = (tmp_path / 'report.html').read_text()
+  assert 'Data: test.npz, aaaaaaaaaaaa' in page and page.count('<h3>Table I<') == 2
+  (chosen,) = choose(found, data=['bbbbbbbbbbbb'])
+  assert [*sections([chosen])] == ['test.npz']
 
 
-def test_matplotlib_needs_no_display():
-  assert matplotlib.get_backend().lower() == 'agg'
+def test_dtypes_and_presets_stay_apart_and_references_stand_beside_each():
+  found = [row('BL1', -14.0), row('BL1', -13.9, dtype='bfloat16'), row('PCA/KLT', -9.0)]
+  parts = sections(found)
+  assert {name: [r['nmse_db'] for r in part] for name, part in parts.items()} == {
+      'uma site 0, float32': [-14.0, -9.0], 'uma site 0, bfloat16': [-13.9, -9.0]}
+  assert [*sections([row('BL1', -1.0), row('BL1', -1.0, preset='tiny')])] == [
+      'uma site 0, small', 'uma site 0, tiny']
+  assert [*sections(found[2:])] == ['uma site 0']
+
+
+def test_flags_choose_among_rows_and_say_what_there_would_be():
+  found = [row('BL1', -14.0), row('BL1', -15.0, steps=4000, cell='b'), row('PCA/KLT', -9.0)]
+  assert [r['nmse_db'] for r in choose(found, steps=[4000], dtype=['float32'])] == [-15.0, -9.0]
+  assert [r['nmse_db'] for r in choose(found, without_cells=['b'])] == [-14.0, -9.0]
+  with pytest.raises(InputError, match='--steps=1 fits no row; the rows have 2000, 4000'):
+    choose(found, steps=[1])
+  with pytest.raises(InputError, match='--data=x.npz fits no row; the rows have uma site 0'):
+    choose(found, data=['x.npz'])
+
+
+def test_no_rows_are_an_input_error(tmp_path):
+  with pytest.raises(InputError, match='no rows'):
+    write_report(tmp_path, [], [])
+
+
+def test_reports_touch_no_global_state_and_levels_import_little():
+  """No pyplot, so no backend and no list of open figures; numpy is all that levels need."""
+  subprocess.run([sys.executable, '-c', """
+import sys
+import rca_jax.report.levels
+assert not {'jax', 'flax', 'orbax', 'matplotlib'} & {*sys.modules}
+import rca_jax.report.page
+assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules
+"""], check=True)

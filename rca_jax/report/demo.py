@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from rca_jax.channel import from_features, to_features
 from rca_jax.config import ExperimentConfig, codeword_dim
@@ -17,15 +16,16 @@ from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.run import Measurement, load_params
 from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
+from rca_jax.report.levels import OURS, SINGLE_USER, Estimate, level, values
+from rca_jax.report.panels import Curve, Panel, draw
+from rca_jax.report.tables import Table, nmse_cell
 from rca_jax.training.writer import read_metrics
-
-matplotlib.use('Agg')
 
 _LINEAR = 'PCA/KLT'
 _SHORTCUT = (
     'Both networks have `model.shortcut`, which the paper\'s have not: their layers add to a '
     'linear code.')
-_STYLE = {'RCA-MUNet': 'C3o-', 'BL1': 'C0s-', _LINEAR: 'k^--'}
+_STYLE = {OURS: ('o-', 'C3'), SINGLE_USER: ('s-', 'C0'), _LINEAR: ('^--', 'k')}
 
 
 def linear_rows(config: ExperimentConfig, snrs_db: Sequence[float]) -> list[dict[str, Any]]:
@@ -38,7 +38,7 @@ def linear_rows(config: ExperimentConfig, snrs_db: Sequence[float]) -> list[dict
       linear, [Measurement(snr_db, config.num_ues) for snr_db in [*snrs_db, None]])
 
 
-def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> plt.Figure:
+def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> Figure:
   """CSI magnitude of two UEs of one test group, before and after feedback."""
   params, _ = load_params(workdir, config)
   csi = load_test_csi(config, config.num_ues, 64)
@@ -48,7 +48,8 @@ def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> plt.Fi
   csi_hat = np.asarray(from_features(features_hat))
   error = (np.abs(csi_hat - csi) ** 2).sum((-1, -2)) / (np.abs(csi) ** 2).sum((-1, -2))
   group = np.argsort(error.mean(-1))[len(error) // 2]  # neither the best nor the worst
-  fig, axes = plt.subplots(2, 2, figsize=(7, 5.4), layout='constrained', sharex=True, sharey=True)
+  figure = Figure(figsize=(7, 5.4), layout='constrained')
+  axes = figure.subplots(2, 2, sharex=True, sharey=True)
   top_db = 20 * np.log10(np.abs(csi[group, :2]).max())
   for ue in range(2):
     for row, (image, title) in enumerate((
@@ -61,60 +62,43 @@ def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> plt.Fi
     axis.set_ylabel('delay row')
   for axis in axes[1]:
     axis.set_xlabel('angle column')
-  fig.colorbar(shown, ax=axes, label='magnitude (dB)')
-  return fig
+  figure.colorbar(shown, ax=axes, label='magnitude (dB)')
+  return figure
 
 
-def learning_curves(workdirs: dict[str, Path], linear: dict[str, float]) -> plt.Figure:
+def learning_curves(workdirs: dict[str, Path], linear: dict[str, float]) -> Panel:
   """Training NMSE against steps, with the linear code's levels as lines."""
-  fig, axis = plt.subplots(figsize=(6, 4), layout='constrained')
-  for method, workdir in workdirs.items():
-    lines = read_metrics(workdir)
-    axis.plot([line['step'] for line in lines], [line['nmse_db'] for line in lines],
-              _STYLE[method][:2], ls='-', marker='', label=method)
-  for (label, level), line in zip(linear.items(), ('--', '-.', ':'), strict=False):
-    axis.axhline(level, color='k', ls=line, lw=1, label=label)
-  axis.set(xlabel='training step', ylabel='NMSE of the training batches (dB)')
-  axis.grid(alpha=0.3)
-  axis.legend()
-  return fig
+  curves = [
+      Curve(method, {line['step']: Estimate(line['nmse_db']) for line in read_metrics(workdir)},
+            '-', _STYLE[method][1])
+      for method, workdir in workdirs.items()]
+  steps = [step for curve in curves for step in curve.points]
+  curves += [
+      Curve(label, dict.fromkeys((min(steps), max(steps)), Estimate(nmse_db)), style, 'k')
+      for (label, nmse_db), style in zip(linear.items(), ('--', '-.', ':'), strict=False)]
+  return Panel(curves, 'training step', 'NMSE of the training batches (dB), lower is better')
 
 
-def nmse_figure(rows: Sequence[dict[str, Any]]) -> plt.Figure:
+def nmse_panel(rows: Sequence[dict[str, Any]]) -> Panel:
   """NMSE against SNR, a line a method, with 95 % intervals."""
-  fig, axis = plt.subplots(figsize=(6, 4), layout='constrained')
-  for method in dict.fromkeys(row['method'] for row in rows):
-    points = sorted((r for r in rows if r['method'] == method and r['snr_db'] is not None),
-                    key=lambda row: row['snr_db'])
-    level = np.array([row['nmse_db'] for row in points])
-    interval = np.array([row['nmse_ci95_db'] for row in points])
-    axis.errorbar([row['snr_db'] for row in points], level, fmt=_STYLE[method], capsize=3,
-                  yerr=np.abs(interval - level[:, None]).T, label=method)
-  axis.set(xlabel='uplink SNR (dB)', ylabel='test NMSE (dB)')
-  axis.grid(alpha=0.3)
-  axis.legend()
-  return fig
+  curves = [
+      Curve(method, {
+          row['snr_db']: level([row]).nmse_db for row in rows
+          if row['method'] == method and row['snr_db'] is not None}, *_STYLE[method])
+      for method in dict.fromkeys(row['method'] for row in rows)]
+  return Panel(curves, 'uplink SNR (dB)', 'test NMSE (dB), lower is better')
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-  """Markdown: test NMSE in dB, a row a method, a column an SNR; '-' where not run."""
-  snrs_db = sorted({row['snr_db'] for row in rows if row['snr_db'] is not None})
-  cells = {(row['method'], row['snr_db']): row for row in rows}
-
-  def cell(method: str, snr_db: float | None) -> str:
-    row = cells.get((method, snr_db))
-    if row is None:
-      return '-'
-    low, high = row['nmse_ci95_db']
-    return f'{row["nmse_db"]:.2f} ({low:.2f} .. {high:.2f})'
-
-  columns = [*snrs_db, None]
-  lines = ['| method | ' + ' | '.join(
-      'noise-free' if snr is None else f'{snr:g} dB' for snr in columns) + ' |',
-           '|---' * (len(columns) + 1) + '|']
-  for method in dict.fromkeys(row['method'] for row in rows):
-    lines.append(f'| {method} | ' + ' | '.join(cell(method, snr) for snr in columns) + ' |')
-  return '\n'.join(lines) + '\n'
+def table(rows: Sequence[dict[str, Any]]) -> Table:
+  """Test NMSE in dB, a row a method, a column an SNR; '-' where not run."""
+  snrs_db = [*values(rows, 'snr_db'), None]
+  return Table(
+      'Test NMSE in dB, lower is better; in brackets its 95 % interval over the test groups.',
+      ('method', *('noise-free' if snr is None else f'{snr:g} dB' for snr in snrs_db)),
+      [(method, *(nmse_cell(level([
+          row for row in rows if (row['method'], row['snr_db']) == (method, snr_db)]))
+                  for snr_db in snrs_db))
+       for method in dict.fromkeys(row['method'] for row in rows)])
 
 
 def write_page(
@@ -123,15 +107,14 @@ def write_page(
   """OUT/report.md and its figures csi.png, learning.png and nmse.png."""
   k = codeword_dim(config.model, config.csi)
   stage, snr_db = config.training.pretrain, 10.0
-  levels = {row['snr_db']: row['nmse_db'] for row in rows if row['method'] == _LINEAR}
+  linear = {row['snr_db']: row['nmse_db'] for row in rows if row['method'] == _LINEAR}
   figures = {
-      'csi': csi_figure(config, workdirs['RCA-MUNet'], snr_db),
-      'learning': learning_curves(workdirs, {
-          f'{_LINEAR}, test, {snr:g} dB': levels[snr] for snr in levels if snr is not None}),
-      'nmse': nmse_figure(rows)}
+      'csi': csi_figure(config, workdirs[OURS], snr_db),
+      'learning': draw([learning_curves(workdirs, {
+          f'{_LINEAR}, test, {snr:g} dB': linear[snr] for snr in linear if snr is not None})]),
+      'nmse': draw([nmse_panel(rows)])}
   for name, figure in figures.items():
     figure.savefig(out / f'{name}.png', dpi=130)
-    plt.close(figure)
   (out / 'report.md').write_text(f"""# Multi-user CSI feedback: what the neighbours are worth
 
 {config.num_ues} UEs within {config.csi.max_ue_distance_m:g} m of each other report their downlink
@@ -144,9 +127,7 @@ Both networks were trained for
 [{stage.snr_db_min:g}, {stage.snr_db_max:g}] dB, and are tested on {rows[0]['num_samples']}
 groups that neither has seen.
 
-Test NMSE in dB, 95 % intervals in brackets:
-
-{table(rows)}
+{table(rows).markdown()}
 ![NMSE against SNR](nmse.png)
 
 ![Learning curves](learning.png)

@@ -1,81 +1,252 @@
-"""Results rows to the levels that tables and figures show: one of many, seeds joined."""
+"""Results rows to the numbers that tables and figures show.
 
-from collections.abc import Sequence
+Only rows that differ in the seed alone are joined. Rows of other data, training lengths or settings
+stand side by side (`sections`, `apart`), or are refused with the flag that chooses.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from rca_jax.config import stage_name
+from rca_jax.errors import InputError
+from rca_jax.foreign import file_in
 
 Row = dict[str, Any]
+OURS, SINGLE_USER = 'RCA-MUNet', 'BL1'
+REFERENCES = ('CDL-OP', 'PCA/KLT', 'genie')  # no networks
+ANY = object()  # every value of a field
 
-# What a row means that does not say: `evaluation.run.Measurement` and an unnamed config.
-_DEFAULTS = {
-    'stage': 'pretrain', 'channel': '', 'distance_m': 0.0, 'snr_error_db': 0.0, 'code_rate': 0.0,
+# The value of a field that a row does not have. The first ones are plain in `pick`.
+_PLAIN = {
+    'stage': stage_name(), 'channel': '', 'distance_m': 0.0, 'snr_error_db': 0.0, 'code_rate': 0.0,
     'qam_order': 0, 'num_lost': 0, 'of_lost': False, 'variant': ''}
+_ABSENT = _PLAIN | {'dtype': 'float32', 'data_hash': '', 'preset': '', 'init_weights': ''}
+# What a measurement finds, and where; all other fields say what was measured.
+_FOUND = {
+    'nmse_db', 'nmse_ci95_db', 'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'errors', 'num_samples',
+    'commit', 'device'}
+
+
+class Estimate(NamedTuple):
+  """A number and its interval.
+
+  Of one seed: the 95 % interval over the test groups, None if unknown. Of several: their lowest
+  and highest value.
+  """
+
+  value: float
+  low: float | None = None
+  high: float | None = None
+  num_seeds: int = 1
 
 
 class Level(NamedTuple):
-  """NMSE of one cell. The interval is that of the test groups; seeds are trainings."""
+  """The rows of one place of a table or curve, one a seed."""
 
-  nmse_db: float
-  low_db: float
-  high_db: float
-  seeds_db: dict[int, float]  # NMSE by seed
+  by_seed: dict[int, Row]
+
+  @property
+  def nmse_db(self) -> Estimate:
+    """Mean over seeds, taken of linear values."""
+    rows = [*self.by_seed.values()]
+    if len(rows) == 1:
+      return Estimate(rows[0]['nmse_db'], *rows[0]['nmse_ci95_db'])
+    return _over_seeds(_mean_db(rows), [row['nmse_db'] for row in rows])
 
 
-def pick(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+def newest(rows: Sequence[Row]) -> list[Row]:
+  """Of rows that say that the same was measured, the last one."""
+  return list({_measured(row): row for row in rows}.values())
+
+
+def choose(
+    rows: Sequence[Row], data: Sequence[str] = (), steps: Sequence[int] = (),
+    dtype: Sequence[str] = (), without_cells: Sequence[str] = ()) -> list[Row]:
+  """The rows that some flags choose; every row where a flag is empty.
+
+  Args:
+    data: names or hashes of data sets.
+    steps: training lengths; references, which have none, stay.
+    dtype: what networks compute in; references stay.
+    without_cells: ids of cells to leave out.
+
+  Raises:
+    InputError: a flag chooses no row.
+  """
+  kept = list(rows)
+  for flag, wanted, fields in (
+      ('data', data, ('data', 'data_hash')), ('steps', steps, ('steps',)),
+      ('dtype', dtype, ('dtype',))):
+    if not wanted:
+      continue
+    known = {value(row, name) for row in kept for name in fields} - {'', 0}
+    if not known & set(wanted):
+      raise InputError(
+          f'--{flag}={",".join(map(str, wanted))} fits no row; the rows have '
+          f'{", ".join(sorted(map(str, known)))}.')
+    kept = [row for row in kept if any(value(row, name) in wanted for name in fields)
+            or (flag != 'data' and row['method'] in REFERENCES)]
+  return [row for row in kept if row.get('cell') not in without_cells]
+
+
+def sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
+  """Rows by what no table or curve may mix: data, preset and the networks' dtype, named.
+
+  References stand beside the networks of every dtype.
+  """
+  def key(row: Row) -> tuple[str, ...]:
+    dtype = '' if row['method'] in REFERENCES else value(row, 'dtype')
+    return row['data'], value(row, 'data_hash'), value(row, 'preset'), dtype
+
+  keys = dict.fromkeys(map(key, rows))
+  networks = {found[:3] for found in keys if found[3]}
+  keys = [found for found in keys if found[3] or found[:3] not in networks]
+  differs = [len({found[i] for found in keys}) > 1 for i in range(4)]
+  return {
+      ', '.join(text for i, text in enumerate(found) if text and (i == 0 or differs[i])):
+      [row for row in rows if key(row) in (found, (*found[:3], ''))]
+      for found in keys}
+
+
+def pick(rows: Iterable[Row], **wanted: Any) -> list[Row]:
   """Rows whose fields are as wanted; fields that are not named here must be plain.
 
   Plain is what the paper's tables mean: AWGN, the run's own groups, no variant, no bits.
   """
-  fields = _DEFAULTS | wanted
-  return [
-      row for row in rows
-      if all(row.get(name, _DEFAULTS.get(name)) == value for name, value in fields.items())]
+  fields = _PLAIN | wanted
+  return [row for row in rows if all(
+      expected is ANY or value(row, name) == expected for name, expected in fields.items())]
 
 
-def level(rows: Sequence[Row], **wanted: Any) -> Level | None:
-  """The level of the rows that fit, joined over seeds: means are linear, decibels come last.
+def tuned(rows: Iterable[Row]) -> list[Row]:
+  """Rows of networks that were fine-tuned at the very SNR of the row."""
+  return [row for row in rows if row['snr_db'] is not None
+          and value(row, 'stage') == stage_name(row['snr_db'])]
 
-  Of two rows with the same seed the later one counts. None if no row fits.
+
+def best_trained(rows: Iterable[Row], **wanted: Any) -> list[Row]:
+  """`pick` of fine-tuned networks, or of stage 1 where none was fine-tuned."""
+  found = pick(rows, **wanted | {'stage': ANY})
+  return tuned(found) or pick(found, **wanted)
+
+
+def apart(rows: Sequence[Row], along: Sequence[str] = ()) -> dict[str, list[Row]]:
+  """Rows by all in which they differ, besides seeds and the fields `along` a curve.
+
+  The keys say it: '' if they do not differ, else e.g. '2,000 steps'.
   """
-  by_seed = {row['seed']: row for row in pick(rows, **wanted)}
-  if not by_seed:
+  differing = _differing(rows, along)
+  parts = {}
+  for row in sorted(rows, key=lambda row: row['steps']):
+    name = ', '.join(_words(name, value(row, name)) for name in differing)
+    parts.setdefault(name, []).append(row)
+  return parts
+
+
+def level(rows: Sequence[Row]) -> Level | None:
+  """The rows of one place, one a seed; None of no rows.
+
+  Raises:
+    InputError: they differ in more than the seed.
+  """
+  if not rows:
     return None
-  seeds_db = {seed: row['nmse_db'] for seed, row in by_seed.items()}
-  bounds = np.array([row['nmse_ci95_db'] for row in by_seed.values()]).T
-  return Level(_mean_db([*seeds_db.values()]), _mean_db(bounds[0]), _mean_db(bounds[1]), seeds_db)
+  by_seed = {}
+  for row in rows:
+    other = by_seed.setdefault(row['seed'], row)
+    differing = _differing([rows[0], row]) or ['cell'] * (other is not row)
+    for name in differing[:1]:
+      first, second = (value(found, name) for found in (rows[0] if name != 'cell' else other, row))
+      raise InputError(
+          f'{row["method"]}, CR {row["compression_ratio"]}, {row["snr_db"]} dB was measured with '
+          f'{name} {first} and with {name} {second}; choose with {_flag(name, other, row)}.')
+  return Level(by_seed)
 
 
-def gain_db(ours: Level | None, baseline: Level | None) -> float | None:
-  """By how much ours is lower, over the seeds that both have; None if there are none."""
-  both = ours.seeds_db.keys() & baseline.seeds_db.keys() if ours and baseline else ()
-  if not both:
+def gain_db(ours: Level | None, baseline: Level | None) -> Estimate | None:
+  """By how much the NMSE of ours is lower, over the seeds that both have.
+
+  None if there are none, or if one was trained longer. The interval of one seed is that of the
+  difference on the same test groups; it is unknown where rows have no values by group.
+  """
+  seeds = ours.by_seed.keys() & baseline.by_seed.keys() if ours and baseline else ()
+  pairs = [(ours.by_seed[seed], baseline.by_seed[seed]) for seed in sorted(seeds)]
+  if not pairs or any(a['steps'] != b['steps'] for a, b in pairs):
     return None
-  single, joint = (_mean_db([cell.seeds_db[seed] for seed in both]) for cell in (baseline, ours))
-  return single - joint
+  gain = _mean_db([b for _, b in pairs]) - _mean_db([a for a, _ in pairs])
+  if len(pairs) > 1:
+    return _over_seeds(gain, [b['nmse_db'] - a['nmse_db'] for a, b in pairs])
+  errors = [row.get('errors') for row in pairs[0]]
+  if any(values is None for values in errors) or len(errors[0]) != len(errors[1]):
+    return Estimate(gain)
+  from rca_jax.evaluation.metrics import paired_gain  # slow to import
+  return Estimate(gain, *paired_gain(*errors, seed=0)[1])
 
 
-def tuned_level(rows: Sequence[Row], snr_db: float | None, **wanted: Any) -> Level | None:
-  """`level` with the weights fine-tuned at the very SNR; of stage 1 where there are none."""
-  tuned = None
-  if snr_db is not None:
-    tuned = level(rows, snr_db=snr_db, stage=stage_name(snr_db), **wanted)
-  return tuned or level(rows, snr_db=snr_db, **wanted)
+def with_errors(rows: Sequence[Row], folder: Path) -> list[Row]:
+  """The rows, with `errors` read from its file in FOLDER/errors: float [num_samples].
+
+  Where the file is not there, the row has no `errors`.
+
+  Raises:
+    InputError: a file is damaged, or its name leads out of the folder.
+  """
+  found = []
+  for row in rows:
+    path = file_in(folder / 'errors', row['errors']) if 'errors' in row else None
+    row = {name: item for name, item in row.items() if name != 'errors'}
+    if path and path.is_file():
+      try:
+        row['errors'] = np.load(path, allow_pickle=False)
+      except (OSError, ValueError, EOFError) as error:
+        raise InputError(f'{path}: not a readable array ({error}).') from None
+      if row['errors'].shape != (row['num_samples'],):
+        raise InputError(
+            f'{path}: has shape {list(row["errors"].shape)}; its row in results.json says '
+            f'[{row["num_samples"]}].')
+    found.append(row)
+  return found
 
 
-def tuned_snrs(rows: Sequence[Row]) -> list[float]:
-  """SNRs at which a network was measured that was fine-tuned at that SNR."""
-  return values(
-      [row for row in rows
-       if row['snr_db'] is not None and row.get('stage') == stage_name(row['snr_db'])], 'snr_db')
+def value(row: Row, name: str) -> Any:
+  """A field of a row, or what it means that the row does not have it."""
+  return row.get(name, _ABSENT.get(name))
 
 
-def values(rows: Sequence[Row], field: str) -> list[Any]:
+def values(rows: Iterable[Row], name: str) -> list[Any]:
   """The distinct values of a field, sorted, None left out."""
-  return sorted({row[field] for row in rows if row.get(field) is not None})
+  return sorted({value(row, name) for row in rows} - {None})
 
 
-def _mean_db(levels_db: Sequence[float]) -> float:
-  return float(10 * np.log10(np.mean(10 ** (np.asarray(levels_db) / 10))))
+def _differing(rows: Sequence[Row], along: Sequence[str] = ()) -> list[str]:
+  names = {name for row in rows for name in row} - _FOUND - {'seed', 'cell', *along}
+  return [name for name in sorted(names) if len({repr(value(row, name)) for row in rows}) > 1]
+
+
+def _measured(row: Row) -> str:
+  return repr(sorted((name, item) for name, item in (_ABSENT | row).items() if name not in _FOUND))
+
+
+def _words(name: str, item: Any) -> str:
+  return f'{item:,} steps' if name == 'steps' else f'{name} {item}'
+
+
+def _flag(name: str, *rows: Row) -> str:
+  flag = {'data': 'data', 'data_hash': 'data', 'steps': 'steps', 'dtype': 'dtype'}.get(name)
+  if flag:
+    return f'--{flag}={value(rows[-1], name)}'
+  cells = [row.get('cell') for row in rows]
+  if None in cells:
+    return 'results.json: report one of them from a file of its own'
+  return ' or '.join(f'--without_cells={cell}' for cell in cells)
+
+
+def _over_seeds(mean: float, of_seeds: Sequence[float]) -> Estimate:
+  return Estimate(mean, min(of_seeds), max(of_seeds), len(of_seeds))
+
+
+def _mean_db(rows: Sequence[Row]) -> float:
+  return float(10 * np.log10(np.mean([10 ** (row['nmse_db'] / 10) for row in rows])))

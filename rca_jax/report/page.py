@@ -2,21 +2,21 @@
 
 import base64
 import html
-import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from rca_jax.config import ExperimentConfig
 from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
-from rca_jax.report import figures
-from rca_jax.report.levels import Row
+from rca_jax.report.figures import FIGURES
+from rca_jax.report.levels import Row, newest, sections
+from rca_jax.report.panels import draw
 from rca_jax.report.tables import Table, table1, table2
 from rca_jax.report.variants import data_table, shortcut_table
 
-_SNR_DB = 10.0  # of Fig. 3
 _TITLES = {
     'table1': 'Table I', 'table2': 'Table II', 'data': 'Which data is the paper\'s',
     'shortcut': 'A shortcut around the layers',
@@ -24,15 +24,19 @@ _TITLES = {
     'fig4': 'Fig. 4: DJSCC against separate source and channel coding',
     'distance': 'How near must neighbours be',
     'uplink': 'Uplinks that training did not see',
-    'told_wrongly': 'SNR taken for another',
+    'wrong_snr': 'Another SNR than the true one',
     'schedule': 'Schedules',
     'length': 'Longer training',
     'loss': 'Reports that do not arrive',
 }
+_FIGURES_CAPTION = (
+    '<p class="caption">Figures show one training of each network, with the seed of their title. '
+    'Bars are 95 % intervals over the test groups; that of a gain is of the difference on '
+    'the same groups, and left out where rows do not have the values by group.</p>')
 _ROW_FIELDS = (
     'method', 'variant', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db',
     'stage', 'channel', 'distance_m', 'snr_error_db', 'code_rate', 'qam_order',
-    'num_lost', 'of_lost', 'dtype', 'data', 'seed',
+    'num_lost', 'of_lost', 'dtype', 'data', 'data_hash', 'seed',
     'nmse_db', 'nmse_ci95_db', 'rho', 'sgcs', 'num_samples', 'steps', 'cell', 'commit')
 _EVERY_ROW = (
     'method', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db', 'data', 'seed',
@@ -44,71 +48,69 @@ th, td { border-bottom: 1px solid #ddd; padding: 3px 8px; text-align: right; whi
 th:first-child, td:first-child { text-align: left; }
 div.wide { overflow-x: auto; } img { max-width: 100%; } caption, p.caption { color: #555; }
 """
+_HEAD = f"""<!doctype html><html lang="en"><head><meta charset="utf-8">
+<title>RCA-MUNet, reproduced</title><style>{_STYLE}</style></head><body>
+<h1>RCA-MUNet, reproduced</h1>"""
 
 
 def write_report(
     out: Path, rows: Sequence[Row], table2_configs: Sequence[ExperimentConfig]) -> list[Path]:
   """OUT/report.html, OUT/NAME.md of every table, OUT/NAME.png and .pdf of every figure.
 
-  Tables I and II are always there, the rest where there are rows. Returns what was written.
+  Rows of several data sets, presets or dtypes have tables and figures of their own, each NAME with
+  that of the data. Table II is always there, the rest where there are rows. Returns what was
+  written.
 
   Raises:
-    InputError: there are no rows, they are of several presets or lack a field, or OUT cannot be
-      written.
+    InputError: there are no rows, one lacks a field, rows of one place of a table or curve differ
+      in more than the seed, or OUT cannot be written.
   """
+  if not rows:
+    raise InputError('there are no rows to report.')
   for index, row in enumerate(rows):
     lacking = [name for name in _EVERY_ROW if name not in row]
     if lacking:
       raise InputError(f'row {index} has no {lacking[0]}; measure it again with this version.')
-  presets = sorted({row.get('preset', '') for row in rows})
-  if len(presets) != 1:
-    raise InputError(
-        f'the rows are of {len(presets)} presets ({", ".join(presets) or "no rows"}); a report '
-        'shows one: give the results.json of one launch.reproduce --out.')
-  tables = {
-      'table1': table1(rows), 'table2': table2(table2_configs), 'data': data_table(rows),
-      'shortcut': shortcut_table(rows)}
-  tables = {name: table for name, table in tables.items() if table is not None}
-  drawn = {
-      'fig3': figures.fig3(rows, _SNR_DB), 'fig4': figures.fig4(rows),
-      'distance': figures.distance(rows), 'uplink': figures.uplink(rows),
-      'told_wrongly': figures.told_wrongly(rows), 'schedule': figures.schedule(rows),
-      'length': figures.length(rows), 'loss': figures.loss(rows)}
-  drawn = {name: figure for name, figure in drawn.items() if figure is not None}
-  written = []
-  try:
-    with told_when_unwritable(out):
-      out.mkdir(parents=True, exist_ok=True)
-      for name, table in tables.items():
-        written.append(out / f'{name}.md')
-        written[-1].write_text(table.markdown())
-      for name, figure in drawn.items():
-        for suffix in ('png', 'pdf'):
-          written.append(out / f'{name}.{suffix}')
-          figure.savefig(written[-1], dpi=200)
-      written.append(out / 'report.html')
-      written[-1].write_text(_html(tables, drawn, rows))
-  finally:
-    for figure in drawn.values():
-      plt.close(figure)
+  rows = newest(rows)
+  parts = {'': {'table2': table2(table2_configs), 'data': data_table(rows)}}
+  for name, part in sections(rows).items():
+    panels = {figure: find(part) for figure, find in FIGURES.items()}
+    parts[name] = {'table1': table1(part), 'shortcut': shortcut_table(part)} | {
+        figure: draw(found) for figure, found in panels.items() if found}
+  parts = {name: {title: item for title, item in items.items() if item is not None}
+           for name, items in parts.items()}
+  parts = {name: items for name, items in parts.items() if items}
+  written, page = [], []
+  with told_when_unwritable(out):
+    out.mkdir(parents=True, exist_ok=True)
+    for number, (part, items) in enumerate(parts.items()):
+      if part:
+        page += [f'<h2>Data: {html.escape(part)}</h2>', _FIGURES_CAPTION]
+      # The number keeps names apart that differ in signs only.
+      several = f'-{number}-{re.sub(r"[^A-Za-z0-9_.]+", "_", part)}' if len(parts) > 2 else ''
+      for name, item in items.items():
+        files = _write_item(out / f'{name}{several if part else ""}', item)
+        page += [f'<h3>{html.escape(_TITLES[name])}</h3>',
+                 _html_table(item) if isinstance(item, Table) else _html_image(files[0])]
+        written += files
+    page += ['<h2>Rows</h2>', _html_table(Table(
+        'Every measured row; the numbers above come from these.', _ROW_FIELDS,
+        [tuple(_text(row.get(field)) for field in _ROW_FIELDS) for row in rows]))]
+    written.append(out / 'report.html')
+    written[-1].write_text('\n'.join([_HEAD, *page, '</body></html>\n']))
   return written
 
 
-def _html(
-    tables: dict[str, Table], drawn: dict[str, plt.Figure], rows: Sequence[Row]) -> str:
-  parts = [
-      '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-      f'<title>RCA-MUNet, reproduced</title><style>{_STYLE}</style></head><body>',
-      '<h1>RCA-MUNet, reproduced</h1>']
-  for name, table in tables.items():
-    parts += [f'<h2>{html.escape(_TITLES[name])}</h2>', _html_table(table)]
-  for name, figure in drawn.items():
-    parts += [f'<h2>{html.escape(_TITLES[name])}</h2>', _html_image(figure, _TITLES[name])]
-  everything = Table(
-      'Every measured row; the numbers above come from these.', _ROW_FIELDS,
-      [tuple(_text(row.get(field)) for field in _ROW_FIELDS) for row in rows])
-  parts += ['<h2>Rows</h2>', _html_table(everything), '</body></html>\n']
-  return '\n'.join(parts)
+def _write_item(path: Path, item: Table | Figure) -> list[Path]:
+  """PATH.md of a table, PATH.png and PATH.pdf of a figure."""
+  files = [path.with_name(f'{path.name}.{kind}')
+           for kind in (('md',) if isinstance(item, Table) else ('png', 'pdf'))]
+  for file in files:
+    if isinstance(item, Table):
+      file.write_text(item.markdown())
+    else:
+      item.savefig(file, dpi=150)
+  return files
 
 
 def _html_table(table: Table) -> str:
@@ -120,11 +122,9 @@ def _html_table(table: Table) -> str:
           f'{line(table.head, "th")}\n{body}</table></div>')
 
 
-def _html_image(figure: plt.Figure, title: str) -> str:
-  buffer = io.BytesIO()
-  figure.savefig(buffer, format='png', dpi=130)
-  data = base64.b64encode(buffer.getvalue()).decode()
-  return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{data}">'
+def _html_image(png: Path) -> str:
+  data = base64.b64encode(png.read_bytes()).decode()
+  return f'<img alt="{png.stem}" src="data:image/png;base64,{data}">'
 
 
 def _text(value: object) -> str:

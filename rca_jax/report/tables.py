@@ -7,11 +7,24 @@ from typing import NamedTuple
 from rca_jax.config import ExperimentConfig
 from rca_jax.evaluation.complexity import count_complexity
 from rca_jax.report import paper
-from rca_jax.report.levels import Level, Row, gain_db, tuned_level, tuned_snrs
+from rca_jax.report.levels import (
+  OURS,
+  REFERENCES,
+  Estimate,
+  Level,
+  Row,
+  best_trained,
+  gain_db,
+  level,
+  tuned,
+  values,
+)
 
-OURS = 'RCA-MUNet'
-_REFERENCES = ('CDL-OP', 'PCA/KLT', 'genie')
+INTERVALS = (
+    'In round brackets the 95 % interval over the test groups of one training, or, of several, '
+    'their lowest and highest value and how many seeds they are')
 _METHODS = ('BL1', 'BL2', 'BL3', 'BL4', 'BL4-textbook', 'BL5', OURS)
+_BASELINES = ('BL1', 'BL3')  # of the gains
 
 
 class Table(NamedTuple):
@@ -26,56 +39,73 @@ class Table(NamedTuple):
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + f'\n\n{self.caption}\n'
 
 
-def compare(ours: Level | None, printed: float | None) -> str:
-  """A cell: measured level with its interval, then the paper's in brackets."""
-  measured = '-' if ours is None else (
-      f'{ours.nmse_db:.2f} ({ours.low_db:.2f} .. {ours.high_db:.2f})')
-  return measured if printed is None else f'{measured} [{printed:.2f}]'
+def cell(measured: Estimate | None, printed: float | None = None, sign: str = '') -> str:
+  """A measured number with its interval, then the paper's in square brackets."""
+  text = '-'
+  if measured is not None:
+    text = f'{measured.value:{sign}z.2f}'
+    seeds = f', {measured.num_seeds} seeds' if measured.num_seeds > 1 else ''
+    if measured.low is not None:
+      text += f' ({measured.low:{sign}z.2f} .. {measured.high:{sign}z.2f}{seeds})'
+  return text if printed is None else f'{text} [{printed:{sign}z.2f}]'
 
 
-def signed(gain: float | None) -> str:
-  """A cell: decibels won."""
-  return '-' if gain is None else f'{gain:+.2f}'
+def nmse_cell(found: Level | None, printed: float | None = None) -> str:
+  """`cell` of a level's NMSE."""
+  return cell(found.nmse_db if found else None, printed)
 
 
-def table1(rows: Sequence[Row]) -> Table:
-  """NMSE of methods x CR x SNR for 2 UEs, with gains over BL1 and BL3."""
+def by_steps(found: dict[str, list[Row]]) -> dict[str, dict[str, Level | None]]:
+  """A table's lines of one place, by training length: what was trained longer has its own line.
+
+  Args:
+    found: rows by column. References, which are not trained, stand in every line.
+  """
+  lengths = values((row for rows in found.values() for row in rows if row['steps']), 'steps')
+  return {
+      f'{steps:,}' if steps else '-': {
+          name: level([row for row in rows if row['steps'] in (0, steps)])
+          for name, rows in found.items()}
+      for steps in lengths or [0]}
+
+
+def table1(rows: Sequence[Row]) -> Table | None:
+  """NMSE of methods x CR x SNR for 2 UEs, with gains over BL1 and BL3; None of other rows only."""
   rows = [row for row in rows if row['num_ues'] == 2 and row['trained_ues'] == [2]
           and not row.get('variant')]
+  if not rows:
+    return None
   ratios = sorted(
       {row['compression_ratio'] for row in rows if row['method'] == OURS}
       | {ratio for ratio, _ in paper.TABLE1}, key=Fraction, reverse=True)
-  snrs_db = sorted({snr_db for _, snr_db in paper.TABLE1} | set(tuned_snrs(rows)), reverse=True)
-  body = []
-  for ratio in ratios:
-    for snr_db in snrs_db:
-      body.append(_table1_row(rows, ratio, snr_db))
-  seeds = max((len(cell.seeds_db) for ratio in ratios for snr_db in snrs_db if (
-      cell := tuned_level(rows, snr_db, method=OURS, compression_ratio=ratio))), default=0)
+  snrs_db = sorted(
+      {snr_db for _, snr_db in paper.TABLE1} | set(values(tuned(rows), 'snr_db')), reverse=True)
   return Table(
-      f'NMSE in dB, 2 UEs, data {_data(rows)}: measured, with its 95 % interval over the test '
-      f'groups, mean of up to {seeds} seeds; in square brackets the paper\'s number, which is of '
-      'its own data and size. Gains in dB are ours over the baseline\'s, with the same seeds. '
-      'CDL-OP is noise-free; PCA/KLT is the best linear code through the same uplink; the genie '
-      f'knows the site and the position. "-": not run. Training steps: {_steps(rows)}.',
-      ('CR', 'SNR', *_REFERENCES, *_METHODS, 'gain over BL1', 'gain over BL3'), body)
+      f'NMSE in dB, lower is better; 2 UEs. {INTERVALS}; in square brackets the paper\'s number, '
+      'which is of its own data and size. Networks are fine-tuned at the SNR, or of stage 1 where '
+      'none was fine-tuned. Gains in dB are ours over the baseline, with the same seeds and as '
+      'many training steps; their interval is that of the difference on the same test groups, and '
+      'is left out where rows do not have the values by group. CDL-OP is noise-free; PCA/KLT is '
+      'the best linear code through the same uplink; the genie knows the site and the position. '
+      '"-": not run.',
+      ('CR', 'SNR', 'steps', *REFERENCES, *_METHODS, *(f'gain over {name}' for name in _BASELINES)),
+      [line for ratio in ratios for snr_db in snrs_db for line in _table1_lines(
+          rows, ratio, snr_db)])
 
 
-def _table1_row(rows: Sequence[Row], ratio: str, snr_db: float) -> tuple[str, ...]:
-  found, printed = {}, {}
-  for method in (*_REFERENCES, *_METHODS):
-    at = None if method == 'CDL-OP' else snr_db
-    found[method] = tuned_level(rows, at, method=method, compression_ratio=ratio)
-    printed[method] = paper.table1(method, ratio, at)
-
-  def gain(baseline: str) -> str:
-    ours = signed(gain_db(found[OURS], found[baseline]))
-    if printed[OURS] is None or printed[baseline] is None:
-      return ours
-    return f'{ours} [{printed[baseline] - printed[OURS]:+.2f}]'
-
-  return (ratio, f'{snr_db:g} dB', *(compare(found[name], printed[name]) for name in found),
-          gain('BL1'), gain('BL3'))
+def _table1_lines(rows: Sequence[Row], ratio: str, snr_db: float) -> list[tuple[str, ...]]:
+  at = {name: None if name == 'CDL-OP' else snr_db for name in (*REFERENCES, *_METHODS)}
+  printed = {name: paper.table1(name, ratio, at[name]) for name in at}
+  lines = []
+  for steps, found in by_steps({
+      name: best_trained(rows, method=name, compression_ratio=ratio, snr_db=at[name])
+      for name in at}).items():
+    gains = [
+        cell(gain_db(found[OURS], found[name]), None if None in (printed[OURS], printed[name])
+             else printed[name] - printed[OURS], '+') for name in _BASELINES]
+    lines.append((ratio, f'{snr_db:g} dB', steps, *(
+        nmse_cell(found[name], printed[name]) for name in found), *gains))
+  return lines
 
 
 def table2(configs: Sequence[ExperimentConfig]) -> Table:
@@ -97,18 +127,3 @@ def table2(configs: Sequence[ExperimentConfig]) -> Table:
       'multiply-accumulates of linear layers, LayerNorm and softmax, without QK^T and AV; "MACs" '
       'are all multiply-accumulates. No rule was found that gives the paper\'s BL2.',
       ('method', 'CR', 'UEs', 'parameters', 'paper', 'FLOPs', 'paper', 'MACs'), body)
-
-
-def _steps(rows: Sequence[Row]) -> str:
-  """Of every network in the table; methods that were trained longer than others stand out."""
-  longest = {}
-  for row in rows:
-    if row['method'] in _METHODS:
-      longest[row['method']] = max(longest.get(row['method'], 0), row['steps'])
-  return ', '.join(f'{method} {steps:,}' for method, steps in longest.items()) or '-'
-
-
-def _data(rows: Sequence[Row]) -> str:
-  presets = ', '.join(dict.fromkeys(
-      f'`{row["data"]}` (preset {row.get("preset", "none")})' for row in rows))
-  return presets or '-'

@@ -7,64 +7,84 @@ from fractions import Fraction
 import numpy as np
 
 from rca_jax.report import paper
-from rca_jax.report.levels import Row, gain_db, level, tuned_level, values
-from rca_jax.report.tables import OURS, Table, compare, signed
+from rca_jax.report.levels import (
+  OURS,
+  SINGLE_USER,
+  Row,
+  best_trained,
+  gain_db,
+  level,
+  pick,
+  value,
+  values,
+)
+from rca_jax.report.tables import INTERVALS, Table, by_steps, cell, nmse_cell
 
 
 def data_table(rows: Sequence[Row]) -> Table | None:
-  """CDL-OP's and BL1's columns on each kind of data, and how far the paper's are from them."""
-  rows = [row for row in rows if row['method'] in ('CDL-OP', 'BL1')]
-  variants = list(dict.fromkeys(
-      row.get('variant', '') for row in rows if row['method'] == 'CDL-OP'))
-  if len(variants) < 2:
+  """CDL-OP's and BL1's columns on each kind of data, and how far the paper's are from them.
+
+  None if CDL-OP was measured on one kind only.
+  """
+  rows = [row for row in rows if row['method'] in ('CDL-OP', SINGLE_USER)]
+  kinds = list(dict.fromkeys(_kind(row) for row in rows if row['method'] == 'CDL-OP'))
+  if len(kinds) < 2:
     return None
   ratios = sorted(paper.CDL_OP, key=Fraction, reverse=True)
   snrs_db = sorted({snr_db for _, snr_db in paper.TABLE1}, reverse=True)
   ratio = next((row['compression_ratio'] for row in rows if (
-      row['method'], row.get('variant')) == ('BL1', variants[-1])), '1/16')
+      row['method'], _kind(row)) == (SINGLE_USER, kinds[-1])), '1/16')
   body = []
-  for variant in variants:
-    sparse = [level(
-        rows, method='CDL-OP', compression_ratio=name, snr_db=None, variant=variant)
-        for name in ratios]
-    found = [tuned_level(
-        rows, snr_db, method='BL1', compression_ratio=ratio, num_ues=2, variant=variant)
-        for snr_db in snrs_db]
-    apart = [cell.nmse_db - paper.CDL_OP[name]
-             for cell, name in zip(sparse, ratios, strict=True) if cell]
-    body.append((
-        variant or 'default',
-        *(compare(cell, paper.CDL_OP[name]) for cell, name in zip(sparse, ratios, strict=True)),
-        f'{np.sqrt(np.mean(np.square(apart))):.2f}' if apart else '-',
-        *(compare(cell, paper.table1('BL1', ratio, snr_db))
-          for cell, snr_db in zip(found, snrs_db, strict=True))))
+  for kind in kinds:
+    here = [row for row in rows if _kind(row) == kind]
+    sparse = {name: level(pick(
+        here, method='CDL-OP', compression_ratio=name, snr_db=None, variant=kind[0]))
+        for name in ratios}
+    apart = [found.nmse_db.value - paper.CDL_OP[name] for name, found in sparse.items() if found]
+    networks = {snr_db: best_trained(
+        here, method=SINGLE_USER, compression_ratio=ratio, num_ues=2, snr_db=snr_db,
+        variant=kind[0]) for snr_db in snrs_db}
+    for found in by_steps(networks).values():
+      body.append((
+          ', '.join(filter(None, (kind[0] or 'default', *kind[1:]))),
+          *(nmse_cell(sparse[name], paper.CDL_OP[name]) for name in ratios),
+          f'{np.sqrt(np.mean(np.square(apart))):.2f}' if apart else '-',
+          *(nmse_cell(found[snr_db], paper.table1(SINGLE_USER, ratio, snr_db))
+            for snr_db in snrs_db)))
   return Table(
-      'NMSE in dB with its 95 % interval, in square brackets the paper\'s. CDL-OP has no training '
-      'and no noise, so its numbers tell of the data alone; "apart" is the root mean square of its '
-      'distances from the paper\'s.',
+      f'NMSE in dB, lower is better. {INTERVALS}; in square brackets the paper\'s number. CDL-OP '
+      'has no training and no noise, so its numbers depend on the data only; "apart" is the root '
+      'mean square of their distances from the paper\'s.',
       ('data', *(f'CDL-OP {name}' for name in ratios), 'apart',
-       *(f'BL1 {ratio}, {snr_db:g} dB' for snr_db in snrs_db)), body)
+       *(f'{SINGLE_USER} {ratio}, {snr_db:g} dB' for snr_db in snrs_db)), body)
 
 
 def shortcut_table(rows: Sequence[Row]) -> Table | None:
-  """The methods with `model.shortcut` and without, fine-tuned at each SNR."""
-  found = [row for row in rows if row.get('variant') == 'shortcut']
+  """The methods with `model.shortcut` and without, fine-tuned at each SNR; None of no such rows."""
+  found = [row for row in rows if value(row, 'variant') == 'shortcut']
   if not found:
     return None
   ratios = sorted(values(found, 'compression_ratio'), key=Fraction, reverse=True)
-  methods = sorted(values(found, 'method'), key=lambda method: (method == OURS, method))
+  methods = [name for name in values(found, 'method') if name != OURS]
+  methods = [*dict.fromkeys([SINGLE_USER, *methods]), OURS]
   body = []
   for ratio, snr_db, variant in itertools.product(
       ratios, values(found, 'snr_db'), ('', 'shortcut')):
-    cells = [
-        tuned_level(
-            rows, snr_db, method=method, compression_ratio=ratio, num_ues=2, trained_ues=[2],
-            variant=variant) for method in ('BL1', *methods)]
-    linear = level(rows, method='PCA/KLT', compression_ratio=ratio, snr_db=snr_db)
-    body.append((
-        ratio, f'{snr_db:g} dB', 'yes' if variant else 'no', compare(linear, None),
-        *(compare(cell, None) for cell in cells[1:]), signed(gain_db(cells[-1], cells[0]))))
+    at = {'compression_ratio': ratio, 'snr_db': snr_db}
+    columns = {'PCA/KLT': pick(rows, method='PCA/KLT', **at)} | {
+        name: best_trained(
+            rows, method=name, num_ues=2, trained_ues=[2], variant=variant, **at)
+        for name in methods}
+    for steps, line in by_steps(columns).items():
+      body.append((
+          ratio, f'{snr_db:g} dB', 'yes' if variant else 'no', steps,
+          *map(nmse_cell, line.values()), cell(gain_db(line[OURS], line[SINGLE_USER]), sign='+')))
   return Table(
-      'NMSE in dB, 2 UEs, with its 95 % interval; mean of the seeds that were run. '
+      f'NMSE in dB, lower is better; 2 UEs. {INTERVALS}. '
       'The shortcut has no parameters and no multiplications.',
-      ('CR', 'SNR', 'shortcut', 'PCA/KLT', *methods, f'gain of {methods[-1]} over BL1'), body)
+      ('CR', 'SNR', 'shortcut', 'steps', 'PCA/KLT', *methods, f'gain of {OURS} over {SINGLE_USER}'),
+      body)
+
+
+def _kind(row: Row) -> tuple[str, str, str]:
+  return value(row, 'variant'), row['data'], value(row, 'data_hash')

@@ -1,0 +1,90 @@
+"""Curves to figures: plain data in, a matplotlib figure out; no display, no global state."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rca_jax.report.levels import Estimate
+
+_MAX_TICKS = 12
+_MAX_INSIDE = 4  # lines of a legend that stands inside the axes
+
+
+class Curve(NamedTuple):
+  """Estimates by their place on the x axis: numbers, or names of the panel's `names`."""
+
+  label: str
+  points: dict[Any, Estimate]
+  style: str  # of matplotlib, e.g. 'o--'
+  color: str
+
+
+class Panel(NamedTuple):
+  """One pair of axes."""
+
+  curves: Sequence[Curve]
+  xlabel: str
+  ylabel: str
+  title: str = ''
+  names: dict[Any, str] = {}  # noqa: RUF012  an x axis of names, in this order: what to write
+  log: bool = False
+  zero: bool = False  # whether 0 is marked
+  limits: tuple[float, float] | None = None  # of y
+
+
+def draw(panels: Sequence[Panel]) -> Figure:
+  """The panels side by side; those with one y axis share it."""
+  widths = [max(4.8, 0.55 * len(panel.names)) for panel in panels]
+  legend_lines = max(len(panel.curves) for panel in panels)
+  height = 4.4 + (0.15 * legend_lines if legend_lines > _MAX_INSIDE else 0)
+  figure = Figure(figsize=(sum(widths), height), layout='constrained')
+  all_axes = figure.subplots(
+      1, len(panels), squeeze=False, sharey=len({panel.ylabel for panel in panels}) == 1,
+      width_ratios=widths)
+  for axis, panel in zip(all_axes[0], panels, strict=True):
+    _draw_panel(axis, panel)
+  return figure
+
+
+def _draw_panel(axis: Axes, panel: Panel) -> None:
+  names = [*panel.names]
+  for i, curve in enumerate(panel.curves):
+    aside = 0.03 * (i - (len(panel.curves) - 1) / 2)  # of names: points must not hide each other
+    points = sorted(((names.index(x) + aside) if names else x, point)
+                    for x, point in curve.points.items())
+    axis.errorbar(
+        [x for x, _ in points], [point.value for _, point in points],
+        yerr=np.transpose([_error_bar(point) for _, point in points]),
+        fmt=curve.style, color=curve.color, capsize=2, ms=4, lw=1.3, elinewidth=0.8,
+        markerfacecolor='white' if 's' in curve.style else curve.color, label=curve.label)
+  if panel.log:
+    axis.set_xscale('log')
+  measured = sorted({x for curve in panel.curves for x in curve.points}) if not names else []
+  if names:
+    slanted = {'rotation': 30, 'ha': 'right'} if max(map(len, panel.names.values())) > 8 else {}
+    axis.set_xticks(range(len(names)), panel.names.values(), **slanted)
+  elif len(measured) <= _MAX_TICKS:
+    axis.set_xticks(measured, [_tick(x) for x in measured])
+    axis.minorticks_off()
+  if panel.zero:
+    axis.axhline(0, color='k', lw=0.8)
+  axis.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+  if panel.limits:
+    axis.set_ylim(*panel.limits)
+  axis.set_title(panel.title, fontsize=10)
+  axis.grid(alpha=0.3)
+  below = {'loc': 'upper center', 'bbox_to_anchor': (0.5, -0.15)}
+  axis.legend(fontsize=7, handlelength=3.5, **below if len(panel.curves) > _MAX_INSIDE else {})
+
+
+def _error_bar(point: Estimate) -> tuple[float, float]:
+  if point.low is None:
+    return np.nan, np.nan  # no bar
+  return abs(point.value - point.low), abs(point.high - point.value)
+
+
+def _tick(x: float) -> str:
+  return f'{x:,}' if isinstance(x, int) else f'{x:g}'
