@@ -345,6 +345,8 @@ def test_flags_choose_among_rows_and_say_what_there_would_be():
     choose(found, steps=[1])
   with pytest.raises(InputError, match='--data=x.npz fits no row; the rows have uma site 0'):
     choose(found, data=['x.npz'])
+  with pytest.raises(InputError, match='--without_cells=zz: no row'):
+    choose(found, without_cells=['zz', 'b'])
 
 
 def test_no_rows_are_an_input_error(tmp_path):

@@ -74,7 +74,7 @@ def choose(
     without_cells: ids of cells to leave out.
 
   Raises:
-    InputError: a flag chooses no row.
+    InputError: a flag fits no row.
   """
   kept = list(rows)
   for flag, wanted, fields in (
@@ -86,9 +86,12 @@ def choose(
     if not known & set(wanted):
       raise InputError(
           f'--{flag}={",".join(map(str, wanted))} fits no row; the rows have '
-          f'{", ".join(sorted(map(str, known)))}.')
+          f'{", ".join(map(str, sorted(known)))}.')
     kept = [row for row in kept if any(value(row, name) in wanted for name in fields)
             or (flag != 'data' and row['method'] in REFERENCES)]
+  unknown = {*without_cells} - {row.get('cell') for row in rows}
+  if unknown:
+    raise InputError(f'--without_cells={",".join(sorted(unknown))}: no row is of such a cell.')
   return [row for row in kept if row.get('cell') not in without_cells]
 
 
