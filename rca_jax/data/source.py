@@ -16,6 +16,7 @@ import numpy as np
 from rca_jax.channel import sample_groups, sample_site
 from rca_jax.config import ExperimentConfig
 from rca_jax.data.files import read_csi
+from rca_jax.data.order import batch_indices
 from rca_jax.errors import InputError
 from rca_jax.keys import Stream, stream_key
 
@@ -58,18 +59,11 @@ def generator_source(config: ExperimentConfig) -> CsiSource:
 def array_source(csi: np.ndarray, batch_size: int, key: jax.Array) -> CsiSource:
   """Groups of an array [G, M, N_a, N_t], every one once an epoch, each epoch in another order."""
   num_groups, shape = len(csi), csi.shape[1:]
-  num_epochs = (batch_size - 1) // num_groups + 2  # that one batch can touch
 
   def batch(arrays: tuple[Any, jax.Array], step_key: jax.Array, step: jax.Array) -> jax.Array:
     del step_key
     rows, key = arrays
-    # Position step * batch_size, split so that it cannot overflow in a long run.
-    first_epoch = step // num_groups * batch_size
-    position = step % num_groups * batch_size
-    first_epoch, position = first_epoch + position // num_groups, position % num_groups
-    orders = jax.vmap(lambda epoch: jax.random.permutation(
-        jax.random.fold_in(key, epoch), num_groups))(first_epoch + jnp.arange(num_epochs))
-    picked = rows[jax.lax.dynamic_slice(orders.reshape(-1), (position,), (batch_size,))]
+    picked = rows[batch_indices(key, step, batch_size, num_groups)]
     return jax.lax.complex(*jnp.moveaxis(picked.reshape(batch_size, 2, *shape), 1, 0))
 
   # Flat and real: XLA for TPUs pads a last axis of 32 to 128, and splits complex arrays.
