@@ -24,7 +24,7 @@ from rca_jax.config import (
 )
 from rca_jax.errors import InputError
 from rca_jax.evaluation.matrix import Cell, merge
-from rca_jax.evaluation.run import Measurement
+from rca_jax.evaluation.rows import Measurement
 from rca_jax.uplink.sscc import num_symbols
 
 _OURS, _SINGLE_USER = 'RCA-MUNet', 'BL1'

@@ -40,7 +40,8 @@ _HEAD = {'UEs': 'd', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': 
 
 def main() -> None:
   from rca_jax.evaluation.results import append_rows
-  from rca_jax.evaluation.run import data_name, evaluate_run, evaluate_weights, trained_ues
+  from rca_jax.evaluation.rows import test_data, trained_ues
+  from rca_jax.evaluation.run import evaluate_run, evaluate_weights
   from rca_jax.training.pretrained import WEIGHTS, load_pretrained
   from rca_jax.training.workdir import read_config
 
@@ -62,7 +63,7 @@ def main() -> None:
   nums_ues = nums_ues or trained_ues(config)
   total = len(nums_ues) * len(snrs_db)
   say(f'evaluate: {config.method} of {what}, {total} measurements on '
-      f'{data_name(config, _DATA.value)}, {devices()}; rows go to {out or "the screen only"}')
+      f'{test_data(config, _DATA.value).name}, {devices()}; rows go to {out or "the screen only"}')
   measured = []
   try:
     with Bar('evaluate', total, 'rows', doing='compiling and measuring') as bar:

@@ -26,7 +26,7 @@ _HEAD = {'method': '', 'CR': '', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '
 def main() -> None:
   from rca_jax.evaluation.references import reference_rows
   from rca_jax.evaluation.results import append_rows
-  from rca_jax.evaluation.run import Measurement, data_name
+  from rca_jax.evaluation.rows import Measurement, test_data
 
   config = experiment_config(_CONFIG)
   try:
@@ -37,8 +37,8 @@ def main() -> None:
   measured_at = {'PCA/KLT': noisy + noise_free, 'CDL-OP': noise_free, 'genie': noisy}
   if _OUT.value:
     append_rows(_OUT.value, [])  # refused here if it cannot be written
-  say(f'references: {", ".join(_METHODS.value)} on {data_name(config)}, {devices()}; rows go to '
-      f'{_OUT.value or "the screen only"}')
+  say(f'references: {", ".join(_METHODS.value)} on {test_data(config).name}, {devices()}; '
+      f'rows go to {_OUT.value or "the screen only"}')
   measured = []
   try:
     with Bar('references', len(_METHODS.value), 'methods') as bar:

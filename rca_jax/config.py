@@ -14,6 +14,10 @@ from typing import Any, NamedTuple
 
 from rca_jax.errors import InputError
 
+GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are of other data
+# Fields that are younger than results that are kept: what a config without the field means, by its
+# dotted name. With this value the field does not count in hashes of configs (evaluation/rows.py).
+ABSENT_MEANS: dict[str, Any] = {}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
 

@@ -15,6 +15,7 @@ class Stream(enum.IntEnum):
   FILE_ORDER = 4  # of seed: the order in which a file's groups are visited
   EVALUATION = 5  # of data.seed: noise on the test groups
   DATA_SET = 6  # of data.seed: groups that launch.generate writes
+  REFERENCE_FIT = 7  # of seed: groups that linear and sparse codes are fitted to
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

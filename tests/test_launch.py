@@ -22,6 +22,7 @@ from rca_jax.config import ExperimentConfig, from_dict, stages
 from rca_jax.data.files import FORMATS
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import REFERENCES
+from rca_jax.evaluation.results import read_rows
 from rca_jax.evaluation.run import evaluate_run
 from rca_jax.models.build import build_model
 from rca_jax.training.checkpoint import ON_DAMAGED
@@ -256,9 +257,9 @@ def test_evaluation_appends_rows(trained):
   assert [(row['num_ues'], row['snr_db']) for row in rows] == [(2, 0), (2, 10), (3, 0), (3, 10)]
   for row in rows:
     assert set(row) == {
-        'method', 'compression_ratio', 'num_ues', 'snr_db', 'data', 'seed', 'nmse_db',
-        'nmse_ci95_db', 'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'steps', 'commit',
-        'device', 'trained_ues', 'overhead', 'stage'}
+        'method', 'compression_ratio', 'num_ues', 'snr_db', 'data', 'data_hash', 'seed', 'steps',
+        'dtype', 'cell', 'trained_ues', 'overhead', 'stage', 'nmse_db', 'nmse_ci95_db', 'rho',
+        'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'commit', 'device', 'errors'}
     assert row['overhead'] == 16 and row['trained_ues'] == [2] and row['stage'] == 'pretrain'
     assert row['data'] == 'groups.npz' and row['steps'] == 8 and row['num_samples'] == 12
     assert row['nmse_ci95_db'][0] <= row['nmse_db'] <= row['nmse_ci95_db'][1]
@@ -283,7 +284,10 @@ def test_exported_weights_measure_as_their_run(trained, tmp_path):
       f'--out={tmp_path / "rows.json"}')
   assert done.returncode == 0, done.stderr
   of_run, = evaluate_run(trained, [10.0], [2], stage='finetune')
-  assert json.loads((tmp_path / 'rows.json').read_text()) == [of_run]
+  row, = read_rows(tmp_path / 'rows.json')
+  errors = np.load(tmp_path / 'errors' / row.pop('errors'))
+  np.testing.assert_array_equal(errors, of_run.pop('errors'))
+  assert row == of_run
 
 
 def test_finetuned_weights_are_measured_at_their_snr(trained):

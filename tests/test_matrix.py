@@ -7,12 +7,11 @@ import pytest
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
 from rca_jax.errors import InputError
-from rca_jax.evaluation import matrix
+from rca_jax.evaluation import matrix, rows
 from rca_jax.evaluation.matrix import Cell, merge, missing, run_matrix, select
 from rca_jax.evaluation.results import append_rows, read_rows
-from rca_jax.evaluation.run import Measurement
+from rca_jax.evaluation.rows import Measurement
 from rca_jax.training.loop import fit
-from rca_jax.training.workdir import claim, read_config
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 AT_0DB, AT_10DB = Measurement(0.0), Measurement(10.0)
@@ -28,9 +27,11 @@ def cells(tiny_config, random_csi, tmp_path_factory):
       tiny_config, data=dataclasses.replace(tiny_config.data, path=str(path), test_path=str(path)),
       model=dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0),
       training=dataclasses.replace(tiny_config.training, finetune_snr_db=(10.0,)))
+  linear = dataclasses.replace(
+      config, method='PCA/KLT', model=dataclasses.replace(config.model, compression_ratio='1/4'))
   return [
       Cell(config, (AT_0DB, TUNED), 'tiny'),
-      Cell(dataclasses.replace(config, method='PCA/KLT'), (AT_0DB, Measurement(None)), 'tiny'),
+      Cell(linear, (AT_0DB, Measurement(None)), 'tiny'),
       Cell(dataclasses.replace(config, seed=1), (TUNED, AT_10DB), 'tiny', 'other_seed')]
 
 
@@ -38,6 +39,11 @@ def results(out):
   return [
       {name: value for name, value in row.items() if name != 'commit'}
       for row in read_rows(out / 'results.json')]
+
+
+def row_of(cell, item, steps=8):
+  """The row of a measurement, but for its scores."""
+  return rows.describe(cell.config, item, steps, rows.test_data(cell.config))
 
 
 def test_ids_follow_from_the_config_alone(cells):
@@ -50,9 +56,56 @@ def test_ids_follow_from_the_config_alone(cells):
   assert first._replace(config=dataclasses.replace(first.config, training=training)).id != first.id
 
 
+def test_rows_of_another_default_are_of_another_cell(monkeypatch):
+  cell = Cell(ExperimentConfig(), (AT_10DB,), 'paper')
+  found = [row_of(cell, AT_10DB, cell.config.training.pretrain.num_steps)]
+  assert missing(cell, found) == []
+  # As after a change of the default: the same config file then makes another network.
+  wider = dataclasses.replace(cell.config.model, mlp_dim=2 * cell.config.model.mlp_dim)
+  monkeypatch.setattr(ExperimentConfig.__init__, '__defaults__', tuple(
+      wider if value == cell.config.model else value
+      for value in ExperimentConfig.__init__.__defaults__))
+  changed = cell._replace(config=ExperimentConfig())
+  assert changed.config.model == wider and missing(changed, found) == [AT_10DB]
+
+
+def test_a_field_that_came_later_does_not_change_ids_where_it_means_what_its_absence_meant(
+    cells, monkeypatch):
+  first = cells[0]
+  before = {name: value for name, value in to_dict(first.config.model).items() if (
+      name != 'shortcut')}
+  monkeypatch.setattr(rows, 'to_dict', lambda config: to_dict(config) | {'model': before})
+  without = first.id
+  monkeypatch.undo()
+  assert first.id != without
+  monkeypatch.setitem(rows.ABSENT_MEANS, 'model.shortcut', False)
+  assert first.id == without
+  model = dataclasses.replace(first.config.model, shortcut=True)
+  assert first._replace(config=dataclasses.replace(first.config, model=model)).id != without
+
+
+def test_another_generator_makes_other_cells(cells, monkeypatch):
+  before = cells[0].id
+  monkeypatch.setattr(rows, 'GENERATOR_VERSION', -1)
+  assert cells[0].id != before
+
+
 def test_names_tell_method_ratio_ues_variant_and_seed(cells):
   assert [cell.name for cell in cells] == [
-      'RCA-MUNet-cr2-2ues-seed0', 'PCA-KLT-cr2-2ues-seed0', 'RCA-MUNet-cr2-2ues-other_seed-seed1']
+      'RCA-MUNet-cr2-2ues-seed0', 'PCA-KLT-cr4-2ues-seed0', 'RCA-MUNet-cr2-2ues-other_seed-seed1']
+
+
+def test_one_ratio_has_one_id_and_one_name_however_it_is_written(cells):
+  def of(ratio):
+    config = cells[0].config
+    model = dataclasses.replace(config.model, compression_ratio=ratio)
+    return Cell(dataclasses.replace(config, model=model), (), 'tiny')
+
+  written = [of(ratio) for ratio in ('1/2', '0.5', '2/4', '.50')]
+  assert {(cell.id, cell.name, cell.config.model.compression_ratio) for cell in written} == {
+      (cells[0].id, 'RCA-MUNet-cr2-2ues-seed0', '1/2')}
+  assert [of(ratio).name for ratio in ('1', '3/8', '1/8')] == [
+      f'RCA-MUNet-cr{text}-2ues-seed0' for text in ('1', '3_8', '8')]
 
 
 def test_a_cell_counts_the_groups_of_all_its_stages(cells):
@@ -79,27 +132,42 @@ def test_patterns_select_by_name_or_id(cells):
 
 def test_what_has_a_row_of_this_cell_is_not_missing(cells, tmp_path):
   network, other = cells[0], cells[2]
-  rows = [
-      {'cell': network.id, 'num_ues': 2, 'snr_db': 0, 'stage': 'pretrain', 'nmse_db': -1.0},
-      {'cell': other.id, 'num_ues': 2, 'snr_db': 10.0, 'stage': 'finetune_10db'},
-      {'num_ues': 2, 'snr_db': 10.0, 'stage': 'finetune_10db'}]  # of launch.evaluate
-  append_rows(tmp_path / 'results.json', rows)
-  rows = read_rows(tmp_path / 'results.json')
+  found = [row_of(network, AT_0DB), row_of(other, TUNED, 16)]
+  append_rows(tmp_path / 'results.json', found)
+  found = read_rows(tmp_path / 'results.json')
   assert missing(network, []) == [AT_0DB, TUNED]
-  assert missing(network, rows) == [TUNED]
-  assert missing(other, rows) == [AT_10DB]
+  assert missing(network, found) == [TUNED]
+  assert missing(other, found) == [AT_10DB]
+
+
+@pytest.mark.parametrize('change', [
+    {'steps': 4}, {'num_groups': 5}, {'data_hash': 'of_another'}, {'cell': 'another'}])
+def test_rows_of_less_training_or_other_groups_do_not_count(cells, change):
+  found = row_of(cells[0], AT_0DB)
+  assert missing(cells[0], [found]) == [TUNED]
+  assert missing(cells[0], [found | change]) == [AT_0DB, TUNED]
 
 
 @pytest.mark.parametrize('change', [
     {'num_ues': 3}, {'stage': 'finetune_10db'}, {'channel': 'awgn'}, {'distance_m': 1.0},
-    {'snr_error_db': 3.0}, {'code_rate': 2 / 3}, {'qam_order': 64}, {'snr_db': None}])
+    {'snr_error_db': 3.0}, {'code_rate': 2 / 3}, {'qam_order': 64}, {'snr_db': None},
+    {'num_lost': 1}])
 def test_every_field_of_a_measurement_tells_rows_apart(cells, change):
   changed = dataclasses.replace(AT_0DB, **change)
   cell = cells[0]._replace(measurements=(AT_0DB, changed))
-  row = {'cell': cell.id} | {
-      name: value for name, value in dataclasses.asdict(changed).items()
-      if value or name == 'snr_db'}
-  assert missing(cell, [row]) == [AT_0DB]
+  steps = 16 if 'stage' in change else 8
+  assert missing(cell, [row_of(cell, changed, steps)]) == [AT_0DB]
+
+
+def test_what_cannot_stand_in_a_row_is_refused_before_any_training(cells, tmp_path, fitted):
+  path = tmp_path / 'mini$1.npz'
+  np.savez(path, csi=np.ones((2, 2, 4, 8), np.complex64))
+  config = cells[0].config
+  config = dataclasses.replace(
+      config, data=dataclasses.replace(config.data, test_path=str(path)))
+  with pytest.raises(InputError, match=r"data='mini\$1.npz' cannot stand in a results row"):
+    run_matrix([cells[0]._replace(config=config)], tmp_path / 'out')
+  assert fitted == []
 
 
 def test_trains_and_measures_what_is_missing(cells, one_device, tmp_path, monkeypatch):
@@ -107,8 +175,8 @@ def test_trains_and_measures_what_is_missing(cells, one_device, tmp_path, monkey
   network, reference, _ = cells
   first = [network, reference]
   assert run_matrix(first, tmp_path)
-  rows = results(tmp_path)
-  assert [(row['cell'], row['snr_db'], row['stage'], row['steps']) for row in rows] == [
+  found = results(tmp_path)
+  assert [(row['cell'], row['snr_db'], row['stage'], row['steps']) for row in found] == [
       (network.id, 0, 'pretrain', 8), (network.id, 10, 'finetune_10db', 16),
       (reference.id, 0, 'pretrain', 0), (reference.id, None, 'pretrain', 0)]
   checkpoints = [str(path) for path in tmp_path.glob('runs/*/checkpoints/*/*')]
@@ -117,7 +185,7 @@ def test_trains_and_measures_what_is_missing(cells, one_device, tmp_path, monkey
   # More to measure on the network: it is not trained again.
   wider = network._replace(measurements=(AT_10DB, *network.measurements))
   assert run_matrix([wider, reference], tmp_path)
-  assert results(tmp_path)[:-1] == rows and missing(wider, results(tmp_path)) == []
+  assert results(tmp_path)[:-1] == found and missing(wider, results(tmp_path)) == []
   assert results(tmp_path)[-1]['stage'] == 'pretrain'
   assert [str(path) for path in tmp_path.glob('runs/*/checkpoints/*/*')] == checkpoints
 
@@ -139,18 +207,20 @@ def fitted(monkeypatch):
 
   def fit(config, workdir, make_progress, until):
     seeds.append((config.seed, until))
-    workdir.mkdir(parents=True, exist_ok=True)
-    claim(workdir, config)
     make_progress('pretrain', 0, 8, 8).update(8, -1.0, 0.1)
     return True
 
-  def rows(config, measurements):
+  def measure(config, steps, measurements):
     for item in measurements:
-      yield dataclasses.asdict(item) | {'method': config.method, 'seed': config.seed}
+      yield rows.describe(config, item, steps[item.stage], rows.test_data(config))
+
+  def references(config, measurements):
+    return list(measure(config, {'pretrain': 0}, measurements))
 
   monkeypatch.setattr(matrix, 'fit', fit)
-  monkeypatch.setattr(matrix, 'measure', lambda workdir, todo: rows(read_config(workdir), todo))
-  monkeypatch.setattr(matrix, 'reference_rows', lambda *arguments: list(rows(*arguments)))
+  monkeypatch.setattr(matrix, 'load_weights', lambda *_: {'pretrain': 8, 'finetune_10db': 16})
+  monkeypatch.setattr(matrix, 'measure', measure)
+  monkeypatch.setattr(matrix, 'reference_rows', references)
   return seeds
 
 

@@ -1,20 +1,24 @@
+import collections
 import dataclasses
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from rca_jax.errors import InputError
 from rca_jax.evaluation import references
 from rca_jax.evaluation.references import reference_rows
-from rca_jax.evaluation.run import Measurement
+from rca_jax.evaluation.rows import Measurement
+from rca_jax.keys import Stream, stream_key
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 FIELDS = {
-    'method', 'compression_ratio', 'num_ues', 'snr_db', 'data', 'seed', 'nmse_db', 'nmse_ci95_db',
-    'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'steps', 'commit', 'device',
-    'trained_ues',
-    'overhead', 'stage'}
+    'method', 'compression_ratio', 'num_ues', 'snr_db', 'data', 'data_hash', 'seed', 'steps',
+    'dtype', 'cell', 'trained_ues', 'overhead', 'stage', 'nmse_db', 'nmse_ci95_db', 'rho',
+    'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'commit', 'device', 'errors'}
 NOISE_FREE = Measurement(None)
+Groups = collections.namedtuple('Groups', 'csi')
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -22,6 +26,7 @@ def small_fits():
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(references, '_FIT_REPORTS_PER_DIMENSION', 6)
     patch.setattr(references, '_NUM_FIT_ROWS', 400)
+    patch.setattr(references, '_FIT_CHUNK', 4)
     yield
 
 
@@ -45,9 +50,7 @@ def config(tiny_config, tmp_path_factory):
     np.savez(folder / f'{name}.npz', csi=few_angles(num_groups, seed))
   data = dataclasses.replace(
       tiny_config.data, path=str(folder / 'train.npz'), test_path=str(folder / 'test.npz'))
-  # Every step then is an epoch: what codes are fitted to is the whole file.
-  return dataclasses.replace(
-      tiny_config, data=data, training=dataclasses.replace(tiny_config.training, batch_size=40))
+  return dataclasses.replace(tiny_config, data=data)
 
 
 def of(config, method, ratio='1/2'):
@@ -116,6 +119,22 @@ def test_the_sparse_code_is_that_of_a_dictionary_of_the_training_file(config, ra
     np.testing.assert_allclose(row['nmse_db'], nmse_db(test, hat), atol=0.02)
 
 
+def test_no_key_of_training_is_used_to_fit(tiny_config, monkeypatch):
+  used = []
+
+  def sample_groups(key, csi, num_groups, num_ues, site):
+    jax.debug.callback(lambda data: used.append(tuple(np.ravel(data))), jax.random.key_data(key))
+    return Groups(jnp.ones((num_groups, num_ues, 4, 8), jnp.complex64))
+
+  monkeypatch.setattr(references, 'config_site', lambda config: None)
+  monkeypatch.setattr(references, 'sample_groups', sample_groups)
+  assert len(references._training_csi(tiny_config, 30)) == 32
+  training = stream_key(tiny_config.seed, Stream.TRAINING)
+  keys = [jax.random.fold_in(training, i) for i in range(50)] + list(jax.random.split(training, 50))
+  assert len(set(used)) == 4
+  assert not set(used) & {tuple(np.ravel(jax.random.key_data(key))) for key in keys}
+
+
 def test_rows_say_what_was_measured(config):
   for method in ('PCA/KLT', 'CDL-OP'):
     row, = reference_rows(of(config, method), [NOISE_FREE])
@@ -134,7 +153,7 @@ def test_the_genie_has_an_nmse_and_no_estimate(tiny_config, monkeypatch):
   monkeypatch.setattr(references, '_NUM_GENIE_POSITIONS', 7)
   rows = reference_rows(of(tiny_config, 'genie'), [Measurement(0.0), Measurement(10.0)])
   for row, snr_db in zip(rows, (0, 10), strict=True):
-    assert set(row) == FIELDS - {'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95'}
+    assert set(row) == FIELDS - {'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'errors'}
     assert row['snr_db'] == snr_db and row['num_samples'] == 7
     np.testing.assert_allclose([row['nmse_db'], *row['nmse_ci95_db']], -snr_db, atol=1e-5)
 
@@ -148,6 +167,6 @@ def test_the_genie_has_an_nmse_and_no_estimate(tiny_config, monkeypatch):
     ('PCA/KLT', '1/2', Measurement(10.0, distance_m=1.0), 'only snr_db'),
     ('PCA/KLT', '1/2', Measurement(10.0, stage='finetune_10db'), 'only snr_db'),
 ])
-def test_what_a_reference_does_not_have_is_told(config, method, ratio, measurement, message):
+def test_what_a_reference_does_not_have_is_refused(config, method, ratio, measurement, message):
   with pytest.raises(InputError, match=message):
     reference_rows(of(config, method, ratio), [measurement])

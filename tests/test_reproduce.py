@@ -14,10 +14,11 @@ from configs import rca_munet
 from configs.reproduce import EXPERIMENTS, PRESETS, get_cells
 from rca_jax.config import ExperimentConfig, from_dict, stages, to_dict
 from rca_jax.errors import InputError
-from rca_jax.evaluation import run
+from rca_jax.evaluation import rows
 from rca_jax.evaluation.matrix import missing, select
 from rca_jax.evaluation.references import REFERENCES
 from rca_jax.evaluation.results import append_rows, read_rows
+from rca_jax.evaluation.run import check_measurement
 
 ROOT = pathlib.Path(__file__).parents[1]
 ALL_METHODS = {*rca_munet.METHODS, *REFERENCES, 'SSCC'}
@@ -42,9 +43,9 @@ def test_every_cell_can_be_trained_and_measured(preset):
       assert not item.distance_m or (
           item.num_ues == 2 and item.distance_m <= 0.75 * config.csi.cell_size_m)
       if config.method in REFERENCES:
-        assert item == run.Measurement(item.snr_db, item.num_ues)
+        assert item == rows.Measurement(item.snr_db, item.num_ues)
       else:
-        run._model(config, item)  # refuses what the network does not have
+        check_measurement(config, item)  # refuses what the network does not have
         assert config.model.network != 'summation_fusion' or item.num_ues == config.num_ues
 
 
@@ -59,7 +60,7 @@ def test_sscc_has_four_points_at_the_overhead_of_djscc(preset):
   points, curves = collections.defaultdict(set), {}
   for cell in get_cells(preset, ['fig4']):
     for item in cell.measurements:
-      overhead, snr_db = run._overhead(cell.config, item), item.snr_db
+      overhead, snr_db = rows.overhead(cell.config, item), item.snr_db
       if cell.config.method == 'SSCC':
         points[overhead, snr_db].add((cell.id, item.code_rate, item.qam_order))
       elif cell.config.method == 'RCA-MUNet' and item.stage == 'pretrain':
@@ -138,8 +139,9 @@ def test_networks_can_compute_in_bfloat16_and_references_stay(preset):
 
 def test_the_list_says_what_is_missing(tmp_path):
   cells = select(get_cells('tiny', ['table1']), ['BL1-*', 'genie-*'])
-  append_rows(tmp_path / 'results.json', [
-      {'cell': cells[0].id} | dataclasses.asdict(cells[0].measurements[0])])
+  config, tuned = cells[0].config, cells[0].measurements[0]
+  row = rows.describe(config, tuned, 16, rows.test_data(config))
+  append_rows(tmp_path / 'results.json', [row])
   arguments = ['--preset=tiny', '--only=table1', '--cells=BL1-*,genie-*', f'--out={tmp_path}']
   before = sorted(tmp_path.iterdir())
   process = launch(*arguments, '--list', '--format=json', COLUMNS='40')
@@ -186,14 +188,14 @@ def test_the_tiny_matrix_is_killed_and_continues_to_its_end(tmp_path):
     time.sleep(0.05)
   process.kill()
   process.wait()
-  rows = read_rows(results)
-  assert missing(cells[0], rows) == [] and missing(cells[1], rows) != []
+  kept = read_rows(results)
+  assert missing(cells[0], kept) == [] and missing(cells[1], kept) != []
   finished = files_of(cells[:1], tmp_path)
   assert any('checkpoints' in path.parts for path in finished)
 
   assert start().wait(deadline - time.monotonic()) == 0, log.read_text()
   found = read_rows(results)
-  assert found[:len(rows)] == rows
+  assert found[:len(kept)] == kept
   assert files_of(cells[:1], tmp_path) == finished
   assert [missing(cell, found) for cell in cells] == [[]] * len(cells)
   assert len(found) == sum(len(cell.measurements) for cell in cells)

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import rca_jax
@@ -20,19 +21,64 @@ def test_rows_are_appended(tmp_path):
       {'snr_db': 0.0}, {'snr_db': 10.0}, {'snr_db': 20.0}]
 
 
+MEASURED = {
+    'cell': 'a' * 12, 'method': 'BL1', 'seed': 0, 'steps': 8, 'dtype': 'float32', 'num_ues': 2,
+    'data': 'test.npz', 'data_hash': 'b' * 12, 'snr_db': 10.0, 'stage': 'pretrain'}
+
+
+def test_a_row_that_is_measured_again_takes_the_place_of_the_older_one(tmp_path):
+  path = tmp_path / 'results.json'
+  append_rows(path, [MEASURED | {'nmse_db': -1.0}, MEASURED | {'snr_db': 20.0, 'nmse_db': -3.0}])
+  append_rows(path, [MEASURED | {'nmse_db': -2.0, 'commit': 'new'}])
+  assert read_rows(path) == [
+      MEASURED | {'nmse_db': -2.0, 'commit': 'new'}, MEASURED | {'snr_db': 20.0, 'nmse_db': -3.0}]
+
+
+@pytest.mark.parametrize('change', [
+    {'data_hash': 'c' * 12}, {'steps': 16}, {'dtype': 'bfloat16'}, {'cell': 'd' * 12}, {'seed': 1},
+    {'num_ues': 3}, {'snr_db': None}, {'stage': 'finetune_10db'}, {'channel': 'awgn'},
+    {'num_lost': 1}, {'num_groups': 5}, {'distance_m': 1.0}])
+def test_rows_of_something_else_stay(tmp_path, change):
+  path = tmp_path / 'results.json'
+  append_rows(path, [MEASURED | {'nmse_db': -1.0}])
+  append_rows(path, [MEASURED | change | {'nmse_db': -2.0}])
+  assert [row['nmse_db'] for row in read_rows(path)] == [-1.0, -2.0]
+
+
+def test_errors_of_the_groups_lie_in_a_file_beside_the_rows(tmp_path):
+  path, errors = tmp_path / 'results.json', np.float32([0.1, 0.2, 0.4])
+  append_rows(path, [MEASURED | {'errors': errors}, MEASURED | {'snr_db': 0.0}])
+  first, without = read_rows(path)
+  found = np.load(tmp_path / 'errors' / first['errors'])
+  np.testing.assert_array_equal(found, errors)
+  assert found.dtype == np.float32 and 'errors' not in without
+  # A row that takes another's place takes its file away too.
+  append_rows(path, [MEASURED | {'errors': 2 * errors}])
+  file, = (tmp_path / 'errors').iterdir()
+  assert file.name == read_rows(path)[0]['errors']
+  np.testing.assert_array_equal(np.load(file), 2 * errors)
+
+
+@pytest.mark.parametrize('name', ['../results.json', '/etc/passwd', 'a.npy', 'A' * 16 + '.npy'])
+def test_no_row_names_a_file_elsewhere(tmp_path, name):
+  (tmp_path / 'results.json').write_text(json.dumps([MEASURED | {'errors': name}]))
+  with pytest.raises(InputError, match='damaged: errors of row 0'):
+    read_rows(tmp_path / 'results.json')
+
+
 def test_two_writers_lose_nothing(tmp_path):
   path = tmp_path / 'results.json'
   code = (
       'import sys; from rca_jax.evaluation.results import append_rows\n'
-      'for i in range(20): append_rows(sys.argv[1], [{"writer": sys.argv[2], "row": i}])')
+      'for i in range(10): append_rows(sys.argv[1], [{"writer": sys.argv[2], "row": i}])')
   writers = [subprocess.Popen([sys.executable, '-c', code, str(path), name]) for name in 'ab']
   assert [writer.wait() for writer in writers] == [0, 0]
   rows = read_rows(path)
   for name in 'ab':
-    assert [row['row'] for row in rows if row['writer'] == name] == list(range(20))
+    assert [row['row'] for row in rows if row['writer'] == name] == list(range(10))
 
 
-def test_a_damaged_file_is_told_and_kept(tmp_path):
+def test_a_damaged_file_is_reported_and_kept(tmp_path):
   path = tmp_path / 'results.json'
   path.write_text('[{"snr_db": ')
   with pytest.raises(InputError, match='not a readable results file'):
@@ -43,7 +89,7 @@ def test_a_damaged_file_is_told_and_kept(tmp_path):
     read_rows(path)
 
 
-def test_an_unwritable_folder_is_told(tmp_path):
+def test_an_unwritable_folder_is_an_input_error(tmp_path):
   with pytest.raises(InputError, match='cannot be written'):
     append_rows(tmp_path / 'none' / 'results.json', [{}])
 

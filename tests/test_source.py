@@ -10,7 +10,8 @@ from rca_jax.data.source import array_source, training_source
 from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import reference_rows
-from rca_jax.evaluation.run import Measurement, evaluate_run, load_params, measure_weights
+from rca_jax.evaluation.rows import Measurement
+from rca_jax.evaluation.run import evaluate_run, load_weights, measure
 from rca_jax.training.loop import fit
 from rca_jax.training.writer import read_metrics
 
@@ -111,13 +112,13 @@ def test_files_with_silent_ues_are_trained_and_tested_on_if_asked(
   assert all(np.isfinite(list(line.values())[1:]).all() for line in read_metrics(tmp_path / 'run'))
   (row,) = evaluate_run(tmp_path / 'run', [10.0], [2])
   assert row['num_samples'] == 11 and np.isfinite([row['nmse_db'], row['rho']]).all()
-  params, steps = load_params(tmp_path / 'run', config)
-  measured = functools.partial(
-      measure_weights, refused, {'pretrain': (params, steps)}, [Measurement(10.0)], data=str(path))
+  weights = load_weights(tmp_path / 'run', config, ['pretrain'])
+  measured = functools.partial(measure, refused, weights, [Measurement(10.0)], data=str(path))
   with pytest.raises(InputError, match='--allow_silent'):
     list(measured())
   assert list(measured(allow_silent=True))[0]['nmse_db'] == row['nmse_db']
-  linear = dataclasses.replace(config, method='PCA/KLT')
+  linear = dataclasses.replace(
+      config, method='PCA/KLT', model=dataclasses.replace(config.model, compression_ratio='1/4'))
   (row,) = reference_rows(linear, [Measurement(None)])
   assert row['num_samples'] == 11 and row['nmse_db'] < 0
 

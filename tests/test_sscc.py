@@ -1,5 +1,6 @@
 import sys
 
+import jax
 import numpy as np
 import pytest
 from scipy.special import erfc
@@ -10,6 +11,10 @@ from rca_jax.uplink import sscc
 
 def random_bits(num_blocks, num_bits):
   return np.random.default_rng(0).integers(0, 2, (num_blocks, num_bits)).astype(np.uint8)
+
+
+def keys(num_blocks):
+  return jax.random.split(jax.random.key(1), num_blocks)
 
 
 @pytest.mark.parametrize('bits, rate, order, symbols', [
@@ -31,7 +36,7 @@ def test_what_5g_cannot_send_is_an_input_error(bits, rate, order, message):
 def test_without_sionna_it_says_what_to_install(monkeypatch):
   monkeypatch.setitem(sys.modules, 'sionna', None)
   with pytest.raises(InputError, match="pip install 'rca_jax.sscc.'"):
-    sscc.transmit(random_bits(1, 24), 0.5, 4, 10.0, 0)
+    sscc.transmit(keys(1), random_bits(1, 24), 0.5, 4, 10.0)
 
 
 def gray_qam_ber(order, snr):
@@ -50,7 +55,7 @@ def gray_qam_ber(order, snr):
 def test_uncoded_bit_error_rate_is_the_closed_form(order, snr_db):
   pytest.importorskip('sionna')
   bits = random_bits(3000, 48)
-  found = np.mean(sscc.transmit(bits, 0.0, order, snr_db, seed=1) != bits)
+  found = np.mean(sscc.transmit(keys(len(bits)), bits, 0.0, order, snr_db) != bits)
   expected = gray_qam_ber(order, 10 ** (snr_db / 10))
   # Bits of a symbol err together: a symbol is the independent unit.
   symbols = bits.size / np.log2(order)
@@ -61,9 +66,18 @@ def test_coding_brings_every_bit_home_at_high_snr_and_has_its_cliff():
   pytest.importorskip('sionna')
   bits = random_bits(200, 96)
   rates = [
-      (sscc.transmit(bits, 0.5, 16, snr_db, seed=2) != bits).any(-1).mean()
+      (sscc.transmit(keys(len(bits)), bits, 0.5, 16, snr_db) != bits).any(-1).mean()
       for snr_db in (3.0, 7.0, 12.0)]
   assert rates[0] > 0.95 and 0 < rates[1] < 0.9 and rates[2] == 0
+
+
+def test_a_report_meets_the_same_noise_in_any_company():
+  pytest.importorskip('sionna')
+  bits, of_all = random_bits(20, 48), keys(20)
+  for rate in (0.0, 0.5):
+    whole = sscc.transmit(of_all, bits, rate, 16, 3.0)
+    assert (whole != bits).any()
+    np.testing.assert_array_equal(sscc.transmit(of_all[7:9], bits[7:9], rate, 16, 3.0), whole[7:9])
 
 
 @pytest.mark.parametrize('snr_db', [6.0, 7.0])
@@ -87,6 +101,6 @@ def test_the_waterfall_is_where_sionnas_own_chain_puts_it(snr_db):
     llr = mapping.Demapper('app', 'qam', per_symbol, device='cpu')(received, noise)
     theirs = (decoder(llr) != bits).any(-1).float().mean().item()
   sent = random_bits(num_blocks, k)
-  ours = (sscc.transmit(sent, k / n, 16, snr_db, seed=3) != sent).any(-1).mean()
+  ours = (sscc.transmit(keys(num_blocks), sent, k / n, 16, snr_db) != sent).any(-1).mean()
   spread = np.sqrt(theirs * (1 - theirs) * 2 / num_blocks)
   assert abs(ours - theirs) < 4 * spread + 0.05  # the interleaver moves it a little

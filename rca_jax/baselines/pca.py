@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.errors import InputError
-from rca_jax.uplink.djscc import awgn, from_symbols
+from rca_jax.uplink.djscc import awgn, from_symbols, through
 
 _ROWS_PER_BLOCK = 8192  # of the covariance's accumulation: bounds its memory
 
@@ -93,7 +93,7 @@ def transmit(
   code: it may spend more on strong reports.
 
   Args:
-    key: of the noise.
+    key: of the noise; or keys with the leading axes of `features`, one for every report.
     code: from `fit`.
     features: [..., D].
     snr_db: uplink SNR in dB, one Python number for all (static under jit).
@@ -108,7 +108,7 @@ def transmit(
   half = gain.size // 2
   sent = coefficients * _as_last_axis(gain, coefficients.ndim)
   symbols = jax.lax.complex(sent[..., :half], sent[..., half:])
-  received = from_symbols(awgn(key, symbols, snr_db))
+  received = from_symbols(through(awgn, key, symbols, snr_db))
   lmmse = gain * variances / (power + np.float32(_real_noise_variance(snr_db)))
   return _synthesize(code, received * _as_last_axis(lmmse, received.ndim))
 

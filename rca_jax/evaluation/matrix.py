@@ -1,26 +1,24 @@
 """A matrix of cells: train what is not trained, measure what is not measured, keep the rows.
 
-A cell is one network (or reference) with all that is measured on it; it is identified by the hash
-of its config. What stands in results.json is never done again, and a run that was cut continues.
+A cell is one network (or reference) with all that is measured on it; it is known by the hash of
+its config. What is in results.json is never done again, and a run that was cut goes on.
 """
 
-import dataclasses
 import fnmatch
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-from rca_jax.config import ExperimentConfig, stage_name, stages, to_dict
+from rca_jax.config import ExperimentConfig, stage_name, stages
 from rca_jax.durable import told_when_unwritable
 from rca_jax.errors import InputError
 from rca_jax.evaluation.progress import MatrixProgress
 from rca_jax.evaluation.references import REFERENCES, reference_rows
-from rca_jax.evaluation.results import append_rows, read_rows
-from rca_jax.evaluation.run import Measurement, measure
+from rca_jax.evaluation.results import append_rows, identity, read_rows
+from rca_jax.evaluation.rows import Measurement, config_hash, describe, test_data
+from rca_jax.evaluation.run import load_weights, measure
 from rca_jax.training.loop import fit
 from rca_jax.uplink.sscc import load_sionna
 
@@ -35,15 +33,14 @@ class Cell(NamedTuple):
 
   @property
   def id(self) -> str:
-    """Of the config: 12 hexadecimal digits. New fields do not change it while at their default."""
-    changed = _difference(to_dict(self.config), to_dict(ExperimentConfig()))
-    return hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:12]
+    """`config_hash`, as rows have it under `cell`."""
+    return config_hash(self.config)
 
   @property
   def name(self) -> str:
-    """What --cells patterns are held against, e.g. BL1-cr16-2ues-seed0."""
+    """What --cells patterns are compared with, e.g. BL1-cr16-2ues-seed0; cr3_8 is 3/8."""
     config = self.config
-    ratio = config.model.compression_ratio.partition('/')[2]
+    ratio = config.model.compression_ratio.removeprefix('1/').replace('/', '_')
     parts = [config.method.replace('/', '-'), f'cr{ratio}', f'{config.num_ues}ues', self.variant,
              f'seed{config.seed}']
     return '-'.join(filter(None, parts))
@@ -68,7 +65,7 @@ def merge(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
-  """The cells whose name or id fits one of the shell-style patterns; all if there are none.
+  """The cells whose name or id fits one of the shell-style patterns; without patterns all.
 
   They come in the order of the patterns: what is named first runs first.
 
@@ -90,9 +87,16 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
 
 
 def missing(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[Measurement]:
-  """The measurements of a cell that have no row yet."""
-  done = {_measurement(row) for row in rows if row.get('cell') == cell.id and 'snr_db' in row}
-  return [item for item in cell.measurements if item not in done]
+  """The measurements of a cell that have no row yet.
+
+  A row counts if it has the cell's config, its full training and its own test groups.
+
+  Raises:
+    InputError: a measurement could not stand in a row, or the test file cannot be read.
+  """
+  done, data = set(map(identity, rows)), test_data(cell.config)
+  return [item for item in cell.measurements if identity(describe(
+      cell.config, item, _steps(cell.config, item.stage), data)) not in done]
 
 
 def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
@@ -102,31 +106,33 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
     Whether all are done; False after SIGTERM.
 
   Raises:
-    InputError: as `training.loop.fit` and `evaluation.run.measure`.
+    InputError: as `training.loop.fit`, `missing` and `evaluation.run.measure`.
     FloatingPointError: trainings diverged; all other cells are done.
   """
   results = out / 'results.json'
   with told_when_unwritable(out):
     out.mkdir(parents=True, exist_ok=True)
   rows = read_rows(results)
-  if any(item.qam_order for cell in cells for item in missing(cell, rows)):
-    load_sionna()  # told before hours of training, not behind them
-  groups = [(cell.name, cell.num_groups if missing(cell, rows) else 0) for cell in cells]
+  todo = {cell: missing(cell, rows) for cell in cells}
+  if any(item.qam_order for items in todo.values() for item in items):
+    load_sionna()  # an error comes before hours of training, not after them
+  groups = [(cell.name, cell.num_groups if todo[cell] else 0) for cell in cells]
   diverged = []
   with MatrixProgress(groups) as progress:
     for cell in cells:
-      todo = missing(cell, read_rows(results))
-      progress.start(cell.name, skipped=not todo)
+      # Read again: another process may share OUT.
+      items = missing(cell, read_rows(results))
+      progress.start(cell.name, skipped=not items)
       try:
         # One row at a time on disk: a kill costs what is being measured, no more.
-        for row in _rows(cell, todo, out, progress):
+        for row in _rows(cell, items, out, progress):
           append_rows(results, [row | {
-              'preset': cell.preset, 'variant': cell.variant, 'cell': cell.id}])
+              'preset': cell.preset, 'variant': cell.variant}])
       except _Stopped:
         return False
       except FloatingPointError as error:
         diverged.append(f'{cell.name}: {error}')
-      if todo:
+      if items:
         jax.clear_caches()  # programs of a finished cell are not used again
   if diverged:
     raise FloatingPointError('; '.join(diverged))
@@ -138,30 +144,27 @@ class _Stopped(Exception):
 
 
 def _rows(
-    cell: Cell, todo: Sequence[Measurement], out: Path,
+    cell: Cell, items: Sequence[Measurement], out: Path,
     progress: MatrixProgress) -> Iterator[dict[str, Any]]:
   """Trains and measures: stage 1 is measured when it ends, not after all fine-tuning."""
   if cell.config.method in REFERENCES:
-    if todo:
-      yield from reference_rows(cell.config, todo)
+    if items:
+      yield from reference_rows(cell.config, items)
     return
   workdir = out / 'runs' / f'{cell.name}-{cell.id}'
-  first = [item for item in todo if item.stage == stage_name()]
-  tuned = [item for item in todo if item.stage != stage_name()]
+  first = [item for item in items if item.stage == stage_name()]
+  tuned = [item for item in items if item.stage != stage_name()]
   for part, until in ((first, stage_name()), (tuned, '')):
     if part:
       if not fit(cell.config, workdir, make_progress=progress.stage, until=until):
         raise _Stopped
-      yield from measure(workdir, part)
+      weights = load_weights(workdir, cell.config, {item.stage for item in part})
+      yield from measure(cell.config, weights, part)
 
 
-def _difference(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-  """The values, nested, that are not the defaults."""
-  return {
-      name: _difference(value, defaults[name]) if isinstance(value, dict) else value
-      for name, value in values.items() if value != defaults[name]}
-
-
-def _measurement(row: dict[str, Any]) -> Measurement:
-  names = {field.name for field in dataclasses.fields(Measurement)}
-  return Measurement(**{name: value for name, value in row.items() if name in names})
+def _steps(config: ExperimentConfig, stage: str) -> int:
+  """That lead to a stage's last weights, as rows count them."""
+  if config.method in REFERENCES:
+    return 0
+  pretrain = config.training.pretrain.num_steps
+  return pretrain if stage == stage_name() else pretrain + config.training.finetune.num_steps

@@ -1,11 +1,19 @@
-"""results.json: one row a measured cell, appended, never edited."""
+"""results.json: one row a measurement. Of one measured twice the newer row takes the place.
+
+A row names a file in the folder `errors/` beside it: the NMSE of every group, for paired gains.
+"""
 
 import fcntl
+import hashlib
+import io
 import json
+import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rca_jax.config import parse_ratio
 from rca_jax.durable import told_when_unwritable, write_atomically
@@ -41,12 +49,19 @@ def _is_list(is_item: Callable[[Any], bool], *lengths: int) -> Callable[[Any], b
 MAX_DB = 1000.0
 _IS_DB, _IS_SHARE, _IS_COUNT = _is_number(-MAX_DB, MAX_DB), _is_number(-1, 1), _is_whole(0, 2**53)
 _IS_UES = _is_whole(1, 1000)
+
+
+def _is_errors(value: Any) -> bool:
+  return isinstance(value, str) and re.fullmatch(r'[0-9a-f]{16}\.npy', value) is not None
+
+
 # What a field may be, wherever it stands; fields of other names may be anything.
 _FIELDS = {
     **dict.fromkeys(
-        ('method', 'data', 'commit', 'device', 'stage', 'channel', 'preset', 'variant', 'cell',
-         'init_weights', 'dtype'), _is_text),
+        ('method', 'data', 'data_hash', 'commit', 'device', 'stage', 'channel', 'preset', 'variant',
+         'cell', 'init_weights', 'dtype'), _is_text),
     'compression_ratio': _is_ratio, 'num_ues': _IS_UES, 'trained_ues': _is_list(_IS_UES),
+    'num_groups': _IS_COUNT, 'errors': _is_errors,
     'snr_db': lambda value: value is None or _IS_DB(value), 'snr_error_db': _IS_DB,
     'seed': _is_whole(-2**63, 2**64), 'steps': _IS_COUNT, 'num_samples': _IS_COUNT,
     'overhead': _IS_COUNT, 'distance_m': _is_number(0, 1e6), 'code_rate': _is_number(0, 1),
@@ -54,6 +69,24 @@ _FIELDS = {
     'of_lost': lambda value: isinstance(value, bool),
     'nmse_db': _IS_DB, 'nmse_ci95_db': _is_list(_IS_DB, 2), 'rho': _IS_SHARE, 'sgcs': _IS_SHARE,
     'rho_ci95': _is_list(_IS_SHARE, 2), 'sgcs_ci95': _is_list(_IS_SHARE, 2)}
+# The fields that say what was measured: rows that agree in them are of one measurement.
+_IDENTITY = (
+    'cell', 'method', 'seed', 'steps', 'dtype', 'data_hash', 'num_groups', 'num_ues', 'snr_db',
+    'stage', 'channel', 'distance_m', 'snr_error_db', 'code_rate', 'qam_order', 'num_lost',
+    'of_lost')
+
+
+def identity(row: dict[str, Any]) -> tuple | None:
+  """What a row is of, to compare rows by; None if it is of no cell."""
+  return tuple(row.get(name) for name in _IDENTITY) if 'cell' in row else None
+
+
+def check_row(row: dict[str, Any], path: str | Path = 'results.json') -> None:
+  """Raises InputError if a field cannot be what a measurement gives."""
+  for name, value in _impossible(row):
+    raise InputError(
+        f'{name}={value!r:.50} cannot stand in a results row ({path}); texts have at most 200 '
+        'printable characters and no "$", numbers are finite.')
 
 
 def read_rows(path: str | Path) -> list[dict[str, Any]]:
@@ -76,9 +109,11 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
 
 
 def append_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
-  """Adds rows; a reader sees the old file or the new, and two writers lose nothing.
+  """Adds rows; one that is measured again takes the place of the older one.
 
-  Of no rows it makes no file, but finds out whether it could.
+  A reader sees the old file or the new, and two writers lose nothing. An array in a row's
+  `errors` goes to a file of its own, and its name into the row. Of no rows it makes no file, but
+  finds out whether it could.
 
   Raises:
     InputError: the file is damaged, a row would damage it, or its folder cannot be written.
@@ -86,15 +121,46 @@ def append_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
   path = Path(path)
   if not path.name or path.is_dir():
     raise InputError(f'{path}: is a folder; give the file that rows are appended to.')
+  contents = [
+      _npy(row['errors']) if isinstance(row.get('errors'), np.ndarray) else b'' for row in rows]
+  rows = [
+      row | {'errors': _errors_name(content)} if content else row
+      for row, content in zip(rows, contents, strict=True)]
   for row in rows:
-    for name, value in _impossible(row):
-      raise InputError(f'{name}={value!r:.50} cannot stand in a results row ({path}).')
+    check_row(row, path)
   lock_file = path.with_name(f'.{path.name}.lock')
   with told_when_unwritable(path), lock_file.open('a') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
-    lines = ',\n'.join('  ' + json.dumps(row) for row in [*read_rows(path), *rows])
-    if rows:
-      write_atomically(path, f'[\n{lines}\n]\n')
+    before, after = read_rows(path), {}
+    for place, row in enumerate([*before, *rows]):
+      after[identity(row) or place] = row
+    if not rows:
+      return
+    # Arrays come first and go last: a row on disk never names one that is not there.
+    folder = path.parent / 'errors'
+    for row, content in zip(rows, contents, strict=True):
+      if content:
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / row['errors'], content)
+    lines = ',\n'.join('  ' + json.dumps(row) for row in after.values())
+    write_atomically(path, f'[\n{lines}\n]\n')
+    for name in _errors_of(before) - _errors_of(after.values()):
+      (folder / name).unlink(missing_ok=True)
+
+
+def _npy(errors: np.ndarray) -> bytes:
+  content = io.BytesIO()
+  np.save(content, np.asarray(errors, np.float32))
+  return content.getvalue()
+
+
+def _errors_name(content: bytes) -> str:
+  """After the content: a file is never changed, only replaced by one of another name."""
+  return hashlib.sha256(content).hexdigest()[:16] + '.npy'
+
+
+def _errors_of(rows: Iterable[dict[str, Any]]) -> set[str]:
+  return {row['errors'] for row in rows if 'errors' in row}
 
 
 def _impossible(row: dict[str, Any]) -> Iterator[tuple[str, Any]]:

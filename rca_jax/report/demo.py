@@ -13,7 +13,8 @@ from rca_jax.channel import from_features, to_features
 from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.data.test_groups import load_test_csi
 from rca_jax.evaluation.references import reference_rows
-from rca_jax.evaluation.run import Measurement, load_params
+from rca_jax.evaluation.rows import Measurement
+from rca_jax.evaluation.run import load_params
 from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
 from rca_jax.report.levels import OURS, SINGLE_USER, Estimate, level, values

@@ -3,15 +3,18 @@
 Sionna runs on PyTorch and is an extra (`pip install 'rca_jax[sscc]'`); nothing else needs it.
 """
 
+import functools
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.errors import InputError
 
 NUM_ITERATIONS = 20  # of belief propagation, flooding
-_BLOCKS_PER_CALL = 4096  # bounds the decoder's memory
 
 
 def num_symbols(num_bits: int, code_rate: float, qam_order: int) -> int:
@@ -41,15 +44,16 @@ def num_symbols(num_bits: int, code_rate: float, qam_order: int) -> int:
 
 
 def transmit(
-    bits: np.ndarray, code_rate: float, qam_order: int, snr_db: float, seed: int) -> np.ndarray:
-  """Reports as the BS decodes them, bit errors included: nothing is asked again.
+    keys: jax.Array, bits: np.ndarray, code_rate: float, qam_order: int,
+    snr_db: float) -> np.ndarray:
+  """Reports as the BS decodes them, with their bit errors; there is no retransmission.
 
   Args:
+    keys: [n], of the noise, one for every report.
     bits: [n, b q] of 0 and 1, one code block a report.
     code_rate: r = b q / coded bits; 0: uncoded, hard decisions.
     qam_order: a; Gray-labelled QAM of unit mean power.
     snr_db: 1/N_0, N_0 the noise variance per complex symbol.
-    seed: of the noise.
 
   Returns:
     [n, b q] uint8.
@@ -62,24 +66,34 @@ def transmit(
   coded = num_symbols(num_bits, code_rate, qam_order) * per_symbol if code_rate else num_bits
   if coded % per_symbol:
     raise InputError(f'{num_bits} uncoded bits do not fill {qam_order}-QAM symbols.')
-  torch, phy = load_sionna()
-  generator = torch.Generator().manual_seed(seed)
-  mapper = phy.mapping.Mapper('qam', per_symbol, device='cpu')
-  demapper = phy.mapping.Demapper('app', 'qam', per_symbol, hard_out=not code_rate, device='cpu')
-  if code_rate:
-    encode = phy.fec.ldpc.LDPC5GEncoder(num_bits, coded, per_symbol, device='cpu')
-    decode = phy.fec.ldpc.LDPC5GDecoder(encode, num_iter=NUM_ITERATIONS, device='cpu')
-  noise_variance = torch.tensor(10 ** (-snr_db / 10), dtype=torch.float32)
-  received = []
+  torch, _ = load_sionna()
+  encode, mapper, demapper, decode = _chain(num_bits, coded, per_symbol)
+  variance = 10 ** (-snr_db / 10)
+  noise = np.array(_unit_noise(keys, coded // per_symbol)) * np.float32(np.sqrt(variance))
   with torch.no_grad():
-    for start in range(0, len(bits), _BLOCKS_PER_CALL):
-      block = torch.from_numpy(bits[start:start + _BLOCKS_PER_CALL].astype(np.float32))
-      symbols = mapper(encode(block) if code_rate else block)
-      noise = torch.randn((*symbols.shape, 2), generator=generator)
-      noisy = symbols + torch.sqrt(noise_variance / 2) * torch.view_as_complex(noise)
-      llr = demapper(noisy, noise_variance)
-      received.append((decode(llr) if code_rate else llr).numpy().astype(np.uint8))
-  return np.concatenate(received)
+    symbols = mapper(encode(torch.from_numpy(bits.astype(np.float32))))
+    llr = demapper(symbols + torch.from_numpy(noise), torch.tensor(variance, dtype=torch.float32))
+    return decode(llr).numpy().astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=1)
+def _chain(num_bits: int, coded: int, per_symbol: int) -> tuple[Callable, ...]:
+  """Encoder, mapper, demapper and decoder; without a code the demapper decides."""
+  _, phy = load_sionna()
+  uncoded = coded == num_bits
+  mapper = phy.mapping.Mapper('qam', per_symbol, device='cpu')
+  demapper = phy.mapping.Demapper('app', 'qam', per_symbol, hard_out=uncoded, device='cpu')
+  if uncoded:
+    return (lambda bits: bits), mapper, demapper, (lambda decided: decided)
+  encode = phy.fec.ldpc.LDPC5GEncoder(num_bits, coded, per_symbol, device='cpu')
+  decode = phy.fec.ldpc.LDPC5GDecoder(encode, num_iter=NUM_ITERATIONS, device='cpu')
+  return encode, mapper, demapper, decode
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _unit_noise(keys: jax.Array, num_symbols: int) -> jax.Array:
+  """CN(0, 1), [n, num_symbols] complex64."""
+  return jax.vmap(lambda key: jax.random.normal(key, (num_symbols,), jnp.complex64))(keys)
 
 
 def load_sionna() -> tuple[Any, Any]:
