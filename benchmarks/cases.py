@@ -61,7 +61,7 @@ def train_step_beside_peer(name: str, config: ExperimentConfig) -> Row:
 
   csi = _random_csi(config)
   step, compiled = _our_step(
-      config, array_source(csi, config.training.batch_size, jax.random.key(0)), 1)
+      config, array_source(csi, config.training.batch_size, seed=0), 1)
   peer_step = torch_peer.train_step(config, _to_torch(to_features(csi)))
   ours, peer = durations_s([step, _torch_call(peer_step, _STEPS_PER_CALL)]).min(-1)
   return _row(
@@ -94,22 +94,22 @@ def _our_step(
     config: ExperimentConfig, source: CsiSource,
     num_devices: int) -> tuple[Callable[[int], Any], dict[str, float]]:
   """A call of `_STEPS_PER_CALL` steps; and what its program took to compile and needs."""
-  config = _with_training(config, steps_per_call=_STEPS_PER_CALL)
   mesh, stage = data_mesh(jax.devices()[:num_devices]), config.training.pretrain
   check_batch_size(config.training.batch_size, mesh)
   program = make_program(config, stage, source, mesh)
-  arrays, key, snr_db_range = replicate(
-      (source.arrays, jax.random.key(1), np.float32([stage.snr_db_min, stage.snr_db_max])), mesh)
+  arguments = replicate(
+      (source.arrays, jax.random.key(1), np.float32([stage.snr_db_min, stage.snr_db_max]),
+       source.rows(0, _STEPS_PER_CALL)), mesh)
   state = program.first_state(None)
   start = time.perf_counter()
   with jax.default_matmul_precision(config.matmul_precision):
-    compiled = lower_call(program, source, mesh).compile()
+    compiled = lower_call(program, source, mesh, _STEPS_PER_CALL).compile()
   compile_seconds = time.perf_counter() - start
   memory = compiled.memory_analysis()
 
   def call(i: int) -> Any:
     nonlocal state  # donated: every call continues from the last one's state
-    state, metrics = compiled(state, arrays, key, snr_db_range)
+    state, metrics = compiled(state, *arguments)
     return metrics
 
   return call, {

@@ -12,9 +12,10 @@ class Stream(enum.IntEnum):
   TEST_GROUPS = 1  # of data.seed: groups that no training ever sees
   PARAMETERS = 2  # of seed: initial weights
   TRAINING = 3  # of seed: groups, SNR and noise of every step
-  FILE_ORDER = 4  # of seed: the order in which a file's groups are visited
+  FILE_ORDER = 4  # of seed: the order in which a file's groups are visited (numpy draws it)
   EVALUATION = 5  # of data.seed: noise on the test groups
   DATA_SET = 6  # of data.seed: groups that launch.generate writes
+  VALIDATION = 7  # of seed: SNR and noise on the validation groups
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

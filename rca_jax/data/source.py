@@ -2,11 +2,12 @@
 
 A training source is a pytree of device arrays and a pure function that picks a batch from
 them inside the compiled step. There is no iterator and so no position to save: which groups
-step n sees follows from the key and n alone.
+step n sees follows from the seed and n alone.
 """
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,19 +16,24 @@ import numpy as np
 
 from rca_jax.channel import sample_groups, sample_site
 from rca_jax.config import ExperimentConfig
-from rca_jax.data.files import read_csi
+from rca_jax.data.files import read_csi, read_manifest
 from rca_jax.errors import InputError
 from rca_jax.keys import Stream, stream_key
 
+_NUM_VALIDATION_GROUPS, _VALIDATION_BATCH = 1000, 100
+
 
 class CsiSource(NamedTuple):
-  """Training groups: `batch(arrays, key, step)` is csi [batch, ue, N_a, N_t] complex64.
+  """Training groups: `batch(arrays, key, rows)` is csi [batch, ue, N_a, N_t] complex64.
 
-  `key` is the step's own, `step` counts from 0; mean |h|^2 = 1 per UE.
+  `key` is the step's own; mean |h|^2 = 1 per UE. `rows` says which stored groups the step sees:
+  one row of `rows(step, num_steps)`, int32 [num_steps, batch], which the host makes once a call for
+  the steps from `step` on, counted from 0. The generator stores none: [num_steps, 0].
   """
 
   arrays: Any
   batch: Callable[[Any, jax.Array, jax.Array], jax.Array]
+  rows: Callable[[int, int], np.ndarray]
 
 
 def training_source(config: ExperimentConfig) -> CsiSource:
@@ -40,7 +46,7 @@ def training_source(config: ExperimentConfig) -> CsiSource:
   if not config.data.path:
     return generator_source(config)
   csi = read_groups(config, config.data.path, 'train', config.num_ues)
-  return array_source(csi, config.training.batch_size, stream_key(config.seed, Stream.FILE_ORDER))
+  return array_source(csi, config.training.batch_size, config.seed)
 
 
 def generator_source(config: ExperimentConfig) -> CsiSource:
@@ -48,33 +54,51 @@ def generator_source(config: ExperimentConfig) -> CsiSource:
   site = config_site(config)
   num_groups, num_ues = config.training.batch_size, config.num_ues
 
-  def batch(site: Any, key: jax.Array, step: jax.Array) -> jax.Array:
-    del step
+  def batch(site: Any, key: jax.Array, rows: jax.Array) -> jax.Array:
+    del rows
     return sample_groups(key, config.csi, num_groups, num_ues, site=site).csi
 
-  return CsiSource(site, batch)
+  return CsiSource(site, batch, lambda step, num_steps: np.zeros((num_steps, 0), np.int32))
 
 
-def array_source(csi: np.ndarray, batch_size: int, key: jax.Array) -> CsiSource:
+def array_source(csi: np.ndarray, batch_size: int, seed: int) -> CsiSource:
   """Groups of an array [G, M, N_a, N_t], every one once an epoch, each epoch in another order."""
   num_groups, shape = len(csi), csi.shape[1:]
-  num_epochs = (batch_size - 1) // num_groups + 2  # that one batch can touch
 
-  def batch(arrays: tuple[Any, jax.Array], step_key: jax.Array, step: jax.Array) -> jax.Array:
-    del step_key
-    rows, key = arrays
-    # Position step * batch_size, split so that it cannot overflow in a long run.
-    first_epoch = step // num_groups * batch_size
-    position = step % num_groups * batch_size
-    first_epoch, position = first_epoch + position // num_groups, position % num_groups
-    orders = jax.vmap(lambda epoch: jax.random.permutation(
-        jax.random.fold_in(key, epoch), num_groups))(first_epoch + jnp.arange(num_epochs))
-    picked = rows[jax.lax.dynamic_slice(orders.reshape(-1), (position,), (batch_size,))]
-    return jax.lax.complex(*jnp.moveaxis(picked.reshape(batch_size, 2, *shape), 1, 0))
+  def rows(step: int, num_steps: int) -> np.ndarray:
+    # Python's integers: in a long run the position is too large for 32 bits.
+    epoch, start = divmod(int(step) * batch_size, num_groups)
+    stop = start + num_steps * batch_size
+    orders = [
+        np.random.default_rng((seed, Stream.FILE_ORDER, epoch + i)).permutation(num_groups)
+        for i in range(-(-stop // num_groups))]
+    return np.concatenate(orders)[start:stop].reshape(num_steps, batch_size).astype(np.int32)
+
+  def batch(groups: jax.Array, key: jax.Array, rows: jax.Array) -> jax.Array:
+    del key
+    picked = groups[rows].reshape(batch_size, 2, *shape)
+    return jax.lax.complex(picked[:, 0], picked[:, 1])
 
   # Flat and real: XLA for TPUs pads a last axis of 32 to 128, and splits complex arrays.
-  rows = np.stack([csi.real, csi.imag], 1).reshape(num_groups, -1)
-  return CsiSource((rows, key), batch)
+  groups = np.stack([csi.real, csi.imag], 1).reshape(num_groups, -1)
+  return CsiSource(groups, batch, rows)
+
+
+def validation_groups(config: ExperimentConfig) -> np.ndarray | None:
+  """At most 1,000 groups [n, batch, ue, N_a, N_t] of the `val` split, in n equal batches.
+
+  None where `config.data.path` is no data set folder with such a split.
+
+  Raises:
+    InputError: as `training_source`.
+  """
+  path = config.data.path
+  if not path or not Path(path).is_dir() or not read_manifest(Path(path)).get('val'):
+    return None
+  csi = read_groups(config, path, 'val', config.num_ues)[:_NUM_VALIDATION_GROUPS]
+  size = min(_VALIDATION_BATCH, len(csi))
+  csi = csi[:len(csi) // size * size]
+  return csi.reshape(-1, size, *csi.shape[1:])
 
 
 def config_site(config: ExperimentConfig) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rca_jax.config import ExperimentConfig, stage_name, stages, to_dict
-from rca_jax.durable import told_when_unwritable
+from rca_jax.durable import writing
 from rca_jax.errors import InputError
 from rca_jax.evaluation.progress import MatrixProgress
 from rca_jax.evaluation.references import REFERENCES, reference_rows
@@ -106,7 +106,7 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
     FloatingPointError: trainings diverged; all other cells are done.
   """
   results = out / 'results.json'
-  with told_when_unwritable(out):
+  with writing(out):
     out.mkdir(parents=True, exist_ok=True)
   rows = read_rows(results)
   if any(item.qam_order for cell in cells for item in missing(cell, rows)):

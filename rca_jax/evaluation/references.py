@@ -104,7 +104,8 @@ def _training_csi(config: ExperimentConfig, num_reports: int) -> np.ndarray:
   groups = config.training.batch_size * config.num_ues
   keys = jax.random.split(stream_key(config.seed, Stream.TRAINING), -(-num_reports // groups))
   csi = np.concatenate([
-      np.asarray(draw(source.arrays, key, step)) for step, key in enumerate(keys)])
+      np.asarray(draw(source.arrays, key, rows))
+      for key, rows in zip(keys, source.rows(0, len(keys)), strict=True)])
   csi = csi.reshape(-1, *csi.shape[-2:])
   return csi[csi.any((-2, -1))]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rca_jax.config import parse_ratio
-from rca_jax.durable import told_when_unwritable, write_atomically
+from rca_jax.durable import writing, write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -90,7 +90,7 @@ def append_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
     for name, value in _impossible(row):
       raise InputError(f'{name}={value!r:.50} cannot stand in a results row ({path}).')
   lock_file = path.with_name(f'.{path.name}.lock')
-  with told_when_unwritable(path), lock_file.open('a') as lock:
+  with writing(path), lock_file.open('a') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     lines = ',\n'.join('  ' + json.dumps(row) for row in [*read_rows(path), *rows])
     if rows:

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 
 from rca_jax.config import ExperimentConfig
-from rca_jax.durable import told_when_unwritable
+from rca_jax.durable import writing
 from rca_jax.errors import InputError
 from rca_jax.report import figures
 from rca_jax.report.levels import Row
@@ -77,7 +77,7 @@ def write_report(
   drawn = {name: figure for name, figure in drawn.items() if figure is not None}
   written = []
   try:
-    with told_when_unwritable(out):
+    with writing(out):
       out.mkdir(parents=True, exist_ok=True)
       for name, table in tables.items():
         written.append(out / f'{name}.md')

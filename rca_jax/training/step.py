@@ -1,6 +1,6 @@
 """The train step: groups are made, fed back, compared, all inside one compiled program.
 
-`steps_per_call` steps are fused by `lax.scan`. Everything random in step n comes from
+The steps of a call are fused by `lax.scan`. Everything random in step n comes from
 `fold_in(key, n)`, n counted from the stage's start, so a resumed run draws what an
 uninterrupted one draws.
 """
@@ -38,18 +38,25 @@ class StepMetrics(NamedTuple):
   learning_rate: jax.Array
 
 
-TrainCall = Callable[[TrainState, Any, jax.Array, jax.Array], tuple[TrainState, StepMetrics]]
+TrainCall = Callable[
+    [TrainState, Any, jax.Array, jax.Array, jax.Array], tuple[TrainState, StepMetrics]]
 
 
 def init_params(model: nn.Module, key: jax.Array, features_shape: tuple[int, ...]) -> Any:
   """Parameters of `model`; `features_shape` is [batch, ue, N_t, 2*N_a]."""
-  features = jnp.zeros(features_shape)
-  return model.init(key, features, jnp.zeros(features_shape[:2]), key)['params']
+  features, snr_db = (
+      jnp.zeros(shape, jnp.float32) for shape in (features_shape, features_shape[:2]))
+  noise_key = jax.random.fold_in(key, 0)  # nothing that is kept depends on it
+  return model.init(key, features, snr_db, noise_key)['params']
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
   """A stage's first state: given parameters, fresh optimizer state, step 0."""
-  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+  # Muon's constants are float64 with JAX_ENABLE_X64: a run then could not go on without it.
+  opt_state = jax.tree.map(
+      lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+      optimizer.init(params))
+  return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
 
 def mse_loss(
@@ -75,29 +82,56 @@ def mse_loss(
   return jnp.mean(jnp.sum(error, axis=-1)), jnp.mean(error / energy)
 
 
+def make_validation(
+    model: nn.Module, mesh: Mesh, allow_silent: bool = False,
+) -> Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]:
+  """Compiles (params, features, key, snr_db_range) -> the linear NMSE, float32.
+
+  `features` [n, batch, ue, N_t, 2*N_a] are n batches, scored one after the other. SNR and noise
+  follow from `key` alone, so two sets of parameters are compared under the same ones.
+  """
+
+  def nmse(params: Any, features: jax.Array, key: jax.Array, snr_db_range: jax.Array) -> jax.Array:
+
+    def batch_nmse(batch: tuple[jax.Array, jax.Array]) -> jax.Array:
+      features, key = batch
+      snr_key, noise_key = jax.random.split(key)
+      snr_db = jax.random.uniform(
+          snr_key, features.shape[:2], jnp.float32, snr_db_range[0], snr_db_range[1])
+      mask = _mask(features, noise_key, 0.0, allow_silent)
+      features_hat = model.apply({'params': params}, features, snr_db, noise_key, *mask)
+      return mse_loss(features_hat, features, allow_silent)[1]
+
+    return jnp.mean(jax.lax.map(batch_nmse, (features, jax.random.split(key, len(features)))))
+
+  return jax.jit(nmse, out_shardings=replicated(mesh))
+
+
 def make_train_call(
     model: nn.Module, optimizer: optax.GradientTransformation, schedule: optax.Schedule,
-    source: CsiSource, steps_per_call: int, mesh: Mesh,
+    source: CsiSource, mesh: Mesh,
     group_sizes: tuple[int, ...] = (), report_loss: float = 0.0,
     allow_silent: bool = False) -> TrainCall:
-  """Compiles (state, source.arrays, key, snr_db_range) -> (state, metrics [steps_per_call]).
+  """Compiles (state, source.arrays, key, snr_db_range, rows) -> (state, metrics [num_steps]).
 
-  The state is donated: use the returned one. `snr_db_range` is [min, max] in dB; the SNR is
+  The state is donated: use the returned one. `rows` are those of `source.rows` and say how many
+  steps the call has: another number is another compilation. `snr_db_range` is [min, max] in dB; the SNR is
   uniform in it, afresh per UE and step. `group_sizes` share every batch equally: of its groups,
   each uses the first so many UEs (none: all UEs of all groups). `report_loss` is the probability
   that a UE's report is lost; its CSI counts in the loss all the same. `allow_silent`: UEs without
   power report nothing and count nowhere.
   """
 
-  def step(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
+  def step(
+      state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array, rows: jax.Array):
     groups_key, snr_key, noise_key, loss_key = jax.random.split(
         jax.random.fold_in(key, state.step), 4)
     with jax.named_scope('csi'):  # as profiles name it
-      csi = source.batch(arrays, groups_key, state.step)
+      csi = source.batch(arrays, groups_key, rows)
       csi = jax.lax.with_sharding_constraint(csi, over_batch(mesh))
       features = to_features(csi)
     snr_db = jax.random.uniform(
-        snr_key, features.shape[:2], minval=snr_db_range[0], maxval=snr_db_range[1])
+        snr_key, features.shape[:2], jnp.float32, snr_db_range[0], snr_db_range[1])
 
     def loss_fn(params):
       parts = _by_group_size(features, snr_db, noise_key, group_sizes)
@@ -113,13 +147,13 @@ def make_train_call(
     with jax.named_scope('optimizer'):
       updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
       params = optax.apply_updates(state.params, updates)
-      metrics = StepMetrics(
-          loss, nmse, optax.tree.norm(gradient), jnp.asarray(schedule(state.step), jnp.float32))
+      metrics = StepMetrics(loss, nmse, optax.tree.norm(gradient), schedule(state.step))
     return TrainState(state.step + 1, params, opt_state), metrics
 
-  def call(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
+  def call(
+      state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array, rows: jax.Array):
     return jax.lax.scan(
-        lambda state, _: step(state, arrays, key, snr_db_range), state, length=steps_per_call)
+        lambda state, rows: step(state, arrays, key, snr_db_range, rows), state, rows)
 
   return jax.jit(call, donate_argnums=0, out_shardings=replicated(mesh))
 
@@ -144,5 +178,9 @@ def _mask(
   """Which reports [batch, ue] arrive, as the last argument of a model; nothing where all do."""
   if not report_loss and not allow_silent:
     return ()
-  arrive = ~jax.random.bernoulli(key, report_loss, features.shape[:2])
-  return (arrive & features.any(axis=(-2, -1)) if allow_silent else arrive,)
+  present, arrive = True, True
+  if allow_silent:
+    present = features.any(axis=(-2, -1))
+  if report_loss:
+    arrive = ~jax.random.bernoulli(key, jnp.float32(report_loss), features.shape[:2])
+  return (present & arrive,)

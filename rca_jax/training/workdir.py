@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
-from rca_jax.durable import told_when_unwritable, write_atomically
+from rca_jax.durable import writing, write_atomically
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -20,7 +20,7 @@ def locked(path: Path) -> Iterator[None]:
   Raises:
     InputError: another process holds it, or its folder cannot be written.
   """
-  with told_when_unwritable(path, 'choose another --workdir'):
+  with writing(path, 'choose another --workdir'):
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open('a')
   with file:
