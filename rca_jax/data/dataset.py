@@ -19,7 +19,7 @@ from rca_jax.channel.groups import CsiGroups, sample_groups
 from rca_jax.channel.site import Site
 from rca_jax.config import CsiConfig, to_dict
 from rca_jax.data.files import SPLITS, read_manifest
-from rca_jax.durable import writing, write_atomically
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 

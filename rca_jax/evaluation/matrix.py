@@ -95,13 +95,11 @@ def missing(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[Measurement]:
   return [item for item in cell.measurements if item not in done]
 
 
-def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
+def run_matrix(cells: Sequence[Cell], out: Path) -> None:
   """Brings all cells to their rows in OUT/results.json; runs live under OUT/runs.
 
-  Returns:
-    Whether all are done; False after SIGTERM.
-
   Raises:
+    Stopped: a signal ended a training, which goes on with the next call.
     InputError: as `training.loop.fit` and `evaluation.run.measure`.
     FloatingPointError: trainings diverged; all other cells are done.
   """
@@ -122,19 +120,12 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
         for row in _rows(cell, todo, out, progress):
           append_rows(results, [row | {
               'preset': cell.preset, 'variant': cell.variant, 'cell': cell.id}])
-      except _Stopped:
-        return False
       except FloatingPointError as error:
         diverged.append(f'{cell.name}: {error}')
       if todo:
         jax.clear_caches()  # programs of a finished cell are not used again
   if diverged:
     raise FloatingPointError('; '.join(diverged))
-  return True
-
-
-class _Stopped(Exception):
-  """A SIGTERM ended a training."""
 
 
 def _rows(
@@ -150,8 +141,7 @@ def _rows(
   tuned = [item for item in todo if item.stage != stage_name()]
   for part, until in ((first, stage_name()), (tuned, '')):
     if part:
-      if not fit(cell.config, workdir, make_progress=progress.stage, until=until):
-        raise _Stopped
+      fit(cell.config, workdir, make_progress=progress.stage, until=until)
       yield from measure(workdir, part)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rca_jax.config import parse_ratio
-from rca_jax.durable import writing, write_atomically
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 

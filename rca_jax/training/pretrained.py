@@ -15,7 +15,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
-from rca_jax.durable import writing, write_atomically
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import file_in, is_plain, parse_json, read_json, sha256
 from rca_jax.models.build import build_model

@@ -81,6 +81,11 @@ def abstract_params(config: ExperimentConfig) -> Any:
   return jax.eval_shape(functools.partial(_new_params, config, build_model(config)))
 
 
+def num_parameters(config: ExperimentConfig) -> int:
+  """Entries of all parameters."""
+  return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))
+
+
 def _first_state(
     config: ExperimentConfig, model: nn.Module, optimizer: optax.GradientTransformation,
     pretrained: Any) -> TrainState:

@@ -115,9 +115,9 @@ def make_train_call(
   """Compiles (state, source.arrays, key, snr_db_range, rows) -> (state, metrics [num_steps]).
 
   The state is donated: use the returned one. `rows` are those of `source.rows` and say how many
-  steps the call has: another number is another compilation. `snr_db_range` is [min, max] in dB; the SNR is
-  uniform in it, afresh per UE and step. `group_sizes` share every batch equally: of its groups,
-  each uses the first so many UEs (none: all UEs of all groups). `report_loss` is the probability
+  steps the call has: another number is another compilation. `snr_db_range` is [min, max] in
+  dB; the SNR is uniform in it, afresh per UE and step. `group_sizes` share every batch equally: of
+  its groups, each uses the first so many UEs (none: all). `report_loss` is the probability
   that a UE's report is lost; its CSI counts in the loss all the same. `allow_silent`: UEs without
   power report nothing and count nowhere.
   """

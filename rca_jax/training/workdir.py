@@ -3,12 +3,13 @@
 import contextlib
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
-from rca_jax.durable import writing, write_atomically
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -46,8 +47,8 @@ def claim(workdir: Path, config: ExperimentConfig) -> None:
   if path.exists():
     found = _flat(to_dict(read_config(workdir)))
   if found != given and not any(workdir.glob('checkpoints/*/[0-9]*')):
-    if found:  # metrics of the other config
-      (workdir / 'metrics.jsonl').unlink(missing_ok=True)
+    if found and (workdir / 'metrics').exists():  # of the other config
+      shutil.rmtree(workdir / 'metrics')
     write_atomically(path, json.dumps(to_dict(config), indent=2) + '\n')
     return
   for name, value in given.items():
