@@ -23,8 +23,7 @@ def with_data(config, **changes):
 
 def groups_of(source, *shape):
   """All groups [G, *shape] of an `array_source`."""
-  rows, _ = source.arrays
-  parts = rows.reshape(len(rows), 2, *shape)
+  parts = source.arrays.reshape(len(source.arrays), 2, *shape)
   return parts[:, 0] + 1j * parts[:, 1]
 
 
@@ -38,29 +37,29 @@ def csi_file(random_csi, tmp_path_factory):
 @pytest.mark.parametrize('num_groups, batch_size', [(10, 4), (5, 8), (6, 6)])
 def test_a_file_is_visited_once_an_epoch_in_ever_new_order(num_groups, batch_size):
   csi = (1 - 2j) * np.arange(num_groups, dtype=np.complex64).reshape(num_groups, 1, 1, 1)
-  source = array_source(csi, batch_size, jax.random.key(0))
+  source = array_source(csi, batch_size, seed=0)
+  rows = source.rows(0, 4 * num_groups)
+  assert rows.shape == (4 * num_groups, batch_size) and rows.dtype == np.int32
   batch = jax.jit(source.batch)
-  visited = np.concatenate([
-      batch(source.arrays, jax.random.key(1), np.int32(step)).ravel()
-      for step in range(4 * num_groups)])
+  visited = np.concatenate([batch(source.arrays, jax.random.key(1), row).ravel() for row in rows])
   assert visited.dtype == np.complex64 and np.array_equal(visited.imag, -2 * visited.real)
   visited = visited.real
   epochs = visited.reshape(-1, num_groups)
   assert len(epochs) == 4 * batch_size
   assert np.all(np.sort(epochs, axis=1) == np.arange(num_groups))
   assert len({tuple(epoch) for epoch in epochs}) > len(epochs) // 2
+  # A run that goes on at some step sees what an uninterrupted one sees there; another seed does not.
+  np.testing.assert_array_equal(source.rows(3, 5), rows[3:8])
+  assert not np.array_equal(array_source(csi, batch_size, seed=1).rows(0, 20), rows[:20])
 
 
-def test_a_batch_far_into_a_run_does_not_overflow():
-  csi = np.arange(3, dtype=np.complex64).reshape(3, 1, 1, 1)
-  source = array_source(csi, 2, jax.random.key(0))
-  first = 2**31 - 5
-  assert first % 3 == 0
-  # Three steps of 2 from a multiple of 3 on: two epochs of a file of 3.
-  visited = np.concatenate([
-      source.batch(source.arrays, jax.random.key(1), np.int32(first + back)).real.ravel()
-      for back in range(3)])
-  assert np.all(np.sort(visited.reshape(2, 3), axis=1) == np.arange(3))
+def test_the_order_does_not_overflow_in_large_files_and_long_runs():
+  num_groups, batch_size = 2**18, 2**15  # their product is 2^33
+  csi = np.broadcast_to(np.complex64(1), (num_groups, 1, 1, 1))
+  source = array_source(csi, batch_size, seed=0)
+  for first_step in (2**17, 2**31 - 8):  # both begin an epoch of 8 steps
+    rows = source.rows(first_step, 8)
+    np.testing.assert_array_equal(np.sort(rows.ravel()), np.arange(num_groups))
 
 
 def test_a_file_gives_the_first_ues_at_unit_power(tiny_config, csi_file, random_csi):
