@@ -4,7 +4,6 @@ What a header promises is held against the bytes that are there before anything 
 """
 
 import math
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +35,6 @@ def _npz_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> A
     header = _Header.read(stream, name, info.file_size)
   if header.dtype.kind in 'SU':
     return None
-  header.check_numbers(name)
 
   def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
     with readable('npz file'), zipfile.ZipFile(path) as archive, archive.open(info) as stream:
@@ -48,12 +46,11 @@ def _npz_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> A
 def npy_array(path: Path) -> Array:
   """The array of an npy."""
   with readable('npy file'), path.open('rb') as stream:
-    header = _Header.read(stream, path.name, os.fstat(stream.fileno()).st_size)
-    header.check_numbers(path.name)
+    header = _Header.read(stream, path.name, path.stat().st_size)
 
   def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
-    with readable('npy file'), path.open('rb') as stream:
-      yield from header.blocks(stream, count, axis)
+    with readable('npy file'):
+      yield from split(np.load(path, mmap_mode='r'), count, axis)
 
   return Array(header.shape, blocks)
 
@@ -72,11 +69,9 @@ class _Header(NamedTuple):
     header = cls(*read_header(stream), stream.tell())
     promised = math.prod(header.shape) * header.dtype.itemsize
     check_promise(name, promised, stream_bytes - header.num_bytes)
+    if header.dtype.kind not in 'biufcSU':
+      raise ValueError(f'its array {name!r} is of type {header.dtype}, expected numbers')
     return header
-
-  def check_numbers(self, name: str) -> None:
-    if self.dtype.kind not in 'biufc':
-      raise ValueError(f'its array {name!r} is of type {self.dtype}, expected numbers')
 
   def blocks(self, stream: BinaryIO, count: int, axis: int) -> Iterator[np.ndarray]:
     """Rows in their order; a Fortran array or another axis needs the whole of it at once."""
