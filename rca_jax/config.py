@@ -81,12 +81,77 @@ class CsiConfig:
         f'csi.cell_size_m={self.cell_size_m}.')
 
 
+FORMATS = ('own', 'cost2100', 'sionna', 'deepmimo', 'quadriga')  # of data.formats.presets
+AXES = (
+    'group', 'ue', 'rx', 'bs', 'antenna', 'angle', 'subcarrier', 'delay', 'path', 'time', 're_im',
+    'one')
+_ROWS, _COLUMNS = ('subcarrier', 'delay', 'path'), ('antenna', 'angle')
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How a file is read. What is '' is proposed by names and shapes, and judged by the power."""
+
+  format: str = ''  # a name of FORMATS, which fills in array and axes
+  array: str = ''  # NAME, or REAL,IMAGINARY; with an axis path, the array of delays in s follows
+  axes: str = ''  # of AXES, as stored: ue,antenna,subcarrier; -subcarrier runs from high to low
+  select: str = ''  # of several: rx:0 | rx:all (each a UE) | rx:strongest; bs:0; time:0
+
+  def __post_init__(self):
+    _require_one_of('format', self.format, ('', *FORMATS))
+    _require(
+        not (self.format and (self.array or self.axes)),
+        f'format={self.format} fills in array and axes; leave it out, or them.')
+    for text in filter(None, self.select.split(',')):
+      _require(
+          re.fullmatch(r'rx:(\d{1,9}|all|strongest)|(bs|time):\d{1,9}', text) is not None,
+          f'select={text!r}: expected rx:0, rx:all, rx:strongest, bs:0 or time:0, of any number.')
+    names = self.axis_names
+    given = f'axes={self.axes}'
+    unknown = [name for name in names if name not in AXES]
+    _require(not unknown, f'{given}: {unknown} is none of {", ".join(AXES)}.')
+    _require(len(set(names)) == len(names), f'{given}: an axis stands there twice.')
+    for choices in (_ROWS, _COLUMNS) if names else ():
+      _require(
+          len(set(names) & set(choices)) == 1,
+          f'{given}: expected one of {", ".join(choices)} among them.')
+    _require(
+        'path' not in names or not {'angle', 're_im'} & set(names),
+        f'{given}: paths have antennas, and complex coefficients or two arrays of them.')
+    back = [name for name in self.reversed_axes if name not in (*_ROWS[:2], *_COLUMNS)]
+    _require(not back, f'{given}: {back} cannot run back.')
+
+  @property
+  def axis_names(self) -> tuple[str, ...]:
+    """In the order of the array."""
+    return tuple(text.removeprefix('-') for text in self.axes.split(',')) if self.axes else ()
+
+  @property
+  def reversed_axes(self) -> tuple[str, ...]:
+    """Those that run from high to low."""
+    return tuple(text[1:] for text in self.axes.split(',') if text.startswith('-'))
+
+  @property
+  def selected(self) -> dict[str, str]:
+    """Of every axis what is taken of it."""
+    return dict(text.split(':') for text in self.select.split(',') if text)
+
+  def flags(self) -> str:
+    """As a command takes it."""
+    fields = dataclasses.asdict(self).items()
+    return ' '.join(f'--{name}={value}' for name, value in fields if value)
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
   """Which CSI a run trains and tests on."""
 
   path: str = ''  # '': the generator, inside the step; else what data.files.read_csi reads
   test_path: str = ''  # '': generated test groups, or the `test` split of `path`
+  format: str = ''  # how these files are read; '': proposed by the file (see Layout)
+  array: str = ''
+  axes: str = ''
+  select: str = ''
   seed: int = 0  # environment and test groups; runs that share it share both
   num_test_groups: int = 10_000
   allow_silent: bool = False  # UEs without power in files: masked, and scored nowhere
@@ -94,6 +159,12 @@ class DataConfig:
   def __post_init__(self):
     _require_positive(self, 'num_test_groups')
     _require_seed('data.seed', self.seed)
+    _require(self.layout is not None, '')
+
+  @property
+  def layout(self) -> Layout:
+    """Of the files `path` and `test_path`."""
+    return Layout(self.format, self.array, self.axes, self.select)
 
 
 @dataclasses.dataclass(frozen=True)

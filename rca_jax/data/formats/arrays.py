@@ -24,18 +24,15 @@ class Array(NamedTuple):
   is_matlab: bool = False  # axes of length 1 at the end are not stored
 
   def with_axes(self, count: int) -> 'Array':
-    """With the axes of length 1 that MATLAB dropped."""
-    missing = count - len(self.shape)
-    if not self.is_matlab or missing <= 0:
-      return self
-    shape = self.shape + (1,) * missing
+    """With the axes of length 1 that MATLAB dropped, up to `count` of them."""
+    missing = (1,) * (count - len(self.shape)) if self.is_matlab else ()
 
     def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
-      stored = min(axis, len(self.shape) - 1)
-      for part in self.blocks(count if stored == axis else self.shape[stored], stored):
-        yield part.reshape(part.shape + (1,) * missing)
+      found = [whole(self)] if axis >= len(self.shape) else self.blocks(count, axis)
+      for values in found:
+        yield values.reshape(values.shape + missing)
 
-    return Array(shape, blocks, self.is_matlab)
+    return Array(self.shape + missing, blocks, self.is_matlab) if missing else self
 
 
 @contextlib.contextmanager
@@ -65,8 +62,8 @@ def check_promise(name: str, promised: int, there: int) -> None:
   """Raises InputError if an array promises more bytes than can be there."""
   if promised > there:
     raise InputError(
-        f'its array {name!r} promises {promised} bytes, at most {there} are there; the file is cut '
-        'or damaged, write or copy it again.')
+        f'its array {name!r} promises {promised} bytes, at most {there} can be there; the file is '
+        'damaged, write or copy it again.')
 
 
 def whole(array: Array) -> np.ndarray:

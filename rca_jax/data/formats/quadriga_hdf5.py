@@ -21,90 +21,63 @@ from rca_jax.data.formats.arrays import (
     split,
     whole,
 )
-from rca_jax.errors import InputError
-
-_LEAVES = ('coeff_re', 'coeff_im', 'delay')
 
 
-def with_channels(path: Path, arrays: Mapping[str, Array]) -> dict[str, Array]:
+def with_channels(path: Path, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
   """`channel_N_Coeffs` [rx, tx, path, snapshot], `..._Delays`, `..._rx_position`, `..._tx_...`.
 
   In the order of the channels' indices, instead of what stands in their groups; other files stay as
   they are. Snapshots with fewer paths end in coefficients of zero.
 
   Raises:
-    InputError: a channel is damaged, or has antennas but no coefficients.
+    InputError: a channel is damaged.
   """
   if 'Order' not in arrays or not any(name.startswith('channel_') for name in arrays):
-    return dict(arrays)
+    return arrays
+  found = {}
   with readable('HDF5 file of QuaDRiGa'):
-    numbers = [int(number) for number in whole(arrays['Order']).ravel() if number]
-    if len(set(numbers)) < len(numbers):
-      raise ValueError('its Order lists a channel twice')
-    channels = [_channel(path, f'channel_{number}', arrays) for number in numbers]
-  # What a channel without paths says of its antennas must be true of another one.
-  with_paths = [
-      found[f'{name}_Coeffs'].shape[:2] for name, has_paths, found in channels if has_paths]
-  if not with_paths:
-    raise InputError('has no channel with coefficients (coeff_re, coeff_im).')
-  for name, _, found in channels:
-    if found and found[f'{name}_Coeffs'].shape[:2] not in with_paths:
-      num_rx, num_tx = found[f'{name}_Coeffs'].shape[:2]
-      raise InputError(
-          f'{name} has {num_tx} tx and {num_rx} rx antennas but no coefficients (coeff_re, '
-          'coeff_im); compute them, or leave the channel out.')
-  return {key: array for _, _, found in channels for key, array in found.items()}
+    for number in filter(None, whole(arrays['Order']).ravel()):
+      name = f'channel_{number}'
+      if f'{name}_Coeffs' in found:
+        raise ValueError(f'its Order lists {name} twice')
+      found |= _channel(path, name, arrays)
+  return found
 
 
-def _channel(
-    path: Path, name: str, arrays: Mapping[str, Array]) -> tuple[str, bool, dict[str, Array]]:
-  """Name, whether a snapshot has paths, and arrays; none of a channel without snapshots."""
+def _channel(path: Path, name: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+  """Nothing of a channel without snapshots."""
   num_rx, num_tx, num_snapshots = (
-      int(_number(arrays, f'{name}/{count}')) for count in ('NumRx', 'NumTx', 'NumSnap'))
-  check_promise(f'{name}/NumSnap', num_snapshots, path.stat().st_size)  # a byte each at least
+      int(whole(arrays[f'{name}/{count}'])[0]) for count in ('NumRx', 'NumTx', 'NumSnap'))
   if not num_snapshots:
-    return name, False, {}
+    return {}
+  size = path.stat().st_size
+  check_promise(f'{name}/NumSnap', num_snapshots, size)  # a byte each at least
   groups = [name] if num_snapshots == 1 else [f'{name}/Snap_{i}' for i in range(num_snapshots)]
-  shapes = [_delay_shape(arrays, group, (num_tx, num_rx)) for group in groups]
-  num_paths = max((shape[0] for shape in shapes if shape), default=0)
-  check_promise(
-      f'{name}/coeff_re', 4 * num_tx * num_rx * num_paths, MAX_DEFLATE * path.stat().st_size)
+  groups = [group if f'{group}/coeff_re' in arrays else None for group in groups]
+  shapes = [_delay_shape(arrays, group, (num_tx, num_rx)) for group in groups if group]
+  shape = (max((shape[0] for shape in shapes), default=1), num_snapshots)
   antennas = (num_rx, num_tx)
-  individual = any(shape and shape[1:] != (1, 1) for shape in shapes)
-  groups = [group if shape else None for group, shape in zip(groups, shapes, strict=True)]
-  shape = (max(1, num_paths), num_snapshots)
-  return name, bool(num_paths), {
-      f'{name}_Coeffs': _padded(path, groups, _LEAVES[:2], (*antennas, *shape)),
-      f'{name}_Delays': _padded(
-          path, groups, _LEAVES[2:], (*(antennas if individual else (1, 1)), *shape)),
-      f'{name}_rx_position': in_memory(_position(arrays, f'{name}/rx_position', num_snapshots)),
-      f'{name}_tx_position': in_memory(_position(arrays, f'{name}/tx_position', num_snapshots))}
-
-
-def _number(arrays: Mapping[str, Array], name: str) -> np.number:
-  if name not in arrays or arrays[name].shape != (1,):
-    raise ValueError(f'it has no number {name}')
-  return whole(arrays[name])[0]
+  check_promise(f'{name}/coeff_re', 4 * num_tx * num_rx * shape[0], MAX_DEFLATE * size)
+  of_delays = antennas if any(shape[1:] != (1, 1) for shape in shapes) else (1, 1)
+  return {
+      f'{name}_Coeffs': _padded(path, groups, ('coeff_re', 'coeff_im'), (*antennas, *shape)),
+      f'{name}_Delays': _padded(path, groups, ('delay',), (*of_delays, *shape)),
+      f'{name}_rx_position': _position(arrays[f'{name}/rx_position'], num_snapshots),
+      f'{name}_tx_position': _position(arrays[f'{name}/tx_position'], num_snapshots)}
 
 
 def _delay_shape(
-    arrays: Mapping[str, Array], group: str, antennas: tuple[int, int]) -> tuple[int, ...] | None:
-  """[path, tx, rx] or [path, 1, 1], None without paths; nothing is read yet."""
+    arrays: Mapping[str, Array], group: str, antennas: tuple[int, int]) -> tuple[int, ...]:
   real, imag, delay = (
-      arrays[f'{group}/{leaf}'].shape if f'{group}/{leaf}' in arrays else None for leaf in _LEAVES)
-  if real is imag is None:
-    return None
+      arrays[f'{group}/{leaf}'].shape for leaf in ('coeff_re', 'coeff_im', 'delay'))
   if real != imag or real[1:] != antennas or delay not in (real, (*real[:1], 1, 1)):
     raise ValueError(f'{group} has coefficients of shape {real}, {imag} and delays of {delay}')
   return delay
 
 
-def _position(arrays: Mapping[str, Array], name: str, num_snapshots: int) -> np.ndarray:
+def _position(array: Array, num_snapshots: int) -> Array:
   """[3, snapshot] m; one position holds for all of them."""
-  found = whole(arrays[name]) if name in arrays else np.zeros(0)
-  if found.shape not in ((3,), (num_snapshots, 3)):
-    raise ValueError(f'its {name} has shape {found.shape}, expected {(num_snapshots, 3)}')
-  return np.broadcast_to(found, (num_snapshots, 3)).T
+  return in_memory(np.broadcast_to(whole(array), (num_snapshots, 3)).T)
 
 
 def _padded(
@@ -116,7 +89,7 @@ def _padded(
     for start in range(0, len(groups), step):
       mine = groups[start:start + step]
       values = np.zeros((*shape[:3], len(mine)), np.complex64 if len(leaves) > 1 else np.float32)
-      with readable('HDF5 file'), h5py.File(path, 'r') as file:
+      with readable('HDF5 file of QuaDRiGa'), h5py.File(path, 'r') as file:
         for index, group in enumerate(mine):
           if group is not None:
             parts = [file[f'{group}/{leaf}'][...].T for leaf in leaves]
