@@ -81,7 +81,7 @@ class CsiConfig:
         f'csi.cell_size_m={self.cell_size_m}.')
 
 
-FORMATS = ('own', 'cost2100', 'sionna', 'deepmimo', 'quadriga')  # of data.formats.presets
+FORMATS = ('own', 'cost2100', 'sionna', 'deepmimo', 'quadriga')  # see data.formats.presets
 AXES = (
     'group', 'ue', 'rx', 'bs', 'antenna', 'angle', 'subcarrier', 'delay', 'path', 'time', 're_im',
     'one')
@@ -92,16 +92,14 @@ _ROWS, _COLUMNS = ('subcarrier', 'delay', 'path'), ('antenna', 'angle')
 class Layout:
   """How a file is read. What is '' is proposed by names and shapes, and judged by the power."""
 
-  format: str = ''  # a name of FORMATS, which fills in array and axes
   array: str = ''  # NAME, or REAL,IMAGINARY; with an axis path, the array of delays in s follows
-  axes: str = ''  # of AXES, as stored: ue,antenna,subcarrier; -subcarrier runs from high to low
+  axes: str = ''  # of AXES, as stored: ue,antenna,-subcarrier (- runs back); or a name of FORMATS
   select: str = ''  # of several: rx:0 | rx:all (each a UE) | rx:strongest; bs:0; time:0
 
   def __post_init__(self):
-    _require_one_of('format', self.format, ('', *FORMATS))
     _require(
-        not (self.format and (self.array or self.axes)),
-        f'format={self.format} fills in array and axes; leave it out, or them.')
+        not (self.format and self.array),
+        f'axes={self.axes} is a format, which knows its arrays; leave out array={self.array}.')
     for text in filter(None, self.select.split(',')):
       _require(
           re.fullmatch(r'rx:(\d{1,9}|all|strongest)|(bs|time):\d{1,9}', text) is not None,
@@ -109,7 +107,10 @@ class Layout:
     names = self.axis_names
     given = f'axes={self.axes}'
     unknown = [name for name in names if name not in AXES]
-    _require(not unknown, f'{given}: {unknown} is none of {", ".join(AXES)}.')
+    _require(
+        not unknown,
+        f'{given}: {", ".join(unknown)} is unknown; axes are {", ".join(AXES)}, and the formats '
+        f'{", ".join(FORMATS)}.')
     _require(len(set(names)) == len(names), f'{given}: an axis stands there twice.')
     for choices in (_ROWS, _COLUMNS) if names else ():
       _require(
@@ -119,12 +120,18 @@ class Layout:
         'path' not in names or not {'angle', 're_im'} & set(names),
         f'{given}: paths have antennas, and complex coefficients or two arrays of them.')
     back = [name for name in self.reversed_axes if name not in (*_ROWS[:2], *_COLUMNS)]
-    _require(not back, f'{given}: {back} cannot run back.')
+    _require(not back, f'{given}: {", ".join(back)} cannot run back.')
+
+  @property
+  def format(self) -> str:
+    """The name of `FORMATS` that stands for the axes, or ''."""
+    return self.axes if self.axes in FORMATS else ''
 
   @property
   def axis_names(self) -> tuple[str, ...]:
     """In the order of the array."""
-    return tuple(text.removeprefix('-') for text in self.axes.split(',')) if self.axes else ()
+    is_list = self.axes and not self.format
+    return tuple(text.removeprefix('-') for text in self.axes.split(',')) if is_list else ()
 
   @property
   def reversed_axes(self) -> tuple[str, ...]:
@@ -148,10 +155,9 @@ class DataConfig:
 
   path: str = ''  # '': the generator, inside the step; else what data.files.read_csi reads
   test_path: str = ''  # '': generated test groups, or the `test` split of `path`
-  format: str = ''  # how these files are read; '': proposed by the file (see Layout)
-  array: str = ''
-  axes: str = ''
-  select: str = ''
+  array: str = ''  # of these files: NAME, or REAL,IMAGINARY; see Layout. Folders need none of it
+  axes: str = ''  # of the array, e.g. ue,antenna,subcarrier, or a format; '': found from the file
+  select: str = ''  # of several UE antennas, base stations or times: rx:0, rx:all, bs:0, time:0
   seed: int = 0  # environment and test groups; runs that share it share both
   num_test_groups: int = 10_000
   allow_silent: bool = False  # UEs without power in files: masked, and scored nowhere
@@ -164,7 +170,7 @@ class DataConfig:
   @property
   def layout(self) -> Layout:
     """Of the files `path` and `test_path`."""
-    return Layout(self.format, self.array, self.axes, self.select)
+    return Layout(self.array, self.axes, self.select)
 
 
 @dataclasses.dataclass(frozen=True)

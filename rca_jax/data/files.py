@@ -159,7 +159,7 @@ def _iter_dataset(
   for entry in splits[split]:
     path, num_groups = file_in(folder, entry['file']), 0
     _check_sha256(path, entry['sha256'])
-    for groups in _iter_file(path, Layout(format='own'), config, allow_silent):
+    for groups in _iter_file(path, Layout(axes='own'), config, allow_silent):
       num_groups += len(groups.csi)
       yield groups
     if num_groups != entry['num_groups']:

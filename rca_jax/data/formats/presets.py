@@ -31,7 +31,7 @@ def _own(arrays: Mapping[str, Array]) -> list[Reading]:
   """`csi` [group, ue, delay, angle], with `positions`, `los`, `energy_kept`."""
   if 'csi' not in arrays:
     return []
-  return [[Layout(array='csi', axes='group,ue,delay,angle')]]
+  return [[Layout('csi', 'group,ue,delay,angle')]]
 
 
 def _cost2100(arrays: Mapping[str, Array]) -> list[Reading]:
@@ -42,7 +42,7 @@ def _cost2100(arrays: Mapping[str, Array]) -> list[Reading]:
           'holds `HF_all` alone, the frequency responses that rho is taken against; its CSI is '
           '`HT` of the file without F and _all in its name.')
     return []
-  return [[Layout(array='HT', axes=f'ue,re_im,{rest}')] for rest in ('angle,delay', 'delay,angle')]
+  return [[Layout('HT', f'ue,re_im,{rest}')] for rest in ('angle,delay', 'delay,angle')]
 
 
 def unfolded(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -64,7 +64,7 @@ def _sionna(arrays: Mapping[str, Array]) -> list[Reading]:
     if set(name.split(',')) <= set(arrays):
       has_batch = len(arrays[name.split(',')[0]].shape) > 6
       lead = 'group,ue' if has_batch else 'ue'
-      return [[Layout(array=name, axes=f'{lead},rx,bs,antenna,{last}')]]
+      return [[Layout(name, f'{lead},rx,bs,antenna,{last}')]]
   return []
 
 
@@ -73,7 +73,7 @@ def _deepmimo(arrays: Mapping[str, Array]) -> list[Reading]:
   name = next((name for name in ('channel', 'channels', '') if name in arrays), None)
   if name is None or len(arrays[name].with_axes(4).shape) != 4:
     return []
-  return [[Layout(array=name, axes='ue,rx,antenna,subcarrier')]]
+  return [[Layout(name, 'ue,rx,antenna,subcarrier')]]
 
 
 def _quadriga(arrays: Mapping[str, Array]) -> list[Reading]:
@@ -92,12 +92,12 @@ def _quadriga(arrays: Mapping[str, Array]) -> list[Reading]:
           'station, write one file for each.')
   if channels:
     return [[
-        Layout(array=f'{name}Coeffs,{name}Delays', axes='rx,antenna,path,ue') for name in channels]]
+        Layout(f'{name}Coeffs,{name}Delays', 'rx,antenna,path,ue') for name in channels]]
   responses = [
       name for name, array in arrays.items()
       if array.is_matlab and len(array.shape) > 2 and len(array.with_axes(4).shape) == 4
       and array.shape[0] == 1 and name not in ('channel', 'channels', 'HT')]
-  return [[Layout(array=name, axes='rx,antenna,subcarrier,ue')] for name in responses]
+  return [[Layout(name, 'rx,antenna,subcarrier,ue')] for name in responses]
 
 
 _PRESETS: dict[str, Callable[[Mapping[str, Array]], list[Reading]]] = {

@@ -26,14 +26,14 @@ _IN_TRAINING = ' (in training --config.data.array, --config.data.axes)'
 def choose(arrays: Mapping[str, Array], layout: Layout, config: CsiConfig) -> Reading:
   """The layouts of a file, whose groups follow one another.
 
-  What names `format` or `axes` is believed. Otherwise names and shapes propose, and the power of
-  the first UEs must agree with one proposal alone.
+  Axes and formats that are named are believed. Otherwise names and shapes propose, and the power
+  of the first UEs must agree with one proposal alone.
 
   Raises:
     InputError: nothing is proposed, or several readings are possible, or the power speaks against
       the only one; it says how to say which.
   """
-  if layout.axes:
+  if layout.axis_names:
     if not layout.array and len(arrays) > 1:
       raise InputError(f'--axes needs --array=NAME too; its arrays: {describe(arrays)}.')
     return [dataclasses.replace(layout, array=layout.array or next(iter(arrays), ''))]
@@ -57,7 +57,7 @@ def choose(arrays: Mapping[str, Array], layout: Layout, config: CsiConfig) -> Re
     raise InputError(f'can be read in {len(fitting)} ways, say which: {flags}{_IN_TRAINING}.')
   first = found[0][0]
   if ',' in first.array:  # paths are no array of one's own whose axes were mistaken
-    raise InputError(f'{complaints[0]}; --format=NAME (docs/data.md) reads it all the same.')
+    raise InputError(f'{complaints[0]}; --axes=FORMAT (docs/data.md) reads it all the same.')
   _refuse(complaints[0], arrays, first.array, config, first)
 
 
@@ -72,9 +72,9 @@ def _refuse(
   flags = [layout.flags() for layout in itertools.islice(
       _fitting(arrays, name, config), _MOST_SHOWN)] or ['--array=NAME --axes=... (docs/data.md)']
   if believed is not None:
-    flags.append(f'to believe what was tried {believed.flags()}')
+    flags.append(f'(as was tried) {believed.flags()}')
   raise InputError(
-      f'{reason} (its arrays: {describe(arrays)}); say how it is read: {", or ".join(flags)}'
+      f'{reason} (its arrays: {describe(arrays)}); say how it is read: {" or ".join(flags)}'
       f'{_IN_TRAINING}.')
 
 
@@ -107,7 +107,7 @@ def _fitting(arrays: Mapping[str, Array], name: str, config: CsiConfig) -> Itera
     shape = parts[names[0]].shape
     is_real = len(names) == 1 and whole(parts[name]).dtype.kind != 'c'
     for axes in _possible_axes(shape, is_real, ues_first=axis == 0):
-      layout = Layout(array=name, axes=','.join(axes), select='rx:all' * (_num_rx(axes, shape) > 1))
+      layout = Layout(name, ','.join(axes), 'rx:all' * (_num_rx(axes, shape) > 1))
       with contextlib.suppress(InputError):
         if not _judged(parts, layout, config):
           yield layout
