@@ -140,7 +140,7 @@ def test_groups_of_ues_and_their_order_are_kept(tmp_path):
 
 
 def test_axes_that_run_back_are_turned(tmp_path):
-  """Carriers from high to low change the phase of a path alone; the conjugate mirrors angles too."""
+  """Carriers from high to low change the phase of a path alone; the conjugate mirrors angles."""
   np.savez(tmp_path / 'a.npz', back=H[..., ::-1], conj=H.conj(), csi=np.roll(CSI[:, ::-1], 1, 1))
   for array, axes in (('back', 'ue,antenna,-subcarrier'), ('conj', 'ue,-antenna,-subcarrier'),
                       ('csi', 'ue,-delay,angle')):
@@ -169,7 +169,8 @@ def test_more_delay_rows_than_asked_for_are_cut(tmp_path):
 
 
 @pytest.mark.parametrize('layout, message', [
-    (Layout('H', 'ue,antenna,subcarrier,time'), r"shape \(6, 4, 64\); expected \[ue,antenna,subcar"),
+    (Layout('H', 'ue,antenna,subcarrier,time'), r'shape \(6, 4, 64\); expected \[ue,antenna,'
+     'subcarrier,time\\], 4 axes'),
     (Layout('G', 'ue,antenna,subcarrier'), "no array 'G' .its arrays: H .6, 4, 64., re"),
     (Layout(axes='ue,antenna,subcarrier'), '--axes needs --array=NAME'),
     (Layout('H'), '--array=H needs --axes too'),

@@ -8,7 +8,7 @@ from rca_jax.errors import InputError
 
 
 def open_arrays(path: Path) -> dict[str, Array]:
-  """The numeric arrays of an npz, npy, .mat or HDF5 file by name; '' for an npy's one.
+  """The numeric arrays of an npz, npy, .mat or HDF5 file by name; an npy's one is `array`.
 
   Raises:
     InputError: the file is missing, damaged, of no known kind, or shorter than it promises.
@@ -21,7 +21,7 @@ def open_arrays(path: Path) -> dict[str, Array]:
   if start.startswith(b'PK'):
     return numpy_file.npz_arrays(path)
   if start.startswith(b'\x93NUMPY'):
-    return {'': numpy_file.npy_array(path)}
+    return numpy_file.npy_arrays(path)
   if start.startswith(b'MATLAB 7.3'):
     return hdf5_file.hdf5_arrays(path, is_matlab=True)
   if start[126:128] in (b'IM', b'MI'):

@@ -1,10 +1,11 @@
 """Arrays of npz and npy files, never unpickled; nothing is allocated on a header's word."""
 
+import contextlib
 import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
@@ -14,67 +15,49 @@ _READ_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-class _Header(NamedTuple):
-  """What stands before the numbers of an npy stream."""
-
-  shape: tuple[int, ...]
-  fortran_order: bool
-  dtype: np.dtype
-
-
-def _header(stream: BinaryIO, name: str) -> _Header:
-  header = _Header(*_READ_HEADER[np.lib.format.read_magic(stream)](stream))
-  if header.dtype.kind not in 'biufcSU':
-    raise ValueError(f'its array {name!r} is of type {header.dtype}, expected numbers')
-  return header
-
-
-def npy_array(path: Path) -> Array:
-  """The array of an npy."""
-  with readable('npy file'), path.open('rb') as stream:
-    shape = _header(stream, path.name).shape
-
-  def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
-    with readable('npy file'):
-      values = np.load(path, mmap_mode='r')
-    yield from split(values, count, axis)
-
-  return Array(shape, blocks)
+def npy_arrays(path: Path) -> dict[str, Array]:
+  """The array of an npy, by the name `array`."""
+  return _array(path, '', 'array')
 
 
 def npz_arrays(path: Path) -> dict[str, Array]:
   """The arrays of an npz by name, without those of text."""
-  arrays = {}
   with readable('npz file'), zipfile.ZipFile(path) as archive:
-    for member in archive.namelist():
-      if member.endswith('.npy'):
-        with archive.open(member) as stream:
-          header = _header(stream, member.removesuffix('.npy'))
-        if header.dtype.kind not in 'SU':
-          arrays[member.removesuffix('.npy')] = _npz_array(path, member, header.shape)
-  return arrays
+    members = [name for name in archive.namelist() if name.endswith('.npy')]
+  return {key: array for member in members
+          for key, array in _array(path, member, member.removesuffix('.npy')).items()}
 
 
-def _npz_array(path: Path, member: str, shape: tuple[int, ...]) -> Array:
+def _array(path: Path, member: str, name: str) -> dict[str, Array]:
+
+  @contextlib.contextmanager
+  def opened() -> Iterator[tuple[BinaryIO, tuple[int, ...], bool, np.dtype]]:
+    with readable('npz file' if member else 'npy file'), contextlib.ExitStack() as stack:
+      if member:
+        stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
+      else:
+        stream = stack.enter_context(path.open('rb'))
+      yield stream, *_READ_HEADER[np.lib.format.read_magic(stream)](stream)
+
+  with opened() as (_, shape, _, dtype):
+    if dtype.kind in 'SU':
+      return {}
+    if dtype.kind not in 'biufc':
+      raise ValueError(f'its array {name!r} is of type {dtype}, expected numbers')
 
   def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
-    with readable('npz file'), zipfile.ZipFile(path) as archive, archive.open(member) as stream:
-      yield from _blocks(stream, count, axis)
+    """Rows in their order; a Fortran array or another axis needs the whole of it at once."""
+    with opened() as (stream, shape, fortran_order, dtype):
 
-  return Array(shape, blocks)
+      def numbers(shape: tuple[int, ...]) -> np.ndarray:
+        content = stream.read(math.prod(shape) * dtype.itemsize)
+        return np.frombuffer(content, dtype).reshape(shape, order='F' if fortran_order else 'C')
 
+      if axis or fortran_order:
+        yield from split(numbers(shape), count, axis)
+      else:
+        for start in range(0, shape[0], count):
+          yield numbers((min(count, shape[0] - start), *shape[1:]))
+      stream.read(1)  # zipfile compares checksums only at the end
 
-def _blocks(stream: BinaryIO, count: int, axis: int) -> Iterator[np.ndarray]:
-  """Rows in their order; a Fortran array or another axis needs the whole of it at once."""
-  shape, fortran_order, dtype = _header(stream, '')
-
-  def numbers(shape: tuple[int, ...]) -> np.ndarray:
-    content = stream.read(math.prod(shape) * dtype.itemsize)
-    return np.frombuffer(content, dtype).reshape(shape, order='F' if fortran_order else 'C')
-
-  if axis or fortran_order:
-    yield from split(numbers(shape), count, axis)
-  else:
-    for start in range(0, shape[0], count):
-      yield numbers((min(count, shape[0] - start), *shape[1:]))
-  stream.read(1)  # zipfile compares checksums only at the end
+  return {name: Array(shape, blocks)}

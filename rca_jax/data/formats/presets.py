@@ -70,7 +70,7 @@ def _sionna(arrays: Mapping[str, Array]) -> list[Reading]:
 
 def _deepmimo(arrays: Mapping[str, Array]) -> list[Reading]:
   """`channel` [user, rx, tx, subcarrier] of versions 3 and 4."""
-  name = next((name for name in ('channel', 'channels', '') if name in arrays), None)
+  name = next((name for name in ('channel', 'channels', 'array') if name in arrays), None)
   if name is None or len(arrays[name].with_axes(4).shape) != 4:
     return []
   return [[Layout(name, 'ue,rx,antenna,subcarrier')]]

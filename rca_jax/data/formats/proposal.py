@@ -1,6 +1,5 @@
 """What a file is read as: what was said, or what its names propose and its power agrees with."""
 
-import contextlib
 import dataclasses
 import itertools
 import math
@@ -18,7 +17,7 @@ from rca_jax.data.formats.reader import blocks, describe
 from rca_jax.errors import InputError
 
 _SAMPLE_UES, _SAMPLE_BYTES = 512, 2**26  # of the first UEs that are judged
-_FEW_UES = 64  # for many readings
+_FEW_UES = 32  # for many readings
 _MOST_SHOWN = 4
 _IN_TRAINING = ' (in training --config.data.array, --config.data.axes)'
 
@@ -48,7 +47,8 @@ def choose(arrays: Mapping[str, Array], layout: Layout, config: CsiConfig) -> Re
     _refuse('holds no array of a known format', arrays, _likeliest(arrays), config)
   if len(found) == 1 and layout.format:
     return found[0]
-  complaints = [_judged(arrays, reading[0], config) for reading in found]
+  judge = _judged if len(found) == 1 else _objection
+  complaints = [judge(arrays, reading, config) for reading in found]
   fitting = [reading for reading, text in zip(found, complaints, strict=True) if not text]
   if len(fitting) == 1:
     return fitting[0]
@@ -88,13 +88,15 @@ def _likeliest(arrays: Mapping[str, Array]) -> str:
   return ','.join(largest[:1])
 
 
-def _judged(arrays: Mapping[str, Array], layout: Layout, config: CsiConfig) -> str:
+def _judged(arrays: Mapping[str, Array], reading: Reading, config: CsiConfig) -> str:
   """What speaks against a reading of the first UEs, '' if nothing does."""
-  found, num_ues, num_bytes = [], 0, 0
-  for block in blocks(arrays, layout, config):
-    found.append(block.delays.reshape(-1, *block.delays.shape[-2:]))
-    num_ues, num_bytes = num_ues + len(found[-1]), num_bytes + found[-1].nbytes
-    if num_ues >= _SAMPLE_UES or num_bytes >= _SAMPLE_BYTES:
+  found = []
+  for block in itertools.chain.from_iterable(blocks(arrays, part, config) for part in reading):
+    ues = block.delays.reshape(-1, *block.delays.shape[-2:])
+    if found and found[0].shape[1:] != ues.shape[1:]:
+      break  # refused later, when it is read
+    found.append(ues)
+    if sum(map(len, found)) >= _SAMPLE_UES or sum(ues.nbytes for ues in found) >= _SAMPLE_BYTES:
       break
   return complaint(np.concatenate(found)[:_SAMPLE_UES], config)
 
@@ -108,9 +110,16 @@ def _fitting(arrays: Mapping[str, Array], name: str, config: CsiConfig) -> Itera
     is_real = len(names) == 1 and whole(parts[name]).dtype.kind != 'c'
     for axes in _possible_axes(shape, is_real, ues_first=axis == 0):
       layout = Layout(name, ','.join(axes), 'rx:all' * (_num_rx(axes, shape) > 1))
-      with contextlib.suppress(InputError):
-        if not _judged(parts, layout, config):
-          yield layout
+      if not _objection(parts, [layout], config):
+        yield layout
+
+
+def _objection(arrays: Mapping[str, Array], reading: Reading, config: CsiConfig) -> str:
+  """As `_judged`; or why the arrays cannot be read so at all."""
+  try:
+    return _judged(arrays, reading, config)
+  except InputError as error:
+    return str(error)
 
 
 def _num_rx(axes: tuple[str, ...], shape: tuple[int, ...]) -> int:

@@ -84,7 +84,7 @@ def blocks(arrays: Mapping[str, Array], layout: Layout, config: CsiConfig) -> It
 
 def describe(arrays: Mapping[str, Array]) -> str:
   """The first arrays with their shapes."""
-  shown = [f'{name or "(unnamed)"} {array.shape}' for name, array in list(arrays.items())[:8]]
+  shown = [f'{name} {array.shape}' for name, array in list(arrays.items())[:8]]
   return ', '.join(shown) or 'none'
 
 
