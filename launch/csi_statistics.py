@@ -37,7 +37,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
   config = CsiConfig(correlation=_CORRELATIONS.value[0])
   found = [
-      measure(jax.random.key(_SEED.value), dataclasses.replace(config, correlation=name),
+      measure(_SEED.value, dataclasses.replace(config, correlation=name),
               _NUM_SITES.value, _NUM_GROUPS.value)
       for name in _CORRELATIONS.value]
   table = markdown_table(found[0], reference, config)

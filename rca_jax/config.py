@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from rca_jax.errors import InputError
 
 MAX_SEED = 2**32 - 1
+# Changes when the same key draws other CSI: rows of different versions are of different data.
+GENERATOR_VERSION = 2
 _MAX = sys.float_info.max
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rca_jax.channel import uma
-from rca_jax.channel.site import Paths
+from rca_jax.channel.site import Paths, polar
 from rca_jax.config import CsiConfig
 
 _FINE = 8  # antennas whose steering is multiplied out, see `taps`
@@ -25,7 +25,7 @@ class Taps(NamedTuple):
 
 def steering(sine: jax.Array, num_tx_antennas: int) -> jax.Array:
   """a_t below eq. (1): exp(-j pi n sine), sine [...] -> [..., N_t] complex64."""
-  return jnp.exp(-1j * jnp.pi * jnp.arange(num_tx_antennas) * sine[..., None])
+  return polar(jnp.float32(1), -jnp.pi * jnp.arange(num_tx_antennas) * sine[..., None])
 
 
 def taps(paths: Paths, num_tx_antennas: int) -> Taps:

@@ -46,7 +46,7 @@ def _pca_rows(config: ExperimentConfig, measurements: Sequence[Measurement]):
   k = codeword_dim(config.model, config.csi)
   train = to_features(_training_csi(config, _FIT_REPORTS_PER_DIMENSION * dim))
   code = pca.fit(np.asarray(train).reshape(-1, dim), k)
-  key = stream_key(config.data.seed, Stream.EVALUATION)
+  key = stream_key(config.data.seed, Stream.REFERENCE_NOISE)
   rows = []
   for item in measurements:
     csi = load_test_csi(config, item.num_ues)
@@ -102,7 +102,8 @@ def _training_csi(config: ExperimentConfig, num_reports: int) -> np.ndarray:
   source = training_source(config)
   draw = jax.jit(source.batch)
   groups = config.training.batch_size * config.num_ues
-  keys = jax.random.split(stream_key(config.seed, Stream.TRAINING), -(-num_reports // groups))
+  keys = jax.random.split(
+      stream_key(config.seed, Stream.REFERENCE_FIT), -(-num_reports // groups))
   csi = np.concatenate([
       np.asarray(draw(source.arrays, key, step)) for step, key in enumerate(keys)])
   csi = csi.reshape(-1, *csi.shape[-2:])

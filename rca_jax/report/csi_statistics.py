@@ -11,11 +11,12 @@ from rca_jax.channel import statistics, uma
 from rca_jax.channel.groups import csi_at, sample_positions
 from rca_jax.channel.site import paths, sample_site
 from rca_jax.config import CsiConfig
+from rca_jax.keys import Stream, stream_key
 
 matplotlib.use('Agg')
 
 
-def measure(key: jax.Array, config: CsiConfig, num_sites: int, num_groups: int) -> dict:
+def measure(seed: int, config: CsiConfig, num_sites: int, num_groups: int) -> dict:
   """Statistics of `num_sites` environments with `num_groups` groups of 4 UEs each.
 
   The layout is that of docs/quadriga_uma.json; `los_probability` is the TR's formula at the same
@@ -31,7 +32,7 @@ def measure(key: jax.Array, config: CsiConfig, num_sites: int, num_groups: int) 
             uma.los_probability(distance_m, config.ue_height_m))
 
   parts = []
-  keys = jax.random.split(key, num_sites)
+  keys = jax.random.split(stream_key(seed, Stream.STATISTICS), num_sites)
   for index in rich.progress.track(range(num_sites), config.correlation):
     parts.append(jax.tree.map(np.asarray, one_site(keys[index])))
   groups, (log_ds, log_asd), probability = jax.tree.map(
