@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -110,3 +111,44 @@ def test_files_are_named_after_what_they_hold():
   folders = ('rca_jax', 'launch', 'configs', 'benchmarks', 'tests')
   files = [path for folder in folders for path in (ROOT / folder).rglob('*.py')]
   assert not [str(path) for path in files if path.stem in ('utils', 'util', 'helpers', 'misc')]
+
+
+def definitions() -> list[tuple[pathlib.Path, ast.AST]]:
+  """The functions and classes of rca_jax, those within classes and private ones too."""
+  return [
+      (path, node) for path in LIBRARY for node in ast.walk(ast.parse(path.read_text()))
+      if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+
+
+def uses(path: pathlib.Path) -> list[tuple[str, int]]:
+  """Every name that a file uses, with its line; of a text those that are set as code."""
+  if path.suffix != '.py':
+    code = re.findall(r'```.*?```|`[^`\n]+`', path.read_text(), re.DOTALL)
+    return [(word, 0) for word in re.findall(r'\w+', ' '.join(code))]
+  found = []
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Name):
+      found.append((node.id, node.lineno))
+    elif isinstance(node, ast.Attribute):
+      found.append((node.attr, node.lineno))
+    elif isinstance(node, ast.ImportFrom):
+      found += [(alias.name, node.lineno) for alias in node.names]
+  return found
+
+
+def test_every_function_and_class_is_used():
+  """Somewhere but in its own lines, in a test, or in an `__init__` that only passes it on."""
+  readers = [*LIBRARY, *(
+      path for folder in ('launch', 'configs', 'benchmarks', 'examples', 'docs')
+      for path in (ROOT / folder).rglob('*') if path.suffix in ('.py', '.md')), ROOT / 'README.md']
+  places = {}
+  for path in readers:
+    for name, line in uses(path):
+      places.setdefault(name, set()).add((path, line))
+  unused = [
+      f'{module_name(path)}.{node.name}' for path, node in definitions()
+      if not node.name.startswith('__') and node.name != 'setup' and not any(  # flax calls setup
+          where.name != '__init__.py' and (
+              where != path or not node.lineno <= line <= node.end_lineno)
+          for where, line in places.get(node.name, ()))]
+  assert unused == []
