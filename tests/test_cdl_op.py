@@ -5,6 +5,8 @@ import pytest
 from rca_jax.baselines import cdl_op
 from rca_jax.errors import InputError
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
+
 
 def _complex(rng, *shape):
   return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.complex64)

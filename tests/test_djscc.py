@@ -16,6 +16,7 @@ from rca_jax.uplink.djscc import (
   to_symbols,
 )
 
+pytestmark = pytest.mark.usefixtures('quick_compilation')
 _interfere = jax.jit(narrowband_interference)
 
 
