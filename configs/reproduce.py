@@ -1,4 +1,4 @@
-"""The cells behind every table and figure of the paper, at three sizes.
+"""The cells of every table and figure of the paper, at three sizes.
 
 `tiny` shows that everything runs, `small` is the reduced problem of configs/rca_munet.py:small,
 `paper` the paper's own. launch/reproduce.py runs them.
@@ -171,9 +171,9 @@ def uplink(sizes: Preset) -> Iterator[Cell]:
       for error in (-_SNR_ERROR_DB, _SNR_ERROR_DB)]
   for method in (_OURS, _SINGLE_USER):
     yield _cell(sizes, (*fading, *mistuned), method, ratio)
-  told = [
+  wrong = [
       Measurement(sizes.snr_db, snr_error_db=error) for error in (-_SNR_ERROR_DB, _SNR_ERROR_DB)]
-  yield _cell(sizes, told, 'BL2', ratio)
+  yield _cell(sizes, wrong, 'BL2', ratio)
 
 
 def schedule(sizes: Preset) -> Iterator[Cell]:

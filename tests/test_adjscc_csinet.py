@@ -76,7 +76,7 @@ def test_what_it_is_told_of_the_snr_does_not_change_the_uplink(network):
   wrong = apply(model.clone(snr_error_db=3.0), params, features, 10.0, key)
   elsewhere = apply(model, params, features, 13.0, key)
   assert jnp.abs(right - wrong).max() > 1e-5
-  assert jnp.abs(wrong - elsewhere).max() > 1e-5  # told the same, but with other noise
+  assert jnp.abs(wrong - elsewhere).max() > 1e-5  # given the same SNR, but with other noise
 
 
 def test_image_rows_are_delays_and_columns_antennas(network, random_csi):

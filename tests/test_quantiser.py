@@ -71,7 +71,7 @@ def test_bits_carry_every_level(num_bits):
 def test_bits_of_neighbouring_levels_differ_in_one(num_bits):
   bits = np.asarray(to_bits(np.arange(2**num_bits), num_bits)).reshape(-1, num_bits).astype(int)
   assert (np.abs(np.diff(bits, axis=0)).sum(axis=1) == 1).all()
-  # The first bit is the most significant: it tells the sign.
+  # The first bit is the most significant: it is the sign.
   np.testing.assert_array_equal(bits[:, 0], np.arange(2**num_bits) >= 2 ** (num_bits - 1))
 
 

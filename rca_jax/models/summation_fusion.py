@@ -13,7 +13,7 @@ class SummationFusion(nn.Module):
 
   Eq. (9) with another UE's embedding in the FFN; M (M - 1) branches run for M UEs. Deviation: the
   paper gives no branch; these are the sizes that meet its Table II, where 2 UEs share the weights
-  of one branch. So branch i carries what UE m + i (counted round the group) tells UE m: M - 1 sets
+  of one branch. So branch i goes from UE m + i (counted round the group) to UE m: M - 1 sets
   of weights, and a network that serves only the number of UEs it was built for.
   """
 
@@ -23,7 +23,7 @@ class SummationFusion(nn.Module):
 
   @nn.compact
   def __call__(self, embeddings: jax.Array, active: jax.Array | None = None) -> jax.Array:
-    """Embeddings [..., ue, N_t, d] to the same shape; only `active` [..., ue] UEs tell others.
+    """Embeddings [..., ue, N_t, d] to the same shape; only `active` [..., ue] UEs reach others.
 
     Raises:
       InputError: there are more or fewer UEs than branches were built for.

@@ -124,7 +124,7 @@ CHANNELS: dict[str, Channel] = {
 
 
 def resolve_channel(name: str) -> Channel:
-  """The channel behind a name of `CHANNELS`.
+  """The channel of a name in `CHANNELS`.
 
   Raises:
     InputError: the name is unknown.
