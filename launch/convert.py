@@ -3,21 +3,21 @@
   python -m launch.convert --input=uma.mat --out=data/uma --num_ues=4 --max_distance_m=10 \\
       --test_share=0.2
   python -m launch.convert --input=DATA_Htestin.mat --out=data/cost2100_test --test_share=1
+  python -m launch.convert --input=H.npz --out=data/h --array=H --axes=ue,antenna,subcarrier
 """
 
 from pathlib import Path
 
 from absl import flags
 
+from launch.layout import define_layout
 from launch.main import run, say
 from rca_jax.config import CsiConfig
 from rca_jax.terminal import Bar
 
 _INPUT = flags.DEFINE_string('input', None, 'File, or data set folder.', required=True)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the data set.', required=True)
-_FORMAT = flags.DEFINE_enum(
-    'format', None, ['npz', 'cost2100', 'sionna', 'deepmimo', 'quadriga'],
-    'Of the file; default: found from what it holds.')
+_LAYOUT = define_layout()
 _BANDWIDTH_HZ = flags.DEFINE_float(
     'bandwidth_hz', CsiConfig.bandwidth_hz, 'Of formats that hold paths.')
 _NUM_SUBCARRIERS = flags.DEFINE_integer(
@@ -47,7 +47,7 @@ def main() -> None:
   say(f'convert: {_INPUT.value} to {_OUT.value}')
   with Bar('convert', unit='groups', doing='reading and grouping') as bar:
     counts = convert(
-        Path(_INPUT.value), Path(_OUT.value), _FORMAT.value, config, conversion,
+        Path(_INPUT.value), Path(_OUT.value), _LAYOUT(), config, conversion,
         lambda done: bar.update(done, doing=''))
   left_out = ', '.join(f'{counts[name]} {name}' for name in sorted(+counts) if name != 'groups')
   say(f'done: {counts["groups"]:,} groups in {_OUT.value}; left out: {left_out or "none"}; train '

@@ -2,6 +2,8 @@
 
   python -m launch.evaluate --workdir=runs/small --snr_db=0,10,20 --num_ues=2,3,4
   python -m launch.evaluate --weights=rca_munet_cr16 --snr_db=0,10,20 --data=test.npz
+  python -m launch.evaluate --weights=rca_munet_cr16 --data=H.npz --array=H \\
+      --axes=group,ue,antenna,subcarrier
 
 Rows are appended to WORKDIR/results.json, or --out, as they are measured. Reads checkpoints only,
 so it may run beside the training. With --stage=finetune each SNR is measured with the weights that
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
+from launch.layout import define_layout
 from launch.main import devices, run, say
 from launch.table import define_format, print_table
 from rca_jax.errors import InputError
@@ -31,6 +34,7 @@ _DATA = flags.DEFINE_string(
     'data', '', 'Test on this data set folder or file (docs/data.md) instead.')
 _ALLOW_SILENT = flags.DEFINE_bool(
     'allow_silent', False, 'Mask test UEs without power, as data.allow_silent does.')
+_LAYOUT = define_layout()
 _OUT = flags.DEFINE_string(
     'out', None, 'File that rows are appended to; default WORKDIR/results.json, none for weights.')
 _FORMAT = define_format()
@@ -49,7 +53,7 @@ def main() -> None:
     raise InputError('give --workdir=FOLDER of a run or --weights=NAME, one of them.')
   snrs_db, nums_ues = _numbers('snr_db', _SNR_DB.value, float), _numbers(
       'num_ues', _NUM_UES.value, int)
-  files = _NUM_GROUPS.value, _DATA.value, _ALLOW_SILENT.value
+  files = _NUM_GROUPS.value, _DATA.value, _ALLOW_SILENT.value, _LAYOUT()
   if _WEIGHTS.value is None:
     config, what, out = read_config(_WORKDIR.value), _WORKDIR.value, _OUT.value
     rows = evaluate_run(_WORKDIR.value, snrs_db, nums_ues, _STAGE.value, *files)

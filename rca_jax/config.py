@@ -17,7 +17,7 @@ from rca_jax.errors import InputError
 GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are of other data
 # Fields that are younger than results that are kept: what a config without the field means, by its
 # dotted name. With this value the field does not count in hashes of configs (evaluation/rows.py).
-ABSENT_MEANS: dict[str, Any] = {}
+ABSENT_MEANS: dict[str, Any] = {'data.array': '', 'data.axes': '', 'data.select': ''}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
 
@@ -85,12 +85,83 @@ class CsiConfig:
         f'csi.cell_size_m={self.cell_size_m}.')
 
 
+FORMATS = ('own', 'cost2100', 'sionna', 'deepmimo', 'quadriga')  # see data.formats.presets
+AXES = (
+    'group', 'ue', 'rx', 'bs', 'antenna', 'angle', 'subcarrier', 'delay', 'path', 'time', 're_im',
+    'one')
+_ROWS, _COLUMNS = ('subcarrier', 'delay', 'path'), ('antenna', 'angle')
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """How a file is read. What is '' is proposed by names and shapes, and judged by the power."""
+
+  array: str = ''  # NAME, or REAL,IMAGINARY; with an axis path, the array of delays in s follows
+  axes: str = ''  # of AXES, as stored: ue,antenna,-subcarrier (- runs back); or a name of FORMATS
+  select: str = ''  # of several: rx:0 | rx:all (each a UE) | rx:strongest; bs:0; time:0
+
+  def __post_init__(self):
+    _require(
+        not (self.format and self.array),
+        f'axes={self.axes} is a format, which knows its arrays; leave out array={self.array}.')
+    for text in filter(None, self.select.split(',')):
+      _require(
+          re.fullmatch(r'rx:(\d{1,9}|all|strongest)|(bs|time):\d{1,9}', text) is not None,
+          f'select={text!r}: expected rx:0, rx:all, rx:strongest, bs:0 or time:0, of any number.')
+    names = self.axis_names
+    given = f'axes={self.axes}'
+    unknown = [name for name in names if name not in AXES]
+    _require(
+        not unknown,
+        f'{given}: {", ".join(unknown)} is unknown; axes are {", ".join(AXES)}, and the formats '
+        f'{", ".join(FORMATS)}.')
+    _require(len(set(names)) == len(names), f'{given}: an axis stands there twice.')
+    for choices in (_ROWS, _COLUMNS) if names else ():
+      _require(
+          len(set(names) & set(choices)) == 1,
+          f'{given}: expected one of {", ".join(choices)} among them.')
+    _require(
+        'path' not in names or not {'angle', 're_im'} & set(names),
+        f'{given}: paths have antennas, and complex coefficients or two arrays of them.')
+    back = [name for name in self.reversed_axes if name not in (*_ROWS[:2], *_COLUMNS)]
+    _require(not back, f'{given}: {", ".join(back)} cannot run back.')
+
+  @property
+  def format(self) -> str:
+    """The name of `FORMATS` that stands for the axes, or ''."""
+    return self.axes if self.axes in FORMATS else ''
+
+  @property
+  def axis_names(self) -> tuple[str, ...]:
+    """In the order of the array."""
+    is_list = self.axes and not self.format
+    return tuple(text.removeprefix('-') for text in self.axes.split(',')) if is_list else ()
+
+  @property
+  def reversed_axes(self) -> tuple[str, ...]:
+    """Those that run from high to low."""
+    return tuple(text[1:] for text in self.axes.split(',') if text.startswith('-'))
+
+  @property
+  def selected(self) -> dict[str, str]:
+    """Of every axis what is taken of it."""
+    return dict(text.split(':') for text in self.select.split(',') if text)
+
+  def flags(self) -> str:
+    """As a command takes it."""
+    fields = dataclasses.asdict(self).items()
+    return ' '.join(f'--{name}={value}' for name, value in fields if value)
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
   """Which CSI a run trains and tests on."""
 
   path: str = ''  # '': the generator, inside the step; else what data.files.read_csi reads
   test_path: str = ''  # '': generated test groups, or the `test` split of `path`
+  array: str = ''  # of these files: NAME, or REAL,IMAGINARY; see Layout. Folders need none of it
+  axes: str = ''  # of the array, e.g. ue,antenna,subcarrier, or a format; '': found from the file
+  select: str = ''  # of several UE antennas, base stations or times: rx:0, rx:all, bs:0, time:0
   seed: int = 0  # environment and test groups; runs that share it share both
   num_test_groups: int = 10_000
   allow_silent: bool = False  # UEs without power in files: masked, and scored nowhere
@@ -98,6 +169,12 @@ class DataConfig:
   def __post_init__(self):
     _require_positive(self, 'num_test_groups')
     _require_seed('data.seed', self.seed)
+    _require(self.layout is not None, '')
+
+  @property
+  def layout(self) -> Layout:
+    """Of the files `path` and `test_path`."""
+    return Layout(self.array, self.axes, self.select)
 
 
 @dataclasses.dataclass(frozen=True)

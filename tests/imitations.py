@@ -35,6 +35,20 @@ def response(num_ues=6):
   return np.einsum('uln,ulk->unk', coefficient, turns)
 
 
+def propagation(num_ues=40, num_carriers=64, num_antennas=16, seed=2):
+  """[ue, antenna, carrier] of a ULA: six plane waves a UE, their delays from 0 on, some rows long.
+
+  Independent of the generator; what a judgement by power needs, where `response` is too random.
+  """
+  rng = np.random.default_rng(seed)
+  delay = rng.exponential(2.0, (num_ues, 6))  # in rows
+  sine = rng.uniform(-0.9, 0.9, (num_ues, 1)) + rng.normal(0, 0.05, (num_ues, 6))
+  gain = rng.normal(size=(num_ues, 6, 2)) @ [1, 1j] * np.exp(-delay / 4)
+  return np.einsum(
+      'ul,uln,ulk->unk', gain, np.exp(-1j * np.pi * sine[..., None] * np.arange(num_antennas)),
+      np.exp(-2j * np.pi * delay[..., None] * np.arange(num_carriers) / num_carriers))
+
+
 def positions(num_ues=6):
   return np.stack([np.arange(num_ues), np.zeros(num_ues), np.full(num_ues, 1.5)], -1)
 
@@ -151,7 +165,7 @@ def save_v73(path, variables, **options):
   return path
 
 
-def cost2100_csi(num_ues=6):
+def cost2100_csi(num_ues=30):
   """[ue, antenna, delay] complex with parts in [-0.5, 0.5], power in the first delays."""
   rng = np.random.default_rng(1)
   shape = (num_ues, 32, 32)

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from rca_jax.config import Layout
 from rca_jax.data.files import content_hash, read_csi
 from rca_jax.errors import InputError
 
@@ -38,14 +39,14 @@ def test_reads_what_a_file_holds(tmp_path, random_csi):
     (lambda csi: changed(csi, (7, 2, 0, 3), 1j * np.inf), r'csi\[7, 2, 0, 3\] is'),
     (lambda csi: changed(csi, (5, 2), 0), r'csi\[5, 2\] is all zeros'),
 ])
-def test_unusable_csi_is_told_in_one_line(tmp_path, random_csi, change, message):
+def test_unusable_csi_is_one_line(tmp_path, random_csi, change, message):
   path = save(tmp_path / 'bad.npz', csi=change(random_csi))
   with pytest.raises(InputError, match=message) as error:
     read_csi(path)
   assert str(error.value).startswith(f'{path}: csi') and '\n' not in str(error.value)
 
 
-def test_unusable_files_are_told_in_one_line(tmp_path, random_csi):
+def test_unusable_files_are_one_line(tmp_path, random_csi):
   whole = save(tmp_path / 'whole.npz', csi=random_csi).read_bytes()
   cases = {
       'cut.npz': whole[:len(whole) // 2],
@@ -62,7 +63,7 @@ def test_unusable_files_are_told_in_one_line(tmp_path, random_csi):
     assert '\n' not in str(error.value)
   with pytest.raises(InputError, match='no such file'):
     read_csi(tmp_path / 'none.npz')
-  with pytest.raises(InputError, match='its arrays: h .12, 3, 4, 8., x .*named `csi`'):
+  with pytest.raises(InputError, match='its arrays: h .12, 3, 4, 8., x .*--array=h --axes='):
     read_csi(save(tmp_path / 'other.npz', h=random_csi, x=1))
 
 
@@ -71,6 +72,8 @@ def test_a_data_set_is_named_by_its_content(tmp_path, random_csi):
   (tmp_path / 'b.npz').write_bytes(first.read_bytes())
   other = save(tmp_path / 'c.npz', csi=2 * random_csi)
   assert content_hash(first) == content_hash(tmp_path / 'b.npz') != content_hash(other)
+  by_axes = {content_hash(first, Layout('csi', axes)) for axes in ('', 'group,ue,delay,antenna')}
+  assert len({content_hash(first), *by_axes}) == 3  # read differently it is other data
   (tmp_path / 'manifest.json').write_text('{}')
   assert content_hash(tmp_path) == hashlib.sha256(b'{}').hexdigest()
   with pytest.raises(InputError, match='none.npz: cannot be read'):
@@ -122,7 +125,7 @@ def test_a_manifest_that_promises_other_groups_is_refused(dataset):
     read_csi(dataset, split='train')
 
 
-def test_a_missing_or_damaged_manifest_is_told(dataset):
+def test_a_missing_or_damaged_manifest_is_one_line(dataset):
   (dataset / 'manifest.json').write_text('{"splits": {"train": [{"file": "a"')
   with pytest.raises(InputError, match='manifest.json: not a readable manifest'):
     read_csi(dataset, split='train')

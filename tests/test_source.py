@@ -84,12 +84,29 @@ def test_files_of_other_tools_are_trained_on(tiny_config, tmp_path):
   np.testing.assert_allclose(found, expected[:, :2], atol=1e-5)
 
 
+def test_files_are_trained_and_tested_on_by_the_names_of_their_axes(tiny_config, tmp_path):
+  h = imitations.response().reshape(2, 3, imitations.NUM_ANTENNAS, imitations.NUM_CARRIERS)
+  np.savez(tmp_path / 'h.npz', H=np.stack([h.real, h.imag], -1))
+  csi = dataclasses.replace(
+      tiny_config.csi, num_delay_taps=imitations.NUM_ROWS, num_tx_antennas=imitations.NUM_ANTENNAS)
+  config = with_data(
+      dataclasses.replace(tiny_config, csi=csi), path=str(tmp_path / 'h.npz'),
+      test_path=str(tmp_path / 'h.npz'), array='H', axes='group,ue,antenna,subcarrier,re_im')
+  expected = imitations.expected_csi().reshape(2, 3, imitations.NUM_ROWS, imitations.NUM_ANTENNAS)
+  np.testing.assert_allclose(load_test_csi(config, 3), expected, atol=1e-5)
+  found = groups_of(training_source(config), *expected[0, :2].shape)
+  np.testing.assert_allclose(found, expected[:, :2], atol=1e-5)
+  with pytest.raises(InputError, match='holds no array of a known format'):
+    training_source(with_data(config, array='', axes=''))
+
+
 def test_too_few_ues_or_other_sizes_are_refused(tiny_config, csi_file):
   config = with_data(tiny_config, path=csi_file)
   with pytest.raises(InputError, match='have 3 UEs, num_ues=4'):
     training_source(dataclasses.replace(config, num_ues=4))
   wide = dataclasses.replace(config.csi, num_tx_antennas=16)
-  with pytest.raises(InputError, match=r'shape \(12, 3, 4, 8\); expected \[group, ue, 4, 16\]'):
+  with pytest.raises(InputError, match=r'expected \[group, ue, 4, 16\].*num_delay_taps=4 '
+                                       '--config.csi.num_tx_antennas=8'):
     training_source(dataclasses.replace(config, csi=wide))
 
 

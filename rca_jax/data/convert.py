@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from rca_jax.channel.groups import CsiGroups
-from rca_jax.config import CsiConfig
+from rca_jax.config import CsiConfig, Layout
 from rca_jax.data.dataset import write_shards
 from rca_jax.data.files import SPLITS, concatenate, content_hash, iter_csi, read_manifest
 from rca_jax.data.grouping import group_by_position, split_by_region
@@ -32,7 +32,7 @@ class Conversion(NamedTuple):
 
 
 def convert(
-    source: Path, folder: Path, format: str | None, config: CsiConfig, conversion: Conversion,
+    source: Path, folder: Path, layout: Layout, config: CsiConfig, conversion: Conversion,
     progress: Callable[[int], None]) -> collections.Counter:
   """Writes a data set folder; the same call again continues. Memory holds a few shards at most.
 
@@ -48,14 +48,15 @@ def convert(
   """
   shares = _shares(source, conversion)
   counts = collections.Counter()
-  parts = _parts(source, format, config, conversion, shares, counts)
+  parts = _parts(source, layout, config, conversion, shares, counts)
   if conversion.num_ues:
     parts = _of_size(parts, source, folder, conversion, counts)
   header = {
       'source': source.name,
       'source_sha256': content_hash(source),
-      'conversion': conversion._asdict(), 'bandwidth_hz': config.bandwidth_hz,
-      'num_subcarriers': config.num_subcarriers, 'num_delay_taps': config.num_delay_taps}
+      'layout': layout.flags(), 'conversion': conversion._asdict(),
+      'bandwidth_hz': config.bandwidth_hz, 'num_subcarriers': config.num_subcarriers,
+      'num_delay_taps': config.num_delay_taps}
 
   def count(done: int) -> None:
     counts['groups'] = done
@@ -79,14 +80,14 @@ def _shares(source: Path, conversion: Conversion) -> dict[str, float]:
 
 
 def _parts(
-    source: Path, format: str | None, config: CsiConfig, conversion: Conversion,
+    source: Path, layout: Layout, config: CsiConfig, conversion: Conversion,
     shares: dict[str, float], counts: collections.Counter) -> _Parts:
   """All chunks of the source, without the groups that are left out."""
   splits = [name for name, shards in read_manifest(source).items() if shards] \
       if source.is_dir() else [None]
   for split in splits:
     chunks = iter_csi(
-        source, format, split=split, config=config, allow_silent=conversion.drop_silent)
+        source, layout, split=split, config=config, allow_silent=conversion.drop_silent)
     for groups in chunks:
       if conversion.drop_silent:
         active = groups.csi.any((-2, -1)).all(-1)

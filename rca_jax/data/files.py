@@ -4,7 +4,7 @@ csi [G, M, N_a, N_t] complex64 with mean |h|^2 = 1 per UE. What a file does not 
 Formats: `rca_jax.data.formats`. Files are never unpickled.
 """
 
-import zipfile
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,23 @@ from typing import Any
 import numpy as np
 
 from rca_jax.channel.groups import CsiGroups
-from rca_jax.config import CsiConfig
-from rca_jax.data.formats import cost2100, deepmimo, npz, quadriga, sionna
+from rca_jax.config import CsiConfig, Layout
+from rca_jax.data.formats.angular_delay import first_rows
 from rca_jax.data.formats.container import open_arrays
+from rca_jax.data.formats.presets import unfolded
+from rca_jax.data.formats.proposal import choose
+from rca_jax.data.formats.reader import Block, blocks
 from rca_jax.errors import InputError
 from rca_jax.foreign import file_in, read_json, sha256
 
-# In the order in which they are asked whether a file is theirs.
-FORMATS = {
-    'npz': npz, 'cost2100': cost2100, 'sionna': sionna, 'deepmimo': deepmimo, 'quadriga': quadriga}
+GUESSED = Layout()
 SPLITS = ('train', 'val', 'test')  # of a data set folder
 _SHARD = {'file': str, 'num_groups': int, 'sha256': str}
-_ENOUGH_UES = 200  # to judge a file by: a single UE may well have its power at long delays
+_TYPES = {'positions': np.float32, 'los': np.bool_, 'energy_kept': np.float32}
 
 
 def read_csi(
-    path: str | Path, format: str | None = None, *, split: str = 'train',
+    path: str | Path, layout: Layout = GUESSED, *, split: str = 'train',
     config: CsiConfig | None = None, allow_silent: bool = False) -> CsiGroups:
   """All groups of a file, or of one split of a data set folder. Arguments as `iter_csi`.
 
@@ -35,40 +36,39 @@ def read_csi(
     InputError: as `iter_csi`.
   """
   return concatenate(list(
-      iter_csi(path, format, split=split, config=config, allow_silent=allow_silent)))
+      iter_csi(path, layout, split=split, config=config, allow_silent=allow_silent)))
 
 
 def iter_csi(
-    path: str | Path, format: str | None = None, *, split: str = 'train',
+    path: str | Path, layout: Layout = GUESSED, *, split: str = 'train',
     config: CsiConfig | None = None, allow_silent: bool = False) -> Iterator[CsiGroups]:
   """The groups in chunks of some megabytes.
 
   Args:
-    format: a name of `FORMATS`; by default told from the file. Folders have one format only.
+    layout: how a file is read; by default what its names propose, if its power agrees. Folders
+      have one layout only.
     split: of a data set folder; a file has none.
     config: its bandwidth_hz and num_subcarriers are those of the responses that are computed from
-      paths, its num_delay_taps what is kept of any response.
+      paths, its num_delay_taps the delay rows that are kept.
     allow_silent: lets UEs without power pass, as zeros; `csi.any((-2, -1))` is the networks'
       `active`.
 
   Raises:
-    InputError: path is missing, damaged, of no known format, or holds CSI that is not finite, has
-      no power in a UE, or most of its power behind the first N_a delay rows.
+    InputError: path is missing, damaged, or cannot be read; it is no CSI as far as its power shows,
+      or several readings are possible; or it holds CSI that is not finite or has no power in a UE.
   """
   config = config or CsiConfig()
   path = Path(path)
-  if format is not None and format not in FORMATS:
-    raise InputError(f'format={format!r} is unknown; choose one of {", ".join(FORMATS)}.')
   try:
     is_folder = path.is_dir()
   except OSError as error:
     raise InputError(f'{path}: cannot be read ({error.strerror}).') from None
   if not is_folder:
-    chunks = _iter_file(path, format, config, allow_silent)
-  elif format is None:
+    chunks = _iter_file(path, layout, config, allow_silent)
+  elif layout == GUESSED:
     chunks = _iter_dataset(path, split, config, allow_silent)
   else:
-    raise InputError(f'{path}: is a folder, and format={format!r} is one of files; leave it out.')
+    raise InputError(f'{path}: is a data set folder; leave out {layout.flags()}.')
   return _same_shape(chunks, path)
 
 
@@ -79,13 +79,15 @@ def _same_shape(chunks: Iterator[CsiGroups], path: Path) -> Iterator[CsiGroups]:
     shape = shape or found
     if found != shape:
       raise InputError(
-          f'{path}: has groups of shape {list(found)} behind those of {list(shape)}; expected '
+          f'{path}: has groups of shape {list(found)} after those of {list(shape)}; expected '
           '[ue, delay, antenna] to be the same everywhere.')
     yield groups
 
 
-def content_hash(path: str | Path) -> str:
+def content_hash(path: str | Path, layout: Layout = GUESSED) -> str:
   """SHA-256 of a file, or of a data set folder's manifest (which holds those of its shards).
+
+  A file that is read by a layout of its own is other data: the layout counts too.
 
   Returns:
     64 hexadecimal digits.
@@ -94,7 +96,12 @@ def content_hash(path: str | Path) -> str:
     InputError: path cannot be read.
   """
   path = Path(path)
-  return sha256(path / 'manifest.json' if path.is_dir() else path)
+  if path.is_dir():
+    return sha256(path / 'manifest.json')
+  digest = sha256(path)
+  if layout == GUESSED:
+    return digest
+  return hashlib.sha256(f'{digest} {layout.flags()}'.encode()).hexdigest()
 
 
 def concatenate(parts: list[CsiGroups]) -> CsiGroups:
@@ -124,64 +131,29 @@ def check_csi(csi: np.ndarray, first_group: int = 0, allow_silent: bool = False)
 
 
 def _iter_file(
-    path: Path, format: str | None, config: CsiConfig, allow_silent: bool) -> Iterator[CsiGroups]:
+    path: Path, layout: Layout, config: CsiConfig, allow_silent: bool) -> Iterator[CsiGroups]:
   try:
-    num_groups = 0
-    for groups in _read(path, format, config):
-      check_csi(groups.csi, num_groups, allow_silent)
-      if groups.positions is not None and not np.isfinite(groups.positions).all():
-        raise InputError('positions are not all finite numbers; expected m.')
-      num_groups += len(groups.csi)
-      yield groups._replace(csi=_normalised(groups.csi))
-    if not num_groups:
-      raise InputError('has no UE with power.')
+    num_groups, arrays = 0, unfolded(open_arrays(path))
+    for part in choose(arrays, layout, config):
+      for block in blocks(arrays, part, config):
+        groups = _cut(block, config)
+        check_csi(groups.csi, num_groups, allow_silent)
+        if groups.positions is not None and not np.isfinite(groups.positions).all():
+          raise InputError('positions are not all finite numbers; expected m.')
+        num_groups += len(groups.csi)
+        yield groups
   except InputError as error:
     raise InputError(f'{path}: {error}') from None
 
 
-def _read(path: Path, format: str | None, config: CsiConfig) -> Iterator[CsiGroups]:
-  arrays = open_arrays(path)
-  fitting = [name for name in FORMATS if FORMATS[name].recognises(arrays)]
-  if not zipfile.is_zipfile(path) and 'npz' in fitting:
-    fitting.remove('npz')  # in a .mat file `csi` is as good a name as any
-  format = format or next(iter(fitting), None)
-  if format not in fitting:
-    shapes = ', '.join(f'{name} {array.shape}' for name, array in list(arrays.items())[:8])
-    raise InputError(
-        f'holds no CSI of {f"format {format}" if format else "a known format"} (its arrays: '
-        f'{shapes or "none"}); expected an array named `csi` [group, ue, delay, antenna] or one of '
-        'the formats of docs/data.md.')
-  chunks = (chunk for chunk in FORMATS[format].read(arrays, config) if len(chunk.csi))
-  return chunks if format == 'npz' else _with_power_in_first_rows(chunks, config)
-
-
-def _with_power_in_first_rows(
-    chunks: Iterator[CsiGroups], config: CsiConfig) -> Iterator[CsiGroups]:
-  kept, num_ues = 0.0, 0
-  for groups in chunks:
-    if groups.energy_kept is not None:
-      present = groups.csi.any((-2, -1))  # none is kept of no power
-      kept += groups.energy_kept[present].sum()
-      num_ues += present.sum()
-      if num_ues >= _ENOUGH_UES:
-        _check_kept(kept / num_ues, config)
-    yield groups
-  if num_ues:
-    _check_kept(kept / num_ues, config)
-
-
-def _check_kept(kept: float, config: CsiConfig) -> None:
-  if kept < 0.5:
-    raise InputError(
-        f'the first {config.num_delay_taps} delay rows (num_delay_taps) of '
-        f'{1e9 / config.bandwidth_hz:g} ns (1 / bandwidth_hz) keep {kept:.0%} of the power; '
-        'expected half at least, keep more rows or take out the delay that all paths share.')
-
-
-def _normalised(csi: np.ndarray) -> np.ndarray:
-  """Mean |h|^2 = 1 per UE; zeros stay."""
-  power = np.mean(np.square(np.abs(csi), dtype=np.float64), axis=(-2, -1), keepdims=True)
-  return (csi / np.sqrt(np.where(power > 0, power, 1))).astype(np.complex64)
+def _cut(block: Block, config: CsiConfig) -> CsiGroups:
+  """The first N_a delay rows; the power that these keep is known of files with more rows."""
+  csi, kept = first_rows(block.delays, config)
+  beside = dict(block.beside)
+  if block.delays.shape[-2] > csi.shape[-2]:
+    beside['energy_kept'] = kept * beside.get('energy_kept', np.float32(1))
+  return CsiGroups(csi, *(
+      beside[name].astype(kind) if name in beside else None for name, kind in _TYPES.items()))
 
 
 def _iter_dataset(
@@ -195,7 +167,7 @@ def _iter_dataset(
   for entry in splits[split]:
     path, num_groups = file_in(folder, entry['file']), 0
     _check_sha256(path, entry['sha256'])
-    for groups in _iter_file(path, 'npz', config, allow_silent):
+    for groups in _iter_file(path, Layout(axes='own'), config, allow_silent):
       num_groups += len(groups.csi)
       yield groups
     if num_groups != entry['num_groups']:

@@ -7,6 +7,7 @@ step n sees follows from the key and n alone.
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +16,7 @@ import numpy as np
 
 from rca_jax.channel import sample_groups, sample_site
 from rca_jax.config import ExperimentConfig
-from rca_jax.data.files import read_csi
+from rca_jax.data.files import GUESSED, read_csi
 from rca_jax.data.order import batch_indices
 from rca_jax.errors import InputError
 from rca_jax.keys import Stream, stream_key
@@ -87,12 +88,14 @@ def read_groups(config: ExperimentConfig, path: str, split: str, num_ues: int) -
     InputError: see `rca_jax.data.files`; or other array sizes, or too few UEs.
   """
   csi = read_csi(
-      path, split=split, config=config.csi, allow_silent=config.data.allow_silent).csi
+      path, GUESSED if Path(path).is_dir() else config.data.layout, split=split, config=config.csi,
+      allow_silent=config.data.allow_silent).csi
   expected = (config.csi.num_delay_taps, config.csi.num_tx_antennas)
   if csi.shape[2:] != expected:
     raise InputError(
-        f'{path}: csi has shape {csi.shape}; expected [group, ue, {expected[0]}, {expected[1]}] '
-        '(csi.num_delay_taps, csi.num_tx_antennas); change the config or the file.')
+        f'{path}: csi has shape {csi.shape}; expected [group, ue, {expected[0]}, {expected[1]}]. '
+        f'For this file train with --config.csi.num_delay_taps={csi.shape[2]} '
+        f'--config.csi.num_tx_antennas={csi.shape[3]}.')
   if csi.shape[1] < num_ues:
     raise InputError(
         f'{path}: its groups have {csi.shape[1]} UEs, num_ues={num_ues} needs at least as many '

@@ -50,7 +50,7 @@ def cosine_similarity_to_response(
   """rho as published tables have it: against the original, untruncated frequency response.
 
   `csi_hat` is padded and transformed as in `cosine_similarity`, to as many carriers as `response`
-  [batch, ue, carrier, N_t] has (`read_frequency_response` of `data.formats.cost2100`).
+  [batch, ue, carrier, N_t] has (docs/data.md reads COST2100's).
 
   Raises:
     InputError: as `cosine_similarity`, or the two differ in another axis than the third.

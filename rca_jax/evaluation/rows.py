@@ -68,7 +68,7 @@ def test_data(config: ExperimentConfig, path: str = '') -> TestData:
   """
   path = path or config.data.test_path or config.data.path
   if path:
-    return TestData(Path(path).absolute().name, content_hash(path)[:12])
+    return TestData(Path(path).absolute().name, content_hash(path, config.data.layout)[:12])
   csi, seed = config.csi, config.data.seed
   return TestData(
       f'{csi.scenario} {csi.mode} {seed}', _digest({'csi': to_dict(csi), 'data': {'seed': seed}}))

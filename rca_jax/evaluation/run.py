@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.channel import from_features, to_features
-from rca_jax.config import ExperimentConfig, stage_name
+from rca_jax.config import ExperimentConfig, Layout, stage_name
+from rca_jax.data.files import GUESSED
 from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Estimate, evaluate
@@ -35,7 +36,7 @@ Weights = dict[str, tuple[Any, int]]  # parameters and the steps that led to the
 def evaluate_run(
     workdir: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int] = (),
     stage: str = 'pretrain', num_groups: int | None = None, data: str = '',
-    allow_silent: bool = False) -> Iterator[dict[str, Any]]:
+    allow_silent: bool = False, layout: Layout = GUESSED) -> Iterator[dict[str, Any]]:
   """`measure` of a training's newest checkpoints at every pair of number of UEs and SNR.
 
   Args:
@@ -50,43 +51,50 @@ def evaluate_run(
       Measurement(float(snr_db), num_ues, stage_name(snr_db if stage == 'finetune' else None))
       for num_ues in nums_ues or trained_ues(config) for snr_db in snrs_db]
   weights = load_weights(workdir, config, {item.stage for item in measurements})
-  return measure(config, weights, measurements, num_groups, data, allow_silent)
+  return measure(config, weights, measurements, num_groups, data, allow_silent, layout)
 
 
 def evaluate_weights(
     name: str, folder: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int] = (),
     num_groups: int | None = None, data: str = '', allow_silent: bool = False,
+    layout: Layout = GUESSED,
 ) -> Iterator[dict[str, Any]]:
   """`measure` of a network of `launch.export`, as `evaluate_run` does with a training."""
   config, _, params, stage, steps = load_pretrained(name, folder)
   measurements = [
       Measurement(float(snr_db), num_ues, stage)
       for num_ues in nums_ues or trained_ues(config) for snr_db in snrs_db]
-  return measure(config, {stage: (params, steps)}, measurements, num_groups, data, allow_silent)
+  weights = {stage: (params, steps)}
+  return measure(config, weights, measurements, num_groups, data, allow_silent, layout)
 
 
 def measure(
     config: ExperimentConfig, weights: Weights, measurements: Sequence[Measurement],
-    num_groups: int | None = None, data: str = '',
-    allow_silent: bool = False) -> Iterator[dict[str, Any]]:
+    num_groups: int | None = None, data: str = '', allow_silent: bool = False,
+    layout: Layout = GUESSED) -> Iterator[dict[str, Any]]:
   """One results row a measurement, each as soon as it is known.
 
   Args:
     num_groups: at most so many test groups; by default `data.num_test_groups`.
     data: a file or data set folder to test on, instead of the config's own test groups.
     allow_silent: as `data.allow_silent`, which it overrules if set.
+    layout: how `data` is read, if it is a file.
 
   Raises:
     InputError: unusable test data, a value that cannot stand in a row, or a measurement that this
       network does not have. What can be known beforehand is refused before the first measurement.
   """
   estimates = [_estimate(config, item, weights[item.stage][0]) for item in measurements]
-  tested_on = test_data(config, data)
+  changes = {'allow_silent': config.data.allow_silent or allow_silent}
+  if data:  # the layout of the training's files is not that of another
+    changes |= dataclasses.asdict(layout)
+  elif layout != GUESSED:
+    raise InputError(f'{layout.flags()}: is of the file that --data names; give it.')
+  test_config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+  tested_on = test_data(test_config, data)
   descriptions = [
       describe(config, item, weights[item.stage][1], tested_on, num_groups)
       for item in measurements]
-  test_config = config if not allow_silent else dataclasses.replace(
-      config, data=dataclasses.replace(config.data, allow_silent=True))
   test_csi = functools.lru_cache(maxsize=1)(
       lambda num_ues, distance_m: load_test_csi(test_config, num_ues, num_groups, data, distance_m))
   key = stream_key(config.data.seed, Stream.EVALUATION)

@@ -1,5 +1,5 @@
-"""The field's file formats: one module each, all to `CsiGroups` of numpy arrays.
+"""Files of other tools: containers (npz, npy, .mat, HDF5), layouts, and how both become CSI.
 
-A module has `recognises(arrays)` and `read(arrays, config)`, which yields chunks of groups;
-`arrays` are those of `container.open_arrays`.
+`container` opens the named arrays of a file, `presets` and `readings` propose how they are read,
+`evidence` judges a proposal by its power, `reader` reads.
 """

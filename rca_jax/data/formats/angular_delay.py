@@ -9,10 +9,10 @@ from rca_jax.config import CsiConfig
 from rca_jax.errors import InputError
 
 # Numbers of damaged files overflow; whoever reads them looks for what is not finite.
-_quiet = np.errstate(over='ignore', invalid='ignore', divide='ignore')
+quiet = np.errstate(over='ignore', invalid='ignore', divide='ignore')
 
 
-@_quiet
+@quiet
 def frequency_response(
     coefficient: np.ndarray, delay_s: np.ndarray, config: CsiConfig) -> np.ndarray:
   """H[k, n] = sum_l c[l, n] exp(-j 2 pi k tau[l, n] B / N_c), k = 0..N_c-1.
@@ -34,45 +34,30 @@ def frequency_response(
   return np.swapaxes(response.reshape(*response.shape[:-2], -1)[..., :num_carriers], -1, -2)
 
 
-@_quiet
-def angular_delay(response: np.ndarray, config: CsiConfig) -> tuple[np.ndarray, np.ndarray]:
-  """Inverse DFTs (e^{+j}) over carriers and antennas, the first N_a delay rows.
-
-  Args:
-    response: [..., carrier, N_t] complex; the carriers span the bandwidth.
-
-  Returns:
-    csi [..., N_a, N_t] complex64 with mean |h|^2 = 1, and the share of the power in those rows,
-    [...] float32. Both are zero where the response is.
+@quiet
+def delays_and_angles(values: np.ndarray, of_carriers: bool, of_antennas: bool) -> np.ndarray:
+  """Inverse DFTs (e^{+j}, unitary) over the carriers and antennas that there are, [..., row, N_t].
 
   Raises:
-    InputError: there are fewer than N_a carriers; or the power lies at negative delays.
+    InputError: there is a single carrier.
   """
-  num_rows, num_carriers = config.num_delay_taps, response.shape[-2]
-  if num_carriers == 1:
+  if of_carriers and values.shape[-2] == 1:
     raise InputError(
         'has a single subcarrier, which has no delays (DeepMIMO computes only that one by default: '
         'selected_subcarriers=np.arange(1)); write all of them.')
-  if num_carriers < num_rows:
-    raise InputError(
-        f'has {num_carriers} subcarriers; {num_rows} delay rows (num_delay_taps) need at least as '
-        'many.')
-  delays = np.fft.ifft2(response.astype(np.complex128), norm='ortho')
-  power = np.sum(np.abs(delays) ** 2, axis=-1)  # [..., row]
-  total = power.sum(-1)
-  _check_sign(power.reshape(-1, num_carriers).sum(0), num_rows)
-  kept = power[..., :num_rows].sum(-1)
-  scale = np.sqrt(np.where(kept > 0, kept, np.inf) / (num_rows * response.shape[-1]))
+  axes = [axis for axis, present in ((-2, of_carriers), (-1, of_antennas)) if present]
+  return np.fft.ifftn(values.astype(np.complex128), axes=axes, norm='ortho') if axes else values
+
+
+@quiet
+def first_rows(delays: np.ndarray, config: CsiConfig) -> tuple[np.ndarray, np.ndarray]:
+  """The first N_a delay rows [..., N_a, N_t] complex64, mean |h|^2 = 1, and their share of power.
+
+  Both are zero where the CSI is. Fewer rows stay as many.
+  """
+  num_rows = min(config.num_delay_taps, delays.shape[-2])
+  power = np.sum(np.square(np.abs(delays), dtype=np.float64), axis=-1)  # [..., row]
+  kept, total = power[..., :num_rows].sum(-1), power.sum(-1)
+  scale = np.sqrt(np.where(kept > 0, kept, np.inf) / (num_rows * delays.shape[-1]))
   csi = delays[..., :num_rows, :] / scale[..., None, None]
   return csi.astype(np.complex64), (kept / np.where(total > 0, total, 1)).astype(np.float32)
-
-
-def _check_sign(power: np.ndarray, num_rows: int) -> None:
-  """Raises InputError if the rows of negative delays hold what the first rows should."""
-  first, mirrored = (
-      rows[:num_rows].sum() / max(power.sum(), 1e-300) for rows in (power, np.roll(power[::-1], 1)))
-  if mirrored > 0.5 > first:
-    raise InputError(
-        f'the first {num_rows} delay rows hold {first:.0%} of the power, the last '
-        f'{mirrored:.0%}: its carriers turn as e^(+j 2 pi f tau) or run from high to low; give '
-        'the complex conjugate or turn them round.')

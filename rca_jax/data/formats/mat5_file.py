@@ -1,25 +1,17 @@
 """Arrays of .mat files of version 5, 6 and 7 (MATLAB's "Level 5 MAT-file").
 
-Read here and not with scipy, which damaged files make crash the interpreter.
+Read here and not with scipy: in scipy 1.17.1 a few flipped bits in an uncompressed file end the
+interpreter with a segmentation fault, which no `except` can turn into an error.
 """
 
-import math
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from rca_jax.data.formats.arrays import (
-    MAX_DEFLATE,
-    Array,
-    check_promise,
-    readable,
-    split,
-    with_axis,
-)
+from rca_jax.data.formats.arrays import Array, readable, split
 
 _HEADER_BYTES = 128
 _START_BYTES = 4096  # of a variable hold its class, shape and name
@@ -31,21 +23,11 @@ _CLASSES = {
 _COMPLEX = 0x800  # a flag beside the class
 
 
-class _Variable(NamedTuple):
-  """A numeric variable, its numbers not read yet."""
-
-  name: str
-  shape: tuple[int, ...]
-  dtype: np.dtype
-  is_complex: bool
-  numbers: int  # offset of the real parts from the start of the variable
-
-
 def mat5_arrays(path: Path) -> dict[str, Array]:
   """The numeric variables of a .mat file of version 5 to 7. Each is read as a whole.
 
   Raises:
-    InputError: the file is damaged, or shorter than it promises.
+    InputError: the file is damaged.
   """
   arrays = {}
   with readable('.mat file'), path.open('rb') as file:
@@ -55,44 +37,67 @@ def mat5_arrays(path: Path) -> dict[str, Array]:
       file.seek(position)
       kind, num_bytes = struct.unpack(order + 'II', file.read(8))
       position += 8
-      check_promise('', num_bytes, size - position)
-      variable = _parse(_inflate(kind, file.read(min(num_bytes, _START_BYTES)), order), order)
-      if variable:
-        # A number takes a byte at least: MATLAB stores small ones narrower than their class.
-        growth = MAX_DEFLATE if kind == _COMPRESSED else 1
-        check_promise(variable.name, math.prod(variable.shape), growth * num_bytes)
-        arrays[variable.name] = _array(path, variable, kind, position, num_bytes, order)
+      if position + num_bytes > size:
+        raise ValueError(f'a variable promises {num_bytes} bytes, {size - position} are there')
+      start = _inflated(file.read(min(num_bytes, _START_BYTES)), kind, order, _START_BYTES)
+      arrays |= _array(start, order, _reader(path, position, num_bytes, kind, order))
       position += num_bytes
   return arrays
 
 
-def _inflate(kind: int, content: bytes, order: str, max_bytes: int = _START_BYTES) -> bytes:
-  """The first `max_bytes` of a variable, without its tag."""
+def _reader(
+    path: Path, position: int, num_bytes: int, kind: int, order: str) -> Callable[[], bytes]:
+  """What reads a whole variable."""
+
+  def read() -> bytes:
+    with path.open('rb') as file:
+      file.seek(position)
+      return _inflated(file.read(num_bytes), kind, order)
+
+  return read
+
+
+def _inflated(content: bytes, kind: int, order: str, max_bytes: int = 0) -> bytes:
+  """The first `max_bytes` (0: all) of a variable, without its tag."""
   if kind == _MATRIX:
     return content
   if kind != _COMPRESSED:
     raise ValueError(f'element of type {kind}')
-  inflated = zlib.decompressobj().decompress(content, 8 + max_bytes)
+  inflated = zlib.decompressobj().decompress(content, max_bytes)
   if struct.unpack_from(order + 'I', inflated)[0] != _MATRIX:
     raise ValueError('a compressed element is no variable')
   return inflated[8:]
 
 
-def _parse(content: bytes, order: str) -> _Variable | None:
-  """Class, shape and name; None for what is not numeric."""
-  kind, flags, offset = _element(content, 0, order)
+def _array(start: bytes, order: str, read: Callable[[], bytes]) -> dict[str, Array]:
+  """The array by its name; nothing if it is not numeric."""
+  kind, flags, offset = _element(start, 0, order)
   if kind != _UINT32:
     raise ValueError('a variable has no flags')
   flags = struct.unpack_from(order + 'I', flags)[0]
   if flags & 0xff not in _CLASSES:
-    return None
-  shape_kind, shape, offset = _element(content, offset, order)
-  name_kind, name, offset = _element(content, offset, order)
+    return {}
+  shape_kind, shape, offset = _element(start, offset, order)
+  name_kind, name, offset = _element(start, offset, order)
   shape = tuple(int(length) for length in np.frombuffer(shape, order + 'i4'))
   if (shape_kind, name_kind) != (_INT32, _INT8) or not 2 <= len(shape) <= 32 or min(shape) < 0:
     raise ValueError('a variable has no shape or name')
-  dtype = np.dtype(_CLASSES[flags & 0xff])
-  return _Variable(bytes(name).decode('ascii'), shape, dtype, bool(flags & _COMPLEX), offset)
+
+  def part(content: bytes, offset: int) -> tuple[np.ndarray, int]:
+    kind, stored, after = _element(content, offset, order)
+    values = np.frombuffer(stored, order + _STORED[kind])
+    return values.astype(_CLASSES[flags & 0xff], copy=False).reshape(shape, order='F'), after
+
+  def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
+    with readable('.mat file'):
+      content = read()
+      values, after = part(content, offset)
+      if flags & _COMPLEX:
+        real, values = values, np.empty(shape, np.result_type(values, np.complex64), order='F')
+        values.real, values.imag = real, part(content, after)[0]
+    yield from split(values, count, axis)
+
+  return {bytes(name).decode('ascii'): Array(shape, blocks, is_matlab=True)}
 
 
 def _element(content: bytes, offset: int, order: str) -> tuple[int, memoryview, int]:
@@ -105,35 +110,3 @@ def _element(content: bytes, offset: int, order: str) -> tuple[int, memoryview, 
   if len(found) != num_bytes:
     raise ValueError(f'an element promises {num_bytes} bytes, {len(found)} are there')
   return kind, found, after
-
-
-def _array(
-    path: Path, variable: _Variable, kind: int, position: int, num_bytes: int, order: str) -> Array:
-
-  def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
-    with readable('.mat file'):
-      with path.open('rb') as file:
-        file.seek(position)
-        content = file.read(num_bytes)
-      parts = 2 if variable.is_complex else 1
-      max_bytes = variable.numbers + parts * (8 * math.prod(variable.shape) + 16)
-      values = _numbers(variable, _inflate(kind, content, order, max_bytes), order)
-    yield from split(with_axis(values, axis), count, axis)
-
-  return Array(variable.shape, blocks)
-
-
-def _numbers(variable: _Variable, content: bytes, order: str) -> np.ndarray:
-  real, offset = _part(variable, content, variable.numbers, order)
-  if not variable.is_complex:
-    return real
-  values = np.empty(variable.shape, np.result_type(variable.dtype, np.complex64), order='F')
-  values.real, (values.imag, _) = real, _part(variable, content, offset, order)
-  return values
-
-
-def _part(
-    variable: _Variable, content: bytes, offset: int, order: str) -> tuple[np.ndarray, int]:
-  kind, stored, offset = _element(content, offset, order)
-  values = np.frombuffer(stored, order + _STORED[kind])
-  return values.astype(variable.dtype, copy=False).reshape(variable.shape, order='F'), offset

@@ -1,95 +1,63 @@
-"""Arrays of npz and npy files, never unpickled.
+"""Arrays of npz and npy files, never unpickled; nothing is allocated on a header's word."""
 
-What a header promises is held against the bytes that are there before anything is allocated.
-"""
-
+import contextlib
 import math
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 
-from rca_jax.data.formats.arrays import MAX_DEFLATE, Array, check_promise, readable, split
+from rca_jax.data.formats.arrays import Array, readable, split
 
-_HEADERS = {
+_READ_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def npy_arrays(path: Path) -> dict[str, Array]:
+  """The array of an npy, by the name `array`."""
+  return _array(path, '', 'array')
 
 
 def npz_arrays(path: Path) -> dict[str, Array]:
   """The arrays of an npz by name, without those of text."""
   with readable('npz file'), zipfile.ZipFile(path) as archive:
-    members = [info for info in archive.infolist() if info.filename.endswith('.npy')]
-    arrays = {
-        info.filename.removesuffix('.npy'): _npz_array(path, archive, info) for info in members}
-  return {name: array for name, array in arrays.items() if array is not None}
+    members = [name for name in archive.namelist() if name.endswith('.npy')]
+  return {key: array for member in members
+          for key, array in _array(path, member, member.removesuffix('.npy')).items()}
 
 
-def _npz_array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array | None:
-  name = info.filename.removesuffix('.npy')
-  check_promise(name, info.compress_size, path.stat().st_size)
-  growth = 1 if info.compress_type == zipfile.ZIP_STORED else MAX_DEFLATE
-  check_promise(name, info.file_size, growth * info.compress_size)
-  with archive.open(info) as stream:
-    header = _Header.read(stream, name, info.file_size)
-  if header.dtype.kind in 'SU':
-    return None
-  header.check_numbers(name)
+def _array(path: Path, member: str, name: str) -> dict[str, Array]:
 
-  def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
-    with readable('npz file'), zipfile.ZipFile(path) as archive, archive.open(info) as stream:
-      yield from header.blocks(stream, count, axis)
+  @contextlib.contextmanager
+  def opened() -> Iterator[tuple[BinaryIO, tuple[int, ...], bool, np.dtype]]:
+    with readable('npz file' if member else 'npy file'), contextlib.ExitStack() as stack:
+      if member:
+        stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))
+      else:
+        stream = stack.enter_context(path.open('rb'))
+      yield stream, *_READ_HEADER[np.lib.format.read_magic(stream)](stream)
 
-  return Array(header.shape, blocks)
-
-
-def npy_array(path: Path) -> Array:
-  """The array of an npy."""
-  with readable('npy file'), path.open('rb') as stream:
-    header = _Header.read(stream, path.name, os.fstat(stream.fileno()).st_size)
-    header.check_numbers(path.name)
+  with opened() as (_, shape, _, dtype):
+    if dtype.kind in 'SU':
+      return {}
+    if dtype.kind not in 'biufc':
+      raise ValueError(f'its array {name!r} is of type {dtype}, expected numbers')
 
   def blocks(count: int, axis: int) -> Iterator[np.ndarray]:
-    with readable('npy file'), path.open('rb') as stream:
-      yield from header.blocks(stream, count, axis)
-
-  return Array(header.shape, blocks)
-
-
-class _Header(NamedTuple):
-  """What stands before the numbers of an npy stream."""
-
-  shape: tuple[int, ...]
-  fortran_order: bool
-  dtype: np.dtype
-  num_bytes: int  # of the header itself
-
-  @classmethod
-  def read(cls, stream: BinaryIO, name: str, stream_bytes: int) -> '_Header':
-    read_header = _HEADERS[np.lib.format.read_magic(stream)]
-    header = cls(*read_header(stream), stream.tell())
-    promised = math.prod(header.shape) * header.dtype.itemsize
-    check_promise(name, promised, stream_bytes - header.num_bytes)
-    return header
-
-  def check_numbers(self, name: str) -> None:
-    if self.dtype.kind not in 'biufc':
-      raise ValueError(f'its array {name!r} is of type {self.dtype}, expected numbers')
-
-  def blocks(self, stream: BinaryIO, count: int, axis: int) -> Iterator[np.ndarray]:
     """Rows in their order; a Fortran array or another axis needs the whole of it at once."""
-    stream.read(self.num_bytes)
-    if axis or self.fortran_order:
-      order = 'F' if self.fortran_order else 'C'
-      yield from split(self._numbers(stream, self.shape, order), count, axis)
-    else:
-      for start in range(0, self.shape[0], count):
-        rows = min(count, self.shape[0] - start)
-        yield self._numbers(stream, (rows, *self.shape[1:]), 'C')
-    stream.read(1)  # zipfile compares checksums only at the end
+    with opened() as (stream, shape, fortran_order, dtype):
 
-  def _numbers(self, stream: BinaryIO, shape: tuple[int, ...], order: str) -> np.ndarray:
-    content = stream.read(math.prod(shape) * self.dtype.itemsize)
-    return np.frombuffer(content, self.dtype).reshape(shape, order=order)
+      def numbers(shape: tuple[int, ...]) -> np.ndarray:
+        content = stream.read(math.prod(shape) * dtype.itemsize)
+        return np.frombuffer(content, dtype).reshape(shape, order='F' if fortran_order else 'C')
+
+      if axis or fortran_order:
+        yield from split(numbers(shape), count, axis)
+      else:
+        for start in range(0, shape[0], count):
+          yield numbers((min(count, shape[0] - start), *shape[1:]))
+      stream.read(1)  # zipfile compares checksums only at the end
+
+  return {name: Array(shape, blocks)}
