@@ -73,5 +73,5 @@ def sha256(path: Path) -> str:
     with path.open('rb') as file:
       return hashlib.file_digest(file, 'sha256').hexdigest()
   except OSError as error:
-    raise InputError(
-        f'{path}: cannot be read ({error.strerror}); write or copy it again.') from None
+    advice = '; write or copy it again' if isinstance(error, FileNotFoundError) else ''
+    raise InputError(f'{path}: cannot be read ({error.strerror}){advice}.') from None

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_a_shard_that_was_cut_changed_or_lost_is_named(dataset, random_csi):
   with pytest.raises(InputError, match='train_1.npz: shard is cut or damaged, its SHA-256'):
     read_csi(dataset, split='train')
   shard.unlink()
-  with pytest.raises(InputError, match='train_1.npz: cannot be read'):
+  with pytest.raises(InputError, match='train_1.npz: cannot be read .No such file.*write or copy'):
     read_csi(dataset, split='train')
   assert len(read_csi(dataset, split='test').csi) == 4
 
@@ -135,3 +136,15 @@ def test_a_missing_or_damaged_manifest_is_one_line(dataset):
   (dataset / 'manifest.json').unlink()
   with pytest.raises(InputError, match='has no manifest.json'):
     read_csi(dataset, split='train')
+
+
+def test_a_folder_that_may_not_be_read_is_not_called_damaged(dataset, monkeypatch):
+
+  def refuse(*args, **kwargs):
+    raise PermissionError(13, 'Permission denied')
+
+  for name in ('read_bytes', 'open'):  # the manifest, a shard
+    with monkeypatch.context() as patch:
+      patch.setattr(pathlib.Path, name, refuse)
+      with pytest.raises(InputError, match=r'cannot be read \(Permission denied\).$'):
+        read_csi(dataset)

@@ -153,6 +153,8 @@ def test_help_is_the_launchers_text_and_its_own_flags(helps, name):
   own = set(re.findall(r"flags\.DEFINE_\w+\(\s*'(\w+)'", source))
   if 'define_format' in source:
     own.add('format')
+  if 'define_layout' in source:
+    own |= {'array', 'axes', 'select'}
   note = r'(?:  \((?:default .*|required)\))?'
   shown = re.findall(rf'^  --(\w+)(?:\.FIELD)?(?:=\S+)?{note}$', out, re.M)
   assert set(shown) - {'config', 'csi', 'num_train', 'num_val', 'num_test'} == own

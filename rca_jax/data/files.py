@@ -193,7 +193,9 @@ def read_manifest(folder: Path, incomplete: bool = False) -> dict[str, list[dict
     raise InputError(
         f'{folder}: has no manifest.json; give a folder that launch.generate or launch.convert '
         'wrote.') from None
-  except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+  except OSError as error:
+    raise InputError(f'{path}: cannot be read ({error.strerror}).') from None
+  except (ValueError, LookupError, TypeError, AttributeError) as error:
     reason = (str(error).splitlines() or [''])[0]
     raise InputError(
         f'{path}: not a readable manifest ({type(error).__name__}: {reason}); write the data set '
