@@ -312,6 +312,13 @@ def test_the_report_is_whole_and_opens_offline(rows, tmp_path):
   assert page.count('<td>-16.12</td>') == 1  # what is there twice is listed once
 
 
+def test_a_quick_look_gives_way_to_the_measurement_on_all_groups():
+  full, few, fewer = row('BL1', -10.0), row('BL1', -9.0, num_groups=50), row(
+      'BL1', -8.0, num_groups=20)
+  assert newest([full, few, fewer]) == [full]
+  assert newest([fewer, few]) == [few] == newest([few, fewer])
+
+
 def test_two_files_of_one_name_have_tables_of_their_own(tmp_path):
   files = {'aaaaaaaaaaaa': -14.0, 'bbbbbbbbbbbb': -3.0}
   found = [row('BL1', nmse_db, data='test.npz', data_hash=data_hash, **TUNED)

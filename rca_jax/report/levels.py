@@ -58,8 +58,16 @@ class Level(NamedTuple):
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
-  """Of rows that say that the same was measured, the last one."""
-  return list({_measured(row): row for row in rows}.values())
+  """Of rows that say that the same was measured, the one on most test groups; of equals the last.
+
+  A row has `num_groups` only where fewer groups than the config names were asked for.
+  """
+  found = {}
+  for row in rows:
+    name = _measured(row)
+    if name not in found or _num_groups(row) >= _num_groups(found[name]):
+      found[name] = row
+  return list(found.values())
 
 
 def choose(
@@ -230,7 +238,13 @@ def _differing(rows: Sequence[Row], along: Sequence[str] = ()) -> list[str]:
 
 
 def _measured(row: Row) -> str:
-  return repr(sorted((name, item) for name, item in (_ABSENT | row).items() if name not in _FOUND))
+  left_out = _FOUND | {'num_groups'}
+  return repr(sorted(
+      (name, item) for name, item in (_ABSENT | row).items() if name not in left_out))
+
+
+def _num_groups(row: Row) -> float:
+  return row.get('num_groups', np.inf)
 
 
 def _words(name: str, item: Any) -> str:
