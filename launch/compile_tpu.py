@@ -47,7 +47,7 @@ def main() -> None:
   say(f'compile_tpu: the train step of {config.method} for {", ".join(_TOPOLOGY.value)}; rows go '
       f'to {_OUT.value or "the screen only"}')
   rows = []
-  with Bar('compile_tpu', len(_TOPOLOGY.value), 'slices') as bar:
+  with Bar('compile_tpu', len(_TOPOLOGY.value), 'slices', rate=False) as bar:
     for topology in _TOPOLOGY.value:
       bar.update(len(rows), doing=f'compiling for {topology}')
       rows.append(_row(topology, config))

@@ -37,7 +37,7 @@ def main() -> None:
   num_steps = _STEPS.value or config.training.pretrain.num_steps
   # Not `devices`: on a GPU this process would take the memory that the trainings need.
   say(f'demo: {" and ".join(_METHODS)}, {num_steps} steps each, side by side; to {_OUT.value}')
-  with Bar('demo', num_steps * len(_METHODS), 'steps', doing='compiling') as bar:
+  with Bar('demo', num_steps * len(_METHODS), 'steps', doing='compiling', rate=False) as bar:
     _train(workdirs, num_steps, bar)
     bar.update(doing='measuring')
     rows = [row for folder in workdirs.values()

@@ -43,25 +43,28 @@ _HEAD = {'UEs': 'd', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': 
 
 
 def main() -> None:
+  from rca_jax.training.workdir import read_config
+
+  # First what needs no JAX, which takes a second to import.
+  if (_WORKDIR.value is None) == (_WEIGHTS.value is None):
+    raise InputError('give --workdir=FOLDER of a run or --weights=NAME, one of them.')
+  snrs_db = _numbers('snr_db', _SNR_DB.value, float)
+  nums_ues = _numbers('num_ues', _NUM_UES.value, int)
+  config = None if _WORKDIR.value is None else read_config(_WORKDIR.value)
+
   from rca_jax.evaluation.results import append_rows
   from rca_jax.evaluation.rows import test_data, trained_ues
   from rca_jax.evaluation.run import evaluate_run, evaluate_weights
   from rca_jax.training.pretrained import WEIGHTS, load_pretrained
-  from rca_jax.training.workdir import read_config
 
-  if (_WORKDIR.value is None) == (_WEIGHTS.value is None):
-    raise InputError('give --workdir=FOLDER of a run or --weights=NAME, one of them.')
-  snrs_db, nums_ues = _numbers('snr_db', _SNR_DB.value, float), _numbers(
-      'num_ues', _NUM_UES.value, int)
   files = _NUM_GROUPS.value, _DATA.value, _ALLOW_SILENT.value, _LAYOUT()
-  if _WEIGHTS.value is None:
-    config, what, out = read_config(_WORKDIR.value), _WORKDIR.value, _OUT.value
-    rows = evaluate_run(_WORKDIR.value, snrs_db, nums_ues, _STAGE.value, *files)
-    out = _OUT.value or Path(_WORKDIR.value) / 'results.json'
+  if config is not None:
+    what, out = _WORKDIR.value, _OUT.value or Path(_WORKDIR.value) / 'results.json'
+    rows = evaluate_run(what, snrs_db, nums_ues, _STAGE.value, *files)
   else:
-    folder, what, out = _FOLDER.value or WEIGHTS, _WEIGHTS.value, _OUT.value
-    config = load_pretrained(_WEIGHTS.value, folder).config
-    rows = evaluate_weights(_WEIGHTS.value, folder, snrs_db, nums_ues, *files)
+    what, out, folder = _WEIGHTS.value, _OUT.value, _FOLDER.value or WEIGHTS
+    config = load_pretrained(what, folder).config
+    rows = evaluate_weights(what, folder, snrs_db, nums_ues, *files)
   if out is not None:
     append_rows(out, [])  # refused here if it cannot be written, not after the first measurement
   nums_ues = nums_ues or trained_ues(config)
@@ -70,7 +73,7 @@ def main() -> None:
       f'{test_data(config, _DATA.value).name}, {devices()}; rows go to {out or "the screen only"}')
   measured = []
   try:
-    with Bar('evaluate', total, 'rows', doing='compiling and measuring') as bar:
+    with Bar('evaluate', total, 'rows', doing='compiling and measuring', rate=False) as bar:
       for row in rows:
         if out is not None:
           append_rows(out, [row])

@@ -28,13 +28,14 @@ _SIZES = {
 
 
 def main() -> None:
+  config = from_dict(CsiConfig, _CSI.value.to_dict(), 'csi')  # before what takes a second to import
+
   import jax
 
   from rca_jax.channel import sample_site
   from rca_jax.data.dataset import write_dataset
   from rca_jax.keys import Stream, stream_key
 
-  config = from_dict(CsiConfig, _CSI.value.to_dict(), 'csi')
   sizes = {split: flag.value for split, flag in _SIZES.items()}
   total = sum(sizes.values())
   say(f'generate: {total:,} groups of {_NUM_UES.value} UEs, {config.scenario} {config.mode} '

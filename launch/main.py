@@ -111,6 +111,16 @@ def _run(main: Callable[[], int | None]) -> int:
 
 def _guarded(function: Callable[[], Any], stopped: str) -> Any:
   try:
+    return _in_one_line(function, stopped)
+  except BrokenPipeError:  # also where an error was to be printed
+    nowhere = os.open(os.devnull, os.O_WRONLY)  # Python flushes once more at its end
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, sys.stderr.fileno())
+    sys.exit(_EXIT_SIGPIPE)
+
+
+def _in_one_line(function: Callable[[], Any], stopped: str) -> Any:
+  try:
     return function()
   except InputError as error:
     return _fail(_name_flags(str(error)), 2)
@@ -120,10 +130,7 @@ def _guarded(function: Callable[[], Any], stopped: str) -> Any:
     say(f'\n{stopped}' if sys.stderr.isatty() else stopped)  # after the terminal's ^C
     sys.exit(_EXIT_SIGINT)
   except BrokenPipeError:
-    nowhere = os.open(os.devnull, os.O_WRONLY)  # Python flushes once more at its end
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.dup2(nowhere, sys.stderr.fileno())
-    sys.exit(_EXIT_SIGPIPE)
+    raise
   except OSError as error:
     return _fail(f'{error.filename or "a file"}: {error.strerror or error}.', 2)
 

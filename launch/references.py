@@ -24,11 +24,12 @@ _HEAD = {'method': '', 'CR': '', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '
 
 
 def main() -> None:
+  config = experiment_config(_CONFIG)  # before what takes a second to import
+
   from rca_jax.evaluation.references import reference_rows
   from rca_jax.evaluation.results import append_rows
   from rca_jax.evaluation.rows import Measurement, test_data
 
-  config = experiment_config(_CONFIG)
   try:
     noisy = [Measurement(float(snr_db), config.num_ues) for snr_db in _SNR_DB.value]
   except ValueError:
@@ -41,7 +42,7 @@ def main() -> None:
       f'rows go to {_OUT.value or "the screen only"}')
   measured = []
   try:
-    with Bar('references', len(_METHODS.value), 'methods') as bar:
+    with Bar('references', len(_METHODS.value), 'methods', rate=False) as bar:
       for number, method in enumerate(_METHODS.value):
         bar.update(number, doing=f'{method}: fitting and measuring')
         rows = reference_rows(

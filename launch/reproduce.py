@@ -1,4 +1,4 @@
-"""Runs the cells behind the paper's tables and figures; run again to continue.
+"""Runs the cells of the paper's tables and figures; run again to continue.
 
   python -m launch.reproduce --preset=tiny --out=runs/tiny
   python -m launch.reproduce --preset=small --out=runs/small_matrix --only=table1,fig4
@@ -40,6 +40,9 @@ _EXIT_SIGTERM = 128 + 15
 
 
 def main() -> int:
+  if not _LIST.value and _OUT.value is None:
+    raise InputError('--out is missing: the folder of rows and runs.')
+
   from configs.reproduce import get_cells
   from rca_jax.evaluation.matrix import missing, run_matrix, select
   from rca_jax.evaluation.results import read_rows
@@ -48,8 +51,6 @@ def main() -> int:
       get_cells(
           _PRESET.value, _ONLY.value, _PRETRAIN_STEPS.value, _FINETUNE_STEPS.value, _DTYPE.value),
       _CELLS.value)
-  if not _LIST.value and _OUT.value is None:
-    raise InputError('--out is missing: the folder of rows and runs.')
   out = Path(_OUT.value or '.')
   rows = read_rows(out / 'results.json')
   if _LIST.value:

@@ -18,8 +18,15 @@ class Bar:
   Where stderr is no terminal, a thread prints a plain line every 5 s, whether there is news or not.
   """
 
-  def __init__(self, what: str, total: int | None = None, unit: str = '', doing: str = ''):
-    """`doing` says what goes on until the first `update`, e.g. compiling."""
+  def __init__(
+      self, what: str, total: int | None = None, unit: str = '', doing: str = '',
+      rate: bool = True):
+    """One task.
+
+    Args:
+      doing: what goes on until the first `update`, e.g. compiling.
+      rate: show units a second; not where something else is done between the units.
+    """
     console = rich.console.Console(stderr=True)
     self._terminal = console.is_terminal
     self._progress = rich.progress.Progress(
@@ -29,7 +36,7 @@ class Bar:
         get_time=time.monotonic, speed_estimate_period=_RATE_OVER_S)
     self._id = self._progress.add_task(what, total=total, text=doing)
     self._task = self._progress.tasks[0]
-    self._unit, self._doing = unit, doing
+    self._unit, self._doing, self._rate = unit, doing, rate
     self._printed = self._since = time.monotonic()
     self._stopped, self._error = threading.Event(), None
     self._thread = threading.Thread(target=self._print_lines, daemon=True)
@@ -75,16 +82,17 @@ class Bar:
   def line(self) -> str:
     """The state in words: what, how much of it is done, the rate, the time left."""
     waiting_s, left_s = time.monotonic() - self._since, self._task.time_remaining
+    known = left_s is not None and left_s >= waiting_s  # else what runs now takes longer than usual
     return '  '.join(filter(None, (
         self._task.description, *self._texts(),
-        '' if left_s is None else f'ETA {_clock(left_s)}',
+        f'ETA {_clock(left_s - waiting_s)}' if known else '',
         f'({_clock(waiting_s)} so far)' if waiting_s >= _SECONDS_BETWEEN_LINES else '')))
 
   def _texts(self) -> tuple[str, str, str]:
     done, speed = self._task.completed, self._task.speed
     of = '' if self._task.total is None else f'/{self._task.total:,.0f}'
     count = f'{done:,.0f}{of} {self._unit}'.rstrip() if done or of else ''
-    return count, self._doing, f'{speed:,.3g} {self._unit}/s' if speed and self._unit else ''
+    return count, self._doing, f'{speed:,.0f} {self._unit}/s' if self._rate and speed else ''
 
   def _print_lines(self) -> None:
     while not self._stopped.wait(_SECONDS_BETWEEN_LINES / 5):

@@ -310,11 +310,13 @@ def test_reading_a_run_warns_of_nothing(trained, caplog):
   assert [record.getMessage() for record in caplog.records if record.levelno >= 30] == []
 
 
-def test_a_closed_pipe_ends_quietly():
+@pytest.mark.parametrize('closed', ['stdout', 'stderr'])
+def test_a_closed_pipe_ends_quietly(closed):
   read, write = os.pipe()
   os.close(read)
-  done = launch('train', '--help', stdout=write)
-  assert done.returncode == 141 and done.stderr == ''
+  arguments = ['--help'] if closed == 'stdout' else ['--nope']
+  done = launch('train', *arguments, **{closed: write})
+  assert done.returncode == 141 and not done.stdout and not done.stderr
 
 
 def test_ctrl_c_ends_with_one_line(tmp_path):

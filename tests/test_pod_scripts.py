@@ -46,13 +46,13 @@ def test_tpu_pod_starts_the_same_training_on_every_host(run):
   assert words[words.index('-m') + 1:-len(flags)] == ['launch.train', '--multihost']
 
 
-@pytest.mark.parametrize('arguments, environment, told', [
+@pytest.mark.parametrize('arguments, environment, said', [
     (('train',), {}, 'export TPU='),
     ((), {'TPU': 'a', 'ZONE': 'b'}, 'usage:'),
 ])
-def test_tpu_pod_says_what_is_missing(run, arguments, environment, told):
+def test_tpu_pod_says_what_is_missing(run, arguments, environment, said):
   process, commands = run('tpu_pod.sh', *arguments, **environment)
-  assert process.returncode != 0 and told in process.stderr and not commands
+  assert process.returncode != 0 and said in process.stderr and not commands
 
 
 @pytest.mark.parametrize('status, requeued', [(0, False), (143, True), (2, False)])

@@ -47,8 +47,10 @@ def test_compiling_is_no_part_of_the_rate(clock):
   for done in (1000, 2000, 3000):
     bar.update(done, doing='')
     clock.now += 2
-  # 1000 groups in 2 s, not 3000 in 30 s.
-  assert bar.line() == 'generate  3,000/5,000 groups  500 groups/s  ETA 0:00:04'
+  # 1000 groups in 2 s, not 3000 in 30 s; 2 s have passed since.
+  assert bar.line() == 'generate  3,000/5,000 groups  500 groups/s  ETA 0:00:02'
+  clock.now += 3
+  assert bar.line() == 'generate  3,000/5,000 groups  500 groups/s  (0:00:05 so far)'
 
 
 def test_the_rate_is_that_of_the_last_ten_minutes(clock):

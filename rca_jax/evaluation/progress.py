@@ -13,7 +13,7 @@ class MatrixProgress:
     self._names = [name for name, _ in cells]
     self._total = sum(self._groups.values())
     self._done = self._cell_left = 0
-    self._bar = Bar('', self._total, 'groups')
+    self._bar = Bar('', self._total, 'groups', rate=False)
 
   def __enter__(self) -> 'MatrixProgress':
     self._bar.start()
