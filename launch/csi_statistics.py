@@ -26,8 +26,6 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of the environments.')
 
 
 def main() -> None:
-  import jax
-
   from rca_jax.report.csi_statistics import figure, markdown_table, measure
 
   try:
@@ -45,7 +43,7 @@ def main() -> None:
   with Bar('csi_statistics', len(names) * _NUM_SITES.value, 'sites', doing='compiling') as bar:
     for name in names:
       found.append(measure(
-          jax.random.key(_SEED.value), dataclasses.replace(config, correlation=name),
+          _SEED.value, dataclasses.replace(config, correlation=name),
           _NUM_SITES.value, _NUM_GROUPS.value,
           lambda done, name=name: bar.update(len(found) * _NUM_SITES.value + done, doing=name)))
   table = markdown_table(found[0], reference, config)

@@ -1,4 +1,9 @@
-"""Which seed draws what: one stream of random numbers a purpose, none shared."""
+"""Which seed draws what: no two purposes share a random number.
+
+A key of one purpose is used in one way only: it is split, or folded with a counter, or drawn from.
+With JAX's keys `split(key, n)[i] == fold_in(key, i)`, so a key that is both split and folded hands
+the same numbers out twice. A seed's own key is folded with streams and used for nothing else.
+"""
 
 import enum
 
@@ -16,6 +21,10 @@ class Stream(enum.IntEnum):
   EVALUATION = 5  # of data.seed: noise on the test groups
   DATA_SET = 6  # of data.seed: groups that launch.generate writes
   REFERENCE_FIT = 7  # of seed: groups that linear and sparse codes are fitted to
+  FIGURE = 8  # of data.seed: noise on the test groups that a figure shows
+  GENIE = 9  # of data.seed: positions, and environments in `fresh` mode, that the genie is asked at
+  STATISTICS = 10  # of launch.csi_statistics --seed: environments and positions
+  TEST_PAIRS = 11  # of data.seed: pairs of UEs a given distance apart
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

@@ -65,7 +65,7 @@ def reverse_water_filling(variances: np.ndarray, bits: float) -> float:
 def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...]:
   """Delay rows [n, N_a, L], steering [n, L, N_t] and amplitudes [n, L] of every ray, LOS last."""
   csi = config.csi
-  # The ray's place within its cluster tells its sub-cluster.
+  # The ray's place within its cluster says which sub-cluster it is in.
   subcluster = np.searchsorted(SUBCLUSTER_ENDS[1:], np.arange(NUM_RAYS), 'right')
 
   def at(site, position):
@@ -80,16 +80,17 @@ def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...
             (jnp.abs(gain), jnp.abs(found.los_gain))))
 
   @jax.jit
-  def draw(site_key, position_key):
+  def draw(genie_key, site_key):
+    position_key, fresh_key = jax.random.split(genie_key)
     positions = sample_positions(position_key, csi, num_positions, 1)
     if csi.mode == 'fresh':
-      keys = jax.random.split(site_key, num_positions)
+      keys = jax.random.split(fresh_key, num_positions)
       return jax.vmap(lambda k, p: at(sample_site(k, csi), p))(keys, positions)
     return at(sample_site(site_key, csi), positions)
 
   seed = config.data.seed
   delay_s, sine, amplitude = (leaf[:, 0] for leaf in draw(
-      stream_key(seed, Stream.SITE), stream_key(seed, Stream.TEST_GROUPS)))
+      stream_key(seed, Stream.GENIE), stream_key(seed, Stream.SITE)))
   respond = jax.jit(functools.partial(delay_rows, config=csi))
   steer = jax.jit(functools.partial(steering, num_tx_antennas=csi.num_tx_antennas))
   return np.asarray(respond(delay_s)), np.asarray(steer(sine)), np.asarray(amplitude)

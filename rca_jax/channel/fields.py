@@ -1,25 +1,26 @@
 """Spatially consistent random fields over the ground, as random Fourier features.
 
-A field is a sum of plane waves with random directions and weights: Gaussian at every position,
-with a correlation that, in the mean over environments, depends on distance alone; that of one
-environment has the directions of its waves, of which `exponential` would need more than there are
-here. Position enters through cosines, so a field
-is a pure, smooth function that can be evaluated (and differentiated) anywhere.
+A field is a sum of plane waves with random directions and weights. It is Gaussian at every
+position. Its mean correlation over many environments depends on the distance alone. In one
+environment the correlation also depends on the direction, since the number of waves is finite;
+`exponential` would need more waves than there are here. The position enters through cosines, so a
+field is a smooth function that can be evaluated (and differentiated) anywhere.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 NUM_WAVES = 128
 
 
 class Field(NamedTuple):
-  """F independent scalar fields of zero mean and unit variance."""
+  """S sets of F independent fields of zero mean and unit variance; a set shares its waves."""
 
-  wavevectors: jax.Array  # [NUM_WAVES, 2] float32, rad/m
-  weights: jax.Array  # [2 * NUM_WAVES, F] float32
+  wavevectors: jax.Array  # [S, NUM_WAVES, 2] float32, rad/m
+  weights: jax.Array  # [S, 2 * NUM_WAVES, F] float32
 
 
 def _exponential_wavevectors(normal: jax.Array) -> jax.Array:
@@ -34,7 +35,7 @@ def _exponential_wavevectors(normal: jax.Array) -> jax.Array:
 
 def _gaussian_wavevectors(normal: jax.Array) -> jax.Array:
   """Of the correlation exp(-d^2): smooth near zero, the TR's exp(-1) at d = 1."""
-  return jnp.sqrt(2.0) * normal
+  return 2.0**0.5 * normal
 
 
 WAVEVECTORS = {
@@ -44,14 +45,22 @@ WAVEVECTORS = {
 }
 
 
-def sample_field(key: jax.Array, correlation: str, distance_m, num_fields: int) -> Field:
-  """Draws `num_fields` fields whose correlation has fallen to exp(-1) at `distance_m`."""
-  normal = jax.random.normal(key, (NUM_WAVES, 2 + 2 * num_fields))  # one draw compiles faster
-  weights = normal[:, 2:].reshape(2 * NUM_WAVES, num_fields) / jnp.sqrt(NUM_WAVES)
-  return Field(WAVEVECTORS[correlation](normal[:, :2]) / distance_m, weights)
+def normal_shape(num_sets: int, num_fields: int) -> tuple[int, int, int]:
+  """The standard normal variables that `from_normals` takes."""
+  return num_sets, NUM_WAVES, 2 + 2 * num_fields
+
+
+def from_normals(normal: jax.Array, correlation: str, distance_m: np.ndarray) -> Field:
+  """Fields made of normals [S, NUM_WAVES, 2 + 2 F].
+
+  The correlation of the fields of set s falls to exp(-1) at distance_m[s].
+  """
+  weights = normal[..., 2:].reshape(len(normal), 2 * NUM_WAVES, -1) / NUM_WAVES**0.5
+  return Field(WAVEVECTORS[correlation](normal[..., :2]) / distance_m[:, None, None], weights)
 
 
 def evaluate(field: Field, position: jax.Array) -> jax.Array:
-  """The fields at one place: position [2] in m -> [F]."""
+  """The fields at one place: position [2] in m -> [S, F]."""
   phase = field.wavevectors @ position
-  return jnp.concatenate([jnp.cos(phase), jnp.sin(phase)]) @ field.weights
+  waves = jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], -1)
+  return jnp.einsum('sw,swf->sf', waves, field.weights)

@@ -1,5 +1,6 @@
 """Groups of nearby UEs, and their CSI."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,8 @@ from rca_jax.channel import response
 from rca_jax.channel.site import Site, paths, sample_site
 from rca_jax.config import CsiConfig
 
-_NUM_TRIES = 24  # 5 % of the default cell's groups come too near to the BS: 24 in a row never do
+_NUM_TRIES = 24  # of a group's centre; 6 % of the default cell are too near to the BS
+_NUM_PAIR_TRIES = 256  # 78 % of the pairs 225 m apart leave the default cell
 
 
 class CsiGroups(NamedTuple):
@@ -58,17 +60,22 @@ def csi_at(site: Site, positions: jax.Array) -> CsiGroups:
 def sample_positions(key: jax.Array, config: CsiConfig, num_groups: int, num_ues: int) -> jax.Array:
   """Group centres uniform in the cell, UEs uniform in a disc around them: [G, M, 3] m.
 
-  A group that comes nearer to the BS than `min_bs_distance_m` is drawn again.
+  The centres are so far from the BS that no point of the disc comes nearer to it than
+  `min_bs_distance_m`. For the same key and G, fewer UEs are the first of more.
   """
-  half = config.cell_size_m / 2
-  uniform = jax.random.uniform(key, (num_groups, _NUM_TRIES, 1 + num_ues, 2))
-  centre = half * (2 * uniform[:, :, :1] - 1)
+  half, disc_m = config.cell_size_m / 2, config.max_ue_distance_m / 2
+  # The UE's axis comes first, after the tries': number n of a draw does not depend on its length.
+  centre, ues = jnp.split(
+      _uniform(key, _NUM_TRIES + num_ues, num_groups, 2), [_NUM_TRIES])
+  centre = half * (2 * centre - 1)
+  distance_m, min_m = jnp.linalg.norm(centre, axis=-1), config.min_bs_distance_m + disc_m
+  centre, distance_m = _first_allowed(distance_m >= min_m, centre, distance_m)
+  # Where all tries are too near (one group in 10^30 of the default cell), the last step
+  # moves the centre outwards; `CsiConfig` holds a circle of that radius inside the cell.
+  centre = centre * jnp.maximum(min_m / distance_m, 1)[:, None]
   # Two points of a disc are never farther apart than its diameter.
-  radius = config.max_ue_distance_m / 2 * jnp.sqrt(uniform[:, :, 1:, :1])
-  angle = 2 * jnp.pi * uniform[:, :, 1:, 1:]
-  ground = centre + radius * jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], -1)
-  far_enough = (jnp.linalg.norm(ground, axis=-1) >= config.min_bs_distance_m).all(-1)
-  return _first_allowed(ground, far_enough, config)
+  ground = centre + _on_circle(disc_m * jnp.sqrt(ues[..., 0]), ues[..., 1])
+  return _at_height(jnp.swapaxes(ground, 0, 1), config)
 
 
 def sample_pairs(
@@ -76,22 +83,37 @@ def sample_pairs(
   """Pairs of UEs exactly `distance_m` apart, both inside the cell: positions [G, 2, 3] m.
 
   The middle is uniform in the cell, the direction uniform; pairs that leave the cell or come too
-  near to the BS are drawn again.
+  near to the BS are drawn again. NaN where no try is allowed: such pairs hardly fit into the cell.
   """
   half = config.cell_size_m / 2
-  uniform = jax.random.uniform(key, (num_groups, _NUM_TRIES, 3))
-  angle = 2 * jnp.pi * uniform[..., 2]
-  offset = distance_m / 2 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+  uniform = _uniform(key, _NUM_PAIR_TRIES, num_groups, 3)
   middle = half * (2 * uniform[..., :2] - 1)
-  ground = jnp.stack([middle - offset, middle + offset], -2)  # [G, tries, 2, 2]
+  offset = _on_circle(distance_m / 2, uniform[..., 2])
+  ground = jnp.stack([middle - offset, middle + offset], -2)  # [tries, G, 2, 2]
   inside = (jnp.abs(ground) <= half).all((-1, -2))
   far_enough = (jnp.linalg.norm(ground, axis=-1) >= config.min_bs_distance_m).all(-1)
-  return _first_allowed(ground, inside & far_enough, config)
+  allowed = inside & far_enough
+  ground, fits = _first_allowed(allowed, ground, allowed)
+  return _at_height(jnp.where(fits[:, None, None], ground, jnp.nan), config)
 
 
-def _first_allowed(ground: jax.Array, allowed: jax.Array, config: CsiConfig) -> jax.Array:
-  """The first allowed try of every group: [G, tries, M, 2] and [G, tries] to [G, M, 3] m."""
-  first = jnp.argmax(allowed, -1)[:, None, None, None]
-  ground = jnp.take_along_axis(ground, first, 1)[:, 0]
-  height = jnp.full((*ground.shape[:2], 1), config.ue_height_m)
-  return jnp.concatenate([ground, height], -1)
+def _uniform(key: jax.Array, *shape: int) -> jax.Array:
+  # Flat: a draw compiles the longer the more axes it has.
+  return jax.random.uniform(key, (math.prod(shape),), jnp.float32).reshape(shape)
+
+
+def _on_circle(radius_m: jax.Array | float, turn: jax.Array) -> jax.Array:
+  """Points [..., 2] m at radii [...] and angles given in turns [...]."""
+  angle = 2 * jnp.pi * turn
+  return jnp.stack([radius_m * jnp.cos(angle), radius_m * jnp.sin(angle)], -1)
+
+
+def _first_allowed(allowed: jax.Array, *tries: jax.Array) -> list[jax.Array]:
+  """Of arrays [tries, G, ...] the first allowed try of every group, [G, ...]; the first if none."""
+  first, group = jnp.argmax(allowed, 0), jnp.arange(allowed.shape[1])
+  return [values[first, group] for values in tries]
+
+
+def _at_height(ground: jax.Array, config: CsiConfig) -> jax.Array:
+  """Places [..., 2] m at the height of UEs: [..., 3]."""
+  return jnp.pad(ground, ((0, 0), (0, 0), (0, 1)), constant_values=config.ue_height_m)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rca_jax.channel import uma
-from rca_jax.channel.site import Paths
+from rca_jax.channel.site import Paths, polar
 from rca_jax.config import CsiConfig
 
 _FINE = 8  # antennas whose steering is multiplied out, see `taps`
@@ -25,7 +25,7 @@ class Taps(NamedTuple):
 
 def steering(sine: jax.Array, num_tx_antennas: int) -> jax.Array:
   """a_t below eq. (1): exp(-j pi n sine), sine [...] -> [..., N_t] complex64."""
-  return jnp.exp(-1j * jnp.pi * jnp.arange(num_tx_antennas) * sine[..., None])
+  return polar(jnp.float32(1), -jnp.pi * jnp.arange(num_tx_antennas) * sine[..., None])
 
 
 def taps(paths: Paths, num_tx_antennas: int) -> Taps:
@@ -44,23 +44,27 @@ def taps(paths: Paths, num_tx_antennas: int) -> Taps:
     total = sum(coarse[..., ray, :, None] * fine[..., ray, None, :] for ray in range(start, end))
     return total.reshape(*total.shape[:-2], -1)[..., :num_tx_antennas]
 
-  bounds = zip(uma.SUBCLUSTER_ENDS[:-1], uma.SUBCLUSTER_ENDS[1:], strict=True)
-  subclusters = jnp.stack([subcluster(start, end) for start, end in bounds], -2)
+  first, *later = (
+      subcluster(start, end)
+      for start, end in zip(uma.SUBCLUSTER_ENDS[:-1], uma.SUBCLUSTER_ENDS[1:], strict=True))
+  later = jnp.stack(later, -2)  # [..., C, S - 1, N_t]
+  # Only the two strongest clusters are split in delay: of the others one tap each is enough.
+  is_split = paths.delay_s[..., -1] > paths.delay_s[..., 0]
+  first += jnp.where(is_split[..., None], 0, later.sum(-2))
+  split = jax.lax.top_k(is_split.astype(jnp.float32), 2)[1]
+  later = jnp.take_along_axis(
+      jnp.where(is_split[..., None, None], later, 0), split[..., None, None], -3)
+  later_s = jnp.take_along_axis(paths.delay_s[..., 1:], split[..., None], -2)
+
   los_sine = jnp.sin(paths.los_zenith) * jnp.sin(paths.los_azimuth)
   los = paths.los_gain[..., None] * steering(los_sine, num_tx_antennas)
   batch = paths.los.shape
   return Taps(
-      jnp.concatenate([paths.delay_s.reshape(*batch, -1), jnp.zeros((*batch, 1))], -1),
-      jnp.concatenate([subclusters.reshape(*batch, -1, num_tx_antennas), los[..., None, :]], -2))
-
-
-def _dirichlet(x: jax.Array, num_points: int) -> jax.Array:
-  """sum_k exp(j 2 pi k x / N), k = 0..N-1, closed form; x [...] float32 -> [...] complex64."""
-  near_zero = jnp.abs(x) < 1e-4
-  safe = jnp.where(near_zero, 1e-4, x)  # both branches finite, so that gradients are
-  ratio = jnp.sin(jnp.pi * safe) / jnp.sin(jnp.pi * safe / num_points)
-  ratio = jnp.where(near_zero, num_points, ratio)
-  return ratio * jnp.exp(1j * jnp.pi * x * (num_points - 1) / num_points)
+      jnp.concatenate([
+          paths.delay_s[..., 0], later_s.reshape(*batch, -1),
+          jnp.zeros((*batch, 1), jnp.float32)], -1),
+      jnp.concatenate([
+          first, later.reshape(*batch, -1, num_tx_antennas), los[..., None, :]], -2))
 
 
 def delay_angle(taps: Taps, config: CsiConfig) -> jax.Array:
@@ -68,14 +72,38 @@ def delay_angle(taps: Taps, config: CsiConfig) -> jax.Array:
 
   Row d is the delay d / bandwidth, column b peaks at b = (N_t / 2) sin(azimuth) sin(zenith).
   """
-  return jnp.fft.ifft(delay_rows(taps.delay_s, config) @ taps.coefficient, norm='ortho')
+  weight, cotangent = _delay_kernel(taps.delay_s, config)
+  weighted = weight[..., None] * taps.coefficient
+  # A real matrix product is half of a complex one.
+  parts = cotangent @ jnp.concatenate([weighted.real, weighted.imag], -1)
+  rows = jax.lax.complex(*jnp.split(parts, 2, -1)) - 1j * weighted.sum(-2, keepdims=True)
+  return jnp.fft.ifft(rows, norm='ortho')
 
 
 def delay_rows(delay_s: jax.Array, config: CsiConfig) -> jax.Array:
   """What a unit path of every delay leaves in the first N_a rows: [..., L] to [..., N_a, L]."""
-  rows = jnp.arange(config.num_delay_taps)
-  x = rows[:, None] - config.bandwidth_hz * delay_s[..., None, :]
-  return _dirichlet(x, config.num_subcarriers) / jnp.sqrt(config.num_subcarriers)
+  weight, cotangent = _delay_kernel(delay_s, config)
+  return weight[..., None, :] * (cotangent - 1j)
+
+
+def _delay_kernel(delay_s: jax.Array, config: CsiConfig) -> tuple[jax.Array, jax.Array]:
+  """The Dirichlet kernel of `delay_rows` in two factors.
+
+  With x = d - u, u = bandwidth * delay and row d, the sum of exp(j 2 pi k x / N) over the N
+  subcarriers k is sin(pi x) exp(j pi x (N - 1) / N) / sin(pi x / N). As d is a whole number, that
+  is w (cot(pi x / N) - j) with w = -sin(pi u) exp(-j pi u), which no longer depends on d.
+
+  Returns:
+    w / sqrt(N), [..., L] complex64, and the cotangents [..., N_a, L] float32.
+  """
+  num_points = config.num_subcarriers
+  nearest = jnp.round(config.bandwidth_hz * delay_s)
+  rest = config.bandwidth_hz * delay_s - nearest  # w has period 1
+  rest = jnp.where(jnp.abs(rest) < 1e-9, 1e-9, rest)  # no 0 * infinity
+  weight = polar(-jnp.sin(jnp.pi * rest) / num_points**0.5, -jnp.pi * rest)
+  rows = jnp.arange(config.num_delay_taps, dtype=jnp.float32)
+  x = rows[:, None] - nearest[..., None, :] - rest[..., None, :]
+  return weight, 1 / jnp.tan(jnp.pi / num_points * x)
 
 
 def total_energy(taps: Taps, config: CsiConfig) -> jax.Array:
@@ -83,10 +111,16 @@ def total_energy(taps: Taps, config: CsiConfig) -> jax.Array:
 
   Parseval: the energy over subcarriers from the correlations of the taps, no DFT needed.
   """
+  num_points = config.num_subcarriers
   gram = jnp.einsum('...in,...jn->...ij', taps.coefficient, taps.coefficient.conj())
-  difference = config.bandwidth_hz * (taps.delay_s[..., :, None] - taps.delay_s[..., None, :])
-  kernel = _dirichlet(-difference, config.num_subcarriers)
-  return jnp.real((gram * kernel).sum((-1, -2)))
+  x = config.bandwidth_hz * (taps.delay_s[..., None, :] - taps.delay_s[..., :, None])
+  near_zero = jnp.abs(x) < 1e-4
+  safe = jnp.where(near_zero, 1e-4, x)  # both branches finite, so that gradients are
+  kernel = jnp.where(
+      near_zero, num_points, jnp.sin(jnp.pi * safe) / jnp.sin(jnp.pi * safe / num_points))
+  angle = jnp.pi * (num_points - 1) / num_points * x
+  # The real part of gram * kernel * exp(j angle).
+  return (kernel * (gram.real * jnp.cos(angle) - gram.imag * jnp.sin(angle))).sum((-1, -2))
 
 
 def normalise(csi: jax.Array) -> jax.Array:

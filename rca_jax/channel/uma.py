@@ -3,6 +3,7 @@
 Clause and table numbers are those of 3GPP TR 38.901 V17.
 """
 
+import math
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -19,20 +20,21 @@ _RAY_OFFSETS = np.array([
     0.0447, 0.1413, 0.2492, 0.3715, 0.5129, 0.6797, 0.8844, 1.1481, 1.5195, 2.1551])
 _SUBCLUSTER_ORDER = np.array([
     1, 2, 3, 4, 5, 6, 7, 8, 19, 20, 9, 10, 11, 12, 17, 18, 13, 14, 15, 16]) - 1
-RAY_OFFSETS = np.stack([_RAY_OFFSETS, -_RAY_OFFSETS], -1).reshape(-1)[_SUBCLUSTER_ORDER]
+RAY_OFFSETS = np.stack([_RAY_OFFSETS, -_RAY_OFFSETS], -1).reshape(-1)[
+    _SUBCLUSTER_ORDER].astype(np.float32)
 SUBCLUSTER_ENDS = (0, 10, 16, 20)
-SUBCLUSTER_DELAYS = np.array([0.0, 1.28, 2.56])  # times the cluster delay spread c_DS
+SUBCLUSTER_DELAYS = np.array([0.0, 1.28, 2.56], np.float32)  # times the cluster delay spread c_DS
 
 
 class StateTable(NamedTuple):
-  """Table 7.5-6 for one propagation state (LOS or NLOS); every leaf an array."""
+  """Table 7.5-6 for one propagation state (LOS or NLOS); every leaf a float32 array."""
 
   lsp_mean: np.ndarray  # [7], in the order of LSPS; ZSD comes from `zsd_mean`
   lsp_std: np.ndarray  # [7]
   lsp_mixing: np.ndarray  # [7, 7], the Cholesky factor of the cross-correlations
   lsp_distance_m: np.ndarray  # [7], correlation distances
   cluster_distance_m: np.ndarray  # of all cluster and ray variables, table 7.6.3.1-2
-  active: np.ndarray  # [MAX_CLUSTERS] bool
+  active: np.ndarray  # [MAX_CLUSTERS], 1 or 0: whether the state has this cluster
   delay_scaling: np.ndarray  # r_tau
   shadowing_db: np.ndarray  # per-cluster shadowing std zeta
   cluster_ds_s: np.ndarray  # c_DS
@@ -53,7 +55,7 @@ def _mixing(correlations: dict[tuple[str, str], float]) -> np.ndarray:
 
 def state_tables(carrier_frequency_hz: float) -> StateTable:
   """Table 7.5-6 for UMa; leaves [2, ...] with NLOS at 0 and LOS at 1."""
-  log_fc = np.log10(max(carrier_frequency_hz / 1e9, 6.0))  # note 4: below 6 GHz use 6
+  log_fc = math.log10(max(carrier_frequency_hz / 1e9, 6.0))  # note 4: below 6 GHz use 6
   cluster_ds_s = 1e-9 * max(0.25, 6.5622 - 3.4084 * log_fc)
   nlos = StateTable(
       lsp_mean=np.array([
@@ -94,10 +96,16 @@ def state_tables(carrier_frequency_hz: float) -> StateTable:
       cluster_zsa_deg=np.array(7.0),
       azimuth_scaling=np.array(1.146),
       zenith_scaling=np.array(1.104))
-  return StateTable(*(np.stack(pair) for pair in zip(nlos, los, strict=True)))
+  return StateTable(*(
+      np.stack(pair).astype(np.float32) for pair in zip(nlos, los, strict=True)))
 
 
-LOS_STATE_DISTANCE_M = 50.0  # table 7.6.3.1-2
+LOS_STATE_DISTANCE_M = np.float32(50)  # table 7.6.3.1-2
+
+
+def power_of_10(exponent):
+  """10^exponent by the exponential function: a general power compiles and runs longer."""
+  return jnp.exp(math.log(10) * exponent)
 
 
 def los_probability(distance_2d_m, ue_height_m: float):
@@ -116,10 +124,10 @@ def zsd_mean(los, distance_2d_m, ue_height_m: float):
 
 def zod_offset_deg(los, distance_2d_m, ue_height_m: float, carrier_frequency_hz: float):
   """Zenith departure offset mu_offset,ZOD in degrees, table 7.5-7; zero in LOS."""
-  log_fc = np.log10(max(carrier_frequency_hz / 1e9, 6.0))
+  log_fc = math.log10(max(carrier_frequency_hz / 1e9, 6.0))
   a, b, c, e = 0.208 * log_fc - 0.782, 25.0, -0.13 * log_fc + 2.03, 7.66 * log_fc - 5.96
   exponent = a * jnp.log10(jnp.maximum(b, distance_2d_m)) + c - 0.07 * (ue_height_m - 1.5)
-  return jnp.where(los, 0.0, e - 10.0**exponent)
+  return jnp.where(los, 0.0, e - power_of_10(exponent))
 
 
 def los_delay_scaling(k_db):

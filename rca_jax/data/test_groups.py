@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
-from rca_jax.channel import groups_at, sample_groups, sample_pairs
+from rca_jax.channel import Site, groups_at, sample_groups, sample_pairs
 from rca_jax.config import ExperimentConfig
 from rca_jax.data.source import config_site, read_groups
 from rca_jax.errors import InputError
 from rca_jax.keys import Stream, stream_key
 
-_TEST_CHUNK = 125  # groups generated at a time; changing it changes the test groups
-_MIN_TEST_UES = 4  # test groups have the paper's 4 UEs, of which the first M are used
+_CHUNK = 125  # groups generated at a time; another number gives other test groups
 
 
 def load_test_csi(
@@ -32,7 +30,7 @@ def load_test_csi(
 
   Raises:
     InputError: as `training_source`; or `data.path` is a single file, which has no test split; or
-      pairs are asked for and no pair so far apart fits into the cell, or num_ues is not 2.
+      pairs are asked for and num_ues is not 2, or pairs so far apart hardly fit into the cell.
   """
   num_groups = config.data.num_test_groups if num_groups is None else num_groups
   if distance_m:
@@ -51,34 +49,37 @@ def load_test_csi(
 
 def _generated_test_csi(config: ExperimentConfig, num_ues: int, num_groups: int) -> np.ndarray:
 
-  def draw(key: jax.Array, site: Any) -> jax.Array:
-    drawn = max(num_ues, _MIN_TEST_UES)
-    return sample_groups(key, config.csi, _TEST_CHUNK, drawn, site=site).csi
+  def draw(key: jax.Array, site: Site | None) -> jax.Array:
+    return sample_groups(key, config.csi, _CHUNK, num_ues, site=site).csi
 
-  return _in_chunks(draw, config, num_groups)[:, :num_ues]
+  return _in_chunks(draw, config, Stream.TEST_GROUPS, num_groups)
 
 
 def _generated_test_pairs(
     config: ExperimentConfig, num_ues: int, num_groups: int, distance_m: float) -> np.ndarray:
   if num_ues != 2:
     raise InputError(f'num_ues={num_ues}: a distance is one of 2 UEs.')
-  # A pair along the diagonal would fit up to 1.4 times the side, but is hardly ever drawn.
-  if not 0 < distance_m <= 0.75 * config.csi.cell_size_m:
-    raise InputError(
-        f'distance_m={distance_m:g} must be positive and at most 0.75 csi.cell_size_m='
-        f'{0.75 * config.csi.cell_size_m:g}.')
+  if distance_m < 0:
+    raise InputError(f'distance_m={distance_m:g} must be positive.')
 
-  def draw(key: jax.Array, site: Any) -> jax.Array:
+  def draw(key: jax.Array, site: Site | None) -> jax.Array:
     site_key, position_key = jax.random.split(key)
-    positions = sample_pairs(position_key, config.csi, _TEST_CHUNK, distance_m)
+    positions = sample_pairs(position_key, config.csi, _CHUNK, distance_m)
     return groups_at(site_key, config.csi, positions, site).csi
 
-  return _in_chunks(draw, config, num_groups)
+  csi = _in_chunks(draw, config, Stream.TEST_PAIRS, num_groups)
+  if np.isnan(csi).any():
+    raise InputError(
+        f'distance_m={distance_m:g}: pairs of UEs so far apart hardly fit into a cell of '
+        f'csi.cell_size_m={config.csi.cell_size_m:g}, {config.csi.min_bs_distance_m:g} m '
+        '(csi.min_bs_distance_m) from the BS; choose a smaller distance.')
+  return csi
 
 
-def _in_chunks(draw: Callable, config: ExperimentConfig, num_groups: int) -> np.ndarray:
+def _in_chunks(
+    draw: Callable, config: ExperimentConfig, stream: Stream, num_groups: int) -> np.ndarray:
   """Test groups of `draw(key, site)`, a chunk a call."""
-  site, key = config_site(config), stream_key(config.data.seed, Stream.TEST_GROUPS)
+  site, key = config_site(config), stream_key(config.data.seed, stream)
   chunk = jax.jit(lambda site, index: draw(jax.random.fold_in(key, index), site))
-  num_chunks = -(-num_groups // _TEST_CHUNK)
+  num_chunks = -(-num_groups // _CHUNK)
   return np.concatenate([np.asarray(chunk(site, i)) for i in range(num_chunks)])[:num_groups]

@@ -12,12 +12,13 @@ from rca_jax.channel import statistics, uma
 from rca_jax.channel.groups import csi_at, sample_positions
 from rca_jax.channel.site import paths, sample_site
 from rca_jax.config import CsiConfig
+from rca_jax.keys import Stream, stream_key
 
 matplotlib.use('Agg')
 
 
 def measure(
-    key: jax.Array, config: CsiConfig, num_sites: int, num_groups: int,
+    seed: int, config: CsiConfig, num_sites: int, num_groups: int,
     progress: Callable[[int], None]) -> dict:
   """Statistics of `num_sites` environments with `num_groups` groups of 4 UEs each.
 
@@ -34,7 +35,7 @@ def measure(
             uma.los_probability(distance_m, config.ue_height_m))
 
   parts = []
-  keys = jax.random.split(key, num_sites)
+  keys = jax.random.split(stream_key(seed, Stream.STATISTICS), num_sites)
   for index in range(num_sites):
     parts.append(jax.tree.map(np.asarray, one_site(keys[index])))
     progress(index + 1)

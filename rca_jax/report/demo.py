@@ -44,7 +44,7 @@ def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> Figure
   params, _ = load_params(workdir, config)
   csi = load_test_csi(config, config.num_ues, 64)
   snr = np.full(csi.shape[:2], snr_db, np.float32)
-  key = stream_key(config.data.seed, Stream.EVALUATION)
+  key = stream_key(config.data.seed, Stream.FIGURE)
   features_hat = jax.jit(build_model(config).apply)({'params': params}, to_features(csi), snr, key)
   csi_hat = np.asarray(from_features(features_hat))
   error = (np.abs(csi_hat - csi) ** 2).sum((-1, -2)) / (np.abs(csi) ** 2).sum((-1, -2))

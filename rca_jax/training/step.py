@@ -43,8 +43,10 @@ TrainCall = Callable[[TrainState, Any, jax.Array, jax.Array], tuple[TrainState, 
 
 def init_params(model: nn.Module, key: jax.Array, features_shape: tuple[int, ...]) -> Any:
   """Parameters of `model`; `features_shape` is [batch, ue, N_t, 2*N_a]."""
-  features = jnp.zeros(features_shape)
-  return model.init(key, features, jnp.zeros(features_shape[:2]), key)['params']
+  params_key, noise_key = jax.random.split(key)
+  features = jnp.zeros(features_shape, jnp.float32)
+  snr_db = jnp.zeros(features_shape[:2], jnp.float32)
+  return model.init(params_key, features, snr_db, noise_key)['params']
 
 
 def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
@@ -97,7 +99,7 @@ def make_train_call(
       csi = jax.lax.with_sharding_constraint(csi, over_batch(mesh))
       features = to_features(csi)
     snr_db = jax.random.uniform(
-        snr_key, features.shape[:2], minval=snr_db_range[0], maxval=snr_db_range[1])
+        snr_key, features.shape[:2], jnp.float32, minval=snr_db_range[0], maxval=snr_db_range[1])
 
     def loss_fn(params):
       parts = _by_group_size(features, snr_db, noise_key, group_sizes)
@@ -144,5 +146,5 @@ def _mask(
   """Which reports [batch, ue] arrive, as the last argument of a model; nothing where all do."""
   if not report_loss and not allow_silent:
     return ()
-  arrive = ~jax.random.bernoulli(key, report_loss, features.shape[:2])
+  arrive = ~jax.random.bernoulli(key, jnp.float32(report_loss), features.shape[:2])
   return (arrive & features.any(axis=(-2, -1)) if allow_silent else arrive,)

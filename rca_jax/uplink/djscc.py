@@ -108,7 +108,7 @@ def narrowband_interference(key: jax.Array, symbols: jax.Array, snr_db: jax.Arra
   num_symbols = symbols.shape[-1]
   width = -(-num_symbols // 8)
   first = jax.random.randint(
-      place_key, (*symbols.shape[:-1], 1), 0, num_symbols - width + 1)
+      place_key, (*symbols.shape[:-1], 1), 0, num_symbols - width + 1, jnp.int32)
   place = jnp.arange(num_symbols)
   hit = (place >= first) & (place < first + width)
   interference = jax.random.normal(interference_key, symbols.shape, jnp.complex64)
