@@ -1,8 +1,11 @@
 """Eight CPU devices for every test, a cache of compiled programs, and a tiny experiment."""
 # ruff: noqa: E402
 
+import dataclasses
+import functools
 import os
 import pathlib
+from collections.abc import Callable
 
 # Before JAX is imported, and for the processes that tests start: one compilation a program.
 os.environ.setdefault(
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from rca_jax.channel import Site, sample_site
 from rca_jax.config import (
     CsiConfig,
     DataConfig,
@@ -55,6 +59,23 @@ def tiny_config() -> ExperimentConfig:
       training=TrainingConfig(
           batch_size=8, pretrain=stage, finetune=stage,  # alike, so compiled once
           steps_per_call=2, checkpoint_every_steps=4))
+
+
+@pytest.fixture(scope='session')
+def make_site() -> Callable[..., Site]:
+  """One draw of fields a correlation; the scenario only says how they are read."""
+  config = CsiConfig(num_delay_taps=8, num_tx_antennas=8)
+
+  @functools.cache
+  def sampled(correlation: str) -> Site:
+    chosen = dataclasses.replace(config, correlation=correlation)
+    return jax.jit(sample_site, static_argnums=1)(jax.random.key(3), chosen)
+
+  def make_site(scenario: str = 'uma', correlation: str = 'stock') -> Site:
+    return sampled(correlation).replace(
+        config=dataclasses.replace(config, correlation=correlation, scenario=scenario))
+
+  return make_site
 
 
 @pytest.fixture(scope='session')

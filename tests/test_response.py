@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rca_jax.channel import from_features, normalise, paths, response, sample_site, to_features
+from rca_jax.channel import from_features, normalise, paths, response, to_features, uma
 from rca_jax.config import CsiConfig
 
 CONFIG = CsiConfig(num_subcarriers=64, num_delay_taps=16, num_tx_antennas=12)
@@ -19,7 +19,7 @@ def _taps(num_taps=5, seed=0):
 
 
 def _full_csi(taps):
-  """Eq. (1)'s sum over every subcarrier and antenna, then both DFTs, in numpy: [3, N_c, N_t]."""
+  """Eq. (1)'s sum over every subcarrier and antenna, then both DFTs, in numpy: [n, N_c, N_t]."""
   k = np.arange(CONFIG.num_subcarriers)
   phase = np.exp(-2j * np.pi * k[:, None] / CONFIG.num_subcarriers
                  * np.asarray(taps.delay_s, np.float64)[:, None] * CONFIG.bandwidth_hz)
@@ -50,23 +50,26 @@ def test_energy_lands_in_the_row_of_the_delay_and_the_column_of_the_angle(row, s
   assert power.max() > 0.999 * power.sum()
 
 
-def test_taps_sum_the_rays_of_each_subcluster():
-
-  @jax.jit
-  def draw(key):
-    found = paths(sample_site(key, CONFIG), jnp.array([[60.0, 20.0, 1.5]]))
-    return found, response.taps(found, CONFIG.num_tx_antennas)
-
-  found, taps = draw(jax.random.key(0))
-  sine = np.asarray(jnp.sin(found.zenith) * jnp.sin(found.azimuth), np.float64)[0]
-  rays = np.asarray(found.gain)[0, ..., None] * np.exp(
-      -1j * np.pi * np.arange(CONFIG.num_tx_antennas) * sine[..., None])
-  expected = np.stack([rays[:, :10].sum(1), rays[:, 10:16].sum(1), rays[:, 16:].sum(1)], 1)
-  np.testing.assert_allclose(
-      taps.coefficient[0, :-1], expected.reshape(-1, CONFIG.num_tx_antennas), atol=1e-5)
-  np.testing.assert_array_equal(taps.delay_s[0, :-1], found.delay_s[0].ravel())
-  assert taps.delay_s[0, -1] == 0
-  np.testing.assert_allclose(np.abs(taps.coefficient[0, -1]), abs(found.los_gain[0]), rtol=1e-5)
+def test_taps_are_the_sum_over_all_rays(make_site):
+  """TR 38.901 eq. (7.5-22) ray by ray in numpy: every ray has the delay of its sub-cluster."""
+  ground = np.random.default_rng(0).uniform(-90, 90, (40, 2)).astype(np.float32)
+  found = jax.jit(paths)(
+      make_site(), jnp.pad(ground, ((0, 0), (0, 1)), constant_values=1.5)[:, None])
+  assert found.los.any() and not found.los.all()
+  found = jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], found)
+  taps = jax.jit(response.taps, static_argnums=1)(found, CONFIG.num_tx_antennas)
+  delay_s = np.repeat(found.delay_s, np.diff(uma.SUBCLUSTER_ENDS), -1)  # [..., C, R]
+  assert (np.ptp(delay_s, axis=-1) > 0).any()  # some clusters are split
+  sine = np.append(
+      (np.sin(found.zenith) * np.sin(found.azimuth)).reshape(len(delay_s), -1),
+      (np.sin(found.los_zenith) * np.sin(found.los_azimuth))[:, None], -1).astype(np.float64)
+  gain = np.append(found.gain.reshape(len(delay_s), -1), found.los_gain[:, None], -1)
+  delay_s = np.append(delay_s.reshape(len(delay_s), -1), np.zeros((len(delay_s), 1)), -1)
+  steer = np.exp(-1j * np.pi * np.arange(CONFIG.num_tx_antennas) * sine[..., None])
+  rays = response.Taps(delay_s, gain[..., None] * steer)
+  np.testing.assert_allclose(_full_csi(taps), _full_csi(rays), atol=2e-4)
+  np.testing.assert_allclose(np.abs(taps.coefficient[:, -1]), np.abs(found.los_gain)[:, None] *
+                             np.ones(CONFIG.num_tx_antennas), rtol=1e-5)
 
 
 def test_features_hold_real_then_imaginary_parts_and_come_back():

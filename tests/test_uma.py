@@ -16,10 +16,10 @@ def test_table_7_5_6_at_6_7_ghz(state, lsp, expected):
 def test_mixing_is_a_factor_of_a_correlation_matrix():
   for mixing in TABLES.lsp_mixing:
     correlation = mixing @ mixing.T
-    np.testing.assert_allclose(np.diag(correlation), 1, atol=1e-12)
+    np.testing.assert_allclose(np.diag(correlation), 1, atol=1e-6)
     assert np.abs(correlation - np.eye(7)).max() < 1
   los = TABLES.lsp_mixing[LOS] @ TABLES.lsp_mixing[LOS].T
-  assert los[uma.LSPS.index('ASA'), uma.LSPS.index('DS')] == pytest.approx(0.8)
+  assert los[uma.LSPS.index('ASA'), uma.LSPS.index('DS')] == pytest.approx(0.8, abs=1e-6)
 
 
 def test_los_probability_is_the_table_s():
