@@ -107,12 +107,12 @@ def draw_paths(site_keys, position_key, config):
 
 def covariances(config, num_positions):
   """Of the generator's CSI where all rays have random phases: [position, N_a N_t, N_a N_t]."""
-  site_key = stream_key(config.data.seed, Stream.SITE)
+  position_key, fresh_key = jax.random.split(stream_key(config.data.seed, Stream.GENIE))
   site_keys = (
-      jax.random.split(site_key, num_positions) if config.csi.mode == 'fresh'
-      else jnp.broadcast_to(site_key, num_positions))
+      jax.random.split(fresh_key, num_positions) if config.csi.mode == 'fresh'
+      else jnp.broadcast_to(stream_key(config.data.seed, Stream.SITE), num_positions))
   found = draw_paths(
-      site_keys, stream_key(config.data.seed, Stream.TEST_GROUPS),
+      site_keys, position_key,
       dataclasses.replace(config.csi, mode='site', num_subcarriers=64))  # compiled once
 
   @jax.jit

@@ -168,7 +168,8 @@ def test_test_pairs_are_repeatable_and_correlate_with_nearness(tiny_config):
 
 
 @pytest.mark.parametrize('num_ues, distance_m, message', [
-    (3, 5.0, 'a distance is one of 2 UEs'), (2, 50.0, 'at most 0.75 csi.cell_size_m=45'),
+    (3, 5.0, 'a distance is one of 2 UEs'),
+    (2, 80.0, 'hardly fit into a cell of csi.cell_size_m=60'),
     (2, -1.0, 'must be positive')])
 def test_impossible_pairs_are_input_errors(tiny_config, num_ues, distance_m, message):
   with pytest.raises(InputError, match=message):
