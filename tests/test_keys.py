@@ -67,7 +67,7 @@ def test_every_key_is_used_in_one_way_and_training_shares_none(tiny_config, tmp_
       'training': record(fit, config, tmp_path),
       'references': record(reference_rows, linear, [Measurement(10.0)]),
       'genie': record(reference_rows, genie, [Measurement(10.0)]),
-      'evaluation': record(evaluate_run, tmp_path, [10.0], [2]),
+      'evaluation': record(lambda: list(evaluate_run(tmp_path, [10.0], [2]))),
       'pairs': record(functools.partial(load_test_csi, distance_m=5.0), config, 2)}
   site = jax.random.key_data(stream_key(config.data.seed, Stream.SITE)).tobytes()
   of_streams = {jax.random.key_data(jax.random.key(seed)).tobytes()
