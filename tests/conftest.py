@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import signal
 from collections.abc import Callable
 
 # Before JAX is imported, and for the processes that tests start: one compilation a program.
@@ -30,6 +31,8 @@ from rca_jax.config import (
 from rca_jax.training.sharding import data_mesh
 
 flags.FLAGS.mark_as_parsed()
+# A shell starts what runs in its background deaf to Ctrl-C, and so all that this starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update('jax_num_cpu_devices', 8)  # before anything starts the backend
 
 
