@@ -94,7 +94,6 @@ def _our_step(
     config: ExperimentConfig, source: CsiSource,
     num_devices: int) -> tuple[Callable[[int], Any], dict[str, float]]:
   """A call of `_STEPS_PER_CALL` steps; and what its program took to compile and needs."""
-  config = _with_training(config, steps_per_call=_STEPS_PER_CALL)
   mesh, stage = data_mesh(jax.devices()[:num_devices]), config.training.pretrain
   check_batch_size(config.training.batch_size, mesh)
   program = make_program(config, stage, source, mesh)
@@ -103,7 +102,7 @@ def _our_step(
   state = program.first_state(None)
   start = time.perf_counter()
   with jax.default_matmul_precision(config.matmul_precision):
-    compiled = lower_call(program, source, mesh).compile()
+    compiled = lower_call(program, source, mesh, _STEPS_PER_CALL).compile()
   compile_seconds = time.perf_counter() - start
   memory = compiled.memory_analysis()
 

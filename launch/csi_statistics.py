@@ -11,7 +11,7 @@ from absl import flags
 
 from launch.main import devices, run, say
 from rca_jax.config import CsiConfig
-from rca_jax.durable import told_when_unwritable
+from rca_jax.durable import writing
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
@@ -34,7 +34,7 @@ def main() -> None:
     raise InputError(
         f'--reference={_REFERENCE.value}: not a readable JSON file ({error}).') from None
   out = Path(_OUT.value)
-  with told_when_unwritable(out, 'choose another --out'):
+  with writing(out, 'choose another --out'):
     out.mkdir(parents=True, exist_ok=True)
   config = CsiConfig(correlation=_CORRELATIONS.value[0])
   names = _CORRELATIONS.value

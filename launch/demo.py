@@ -15,7 +15,7 @@ from absl import flags
 from configs import demo as demo_config
 from launch.main import run, say
 from rca_jax.config import ExperimentConfig, from_dict
-from rca_jax.durable import told_when_unwritable
+from rca_jax.durable import writing
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
@@ -58,7 +58,7 @@ def _train(workdirs: dict[str, Path], num_steps: int, bar: Bar) -> None:
 
   processes = {}
   for method, folder in workdirs.items():
-    with told_when_unwritable(folder, 'choose another --out'):
+    with writing(folder, 'choose another --out'):
       folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, '-m', 'launch.train', f'--workdir={folder}',
                f'--config=configs/demo.py:method={method}',

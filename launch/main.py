@@ -13,7 +13,7 @@ from ml_collections import ConfigDict, config_flags
 
 from launch.help import config_text, fields, help_text
 from rca_jax.config import CsiConfig, ExperimentConfig, from_dict, to_dict
-from rca_jax.errors import InputError
+from rca_jax.errors import InputError, Stopped
 
 _EXIT_SIGINT, _EXIT_SIGPIPE = 128 + 2, 128 + 13
 _HELP = {'-h', '-?', '-help', '--help', '--helpshort', '--helpfull'}
@@ -23,7 +23,8 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped') -> NoReturn:
   """Parses the flags, calls `main` and exits with what it returns (None: 0).
 
   Other exit codes: 1 for a training that diverged; 2 for an InputError, a wrong flag, or a file
-  that cannot be read or written; 130 after Ctrl-C; 141 where nobody reads the output any more.
+  that cannot be read or written; 130 after Ctrl-C, 143 after SIGTERM; 141 where nobody reads the
+  output any more.
 
   Args:
     stopped: the line after Ctrl-C: what is kept, how to go on.
@@ -126,6 +127,9 @@ def _in_one_line(function: Callable[[], Any], stopped: str) -> Any:
     return _fail(_name_flags(str(error)), 2)
   except FloatingPointError as error:
     return _fail(_name_flags(str(error)), 1)
+  except Stopped as stop:
+    say(str(stop))
+    sys.exit(128 + stop.signum)
   except KeyboardInterrupt:
     say(f'\n{stopped}' if sys.stderr.isatty() else stopped)  # after the terminal's ^C
     sys.exit(_EXIT_SIGINT)

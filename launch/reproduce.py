@@ -36,10 +36,8 @@ _LIST = flags.DEFINE_bool('list', False, 'Show the cells and what they lack, run
 _FORMAT = define_format()
 _HEAD = {'cell': '', 'id': '', 'groups to train on': ',d', 'rows': 'd', 'missing': 'd'}
 
-_EXIT_SIGTERM = 128 + 15
 
-
-def main() -> int:
+def main() -> None:
   if not _LIST.value and _OUT.value is None:
     raise InputError('--out is missing: the folder of rows and runs.')
 
@@ -57,16 +55,13 @@ def main() -> int:
     print_table(
         _HEAD, [[cell.name, cell.id, cell.num_groups, len(cell.measurements),
                  len(missing(cell, rows))] for cell in cells], _FORMAT.value)
-    return 0
+    return
   todo = sum(bool(missing(cell, rows)) for cell in cells)
   say(f'reproduce: {_PRESET.value}, {todo} of {len(cells)} cells to do, {devices()}; rows go to '
       f'{out / "results.json"}')
-  if not run_matrix(cells, out.resolve()):
-    say('stopped; rows and checkpoints are kept, the same command continues')
-    return _EXIT_SIGTERM
+  run_matrix(cells, out.resolve())
   say(f'done: all rows are in {out / "results.json"}; tables and figures of them: python -m '
       f'launch.report --results={out / "results.json"} --out={out / "report"}')
-  return 0
 
 
 if __name__ == '__main__':

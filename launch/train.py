@@ -5,14 +5,18 @@
       --config.training.batch_size=512
 
 Exit codes: 0 all stages complete, 1 diverged, 2 wrong input, damaged checkpoint or full disk,
-143 stopped by SIGTERM (docs/reliability.md).
+130 stopped by Ctrl-C and 143 by SIGTERM after a checkpoint, 141 where nobody reads the output any
+more (docs/reliability.md).
 On several hosts start it once on each with --multihost and the same workdir on shared storage.
 """
 
+import contextlib
+
 from absl import flags
 
-from launch.main import define_config, experiment_config, run
+from launch.main import define_config, devices, experiment_config, run, say
 from rca_jax.errors import InputError
+from rca_jax.terminal import Bar
 
 _CONFIG = define_config()
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run.', required=True)
@@ -27,17 +31,37 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 _PROCESS_ID = flags.DEFINE_integer(
     'process_id', None, 'Which of them this is, from 0; not needed on Cloud TPU and Slurm.')
 
-_EXIT_SIGTERM = 128 + 15
 
+def main() -> None:
+  config = experiment_config(_CONFIG)  # before what takes a second to import
 
-def main() -> int:
+  import jax
+
   from rca_jax.training.loop import fit
+  from rca_jax.training.program import num_parameters
+  from rca_jax.training.progress import Progress
 
-  config = experiment_config(_CONFIG)
   if _MULTIHOST.value:
     _join_hosts()
-  complete = fit(config, _WORKDIR.value, on_damaged=_ON_DAMAGED.value)
-  return 0 if complete else _EXIT_SIGTERM
+  workdir = _WORKDIR.value
+  trained = []
+  with contextlib.ExitStack() as stack:
+    preparing, first = Bar('train', doing='preparing'), jax.process_index() == 0
+    if first:
+      say(f'train: {config.method}, {num_parameters(config):,} parameters, {devices()}, '
+          f'{config.data.path or "generated CSI"}; to {workdir}')
+      stack.enter_context(preparing)
+
+    def progress(stage: str, *more) -> Progress:
+      preparing.stop()
+      trained.append(stage)
+      return Progress(stage, *more)
+
+    fit(config, workdir, make_progress=progress, on_damaged=_ON_DAMAGED.value)
+  if first:
+    done = f'done: {", ".join(trained)}' if trained else 'finished before, nothing was left to do'
+    say(f'{done}; {workdir} holds checkpoints, metrics and TensorBoard events; measure it: '
+        f'python -m launch.evaluate --workdir={workdir}')
 
 
 def _join_hosts() -> None:

@@ -286,17 +286,13 @@ class TrainingConfig:
   pretrain: StageConfig = StageConfig(num_steps=625_000)  # 2000 epochs of 80,000 groups
   finetune: StageConfig = StageConfig(num_steps=94_000)  # its SNR range is not used:
   finetune_snr_db: tuple[float, ...] = ()  # one fine-tuned copy per SNR named here
-  steps_per_call: int = 100  # steps fused on the device between two log lines
-  checkpoint_every_steps: int = 5000
+  steps_per_call: int = 100  # at most so many steps fused on the device between two log lines
+  checkpoint_every_steps: int = 5000  # at the end of the call that reaches a multiple of it
   num_checkpoints_kept: int = 2
 
   def __post_init__(self):
     _require_positive(
         self, 'batch_size', 'steps_per_call', 'checkpoint_every_steps', 'num_checkpoints_kept')
-    _require(
-        self.checkpoint_every_steps % self.steps_per_call == 0,
-        f'training.checkpoint_every_steps={self.checkpoint_every_steps} must be a multiple of '
-        f'training.steps_per_call={self.steps_per_call}.')
     _require(
         0 <= self.report_loss < 1,
         f'training.report_loss={self.report_loss} must be at least 0 and below 1.')
@@ -345,7 +341,7 @@ class Stage(NamedTuple):
 
   name: str
   index: int
-  config: StageConfig
+  config: StageConfig  # a cosine's warm-up is shorter than the stage
   snr_db_range: tuple[float, float]
 
 
@@ -360,13 +356,15 @@ def stages(config: ExperimentConfig) -> list[Stage]:
   With `init_weights` a pretraining of no steps is left out.
 
   Raises:
-    InputError: a stage's steps are no positive multiple of `steps_per_call`, or there is no stage.
+    InputError: a stage has no steps, or there is no stage.
   """
   training = config.training
   pretrain = training.pretrain
-  found = [Stage(stage_name(), 0, pretrain, (pretrain.snr_db_min, pretrain.snr_db_max))]
+  found = [Stage(
+      stage_name(), 0, _with_warmup(pretrain), (pretrain.snr_db_min, pretrain.snr_db_max))]
   for index, snr_db in enumerate(training.finetune_snr_db, 1):
-    found.append(Stage(stage_name(snr_db), index, training.finetune, (snr_db, snr_db)))
+    found.append(
+        Stage(stage_name(snr_db), index, _with_warmup(training.finetune), (snr_db, snr_db)))
   if training.init_weights and pretrain.num_steps == 0:
     del found[0]
   if not found:
@@ -374,12 +372,22 @@ def stages(config: ExperimentConfig) -> list[Stage]:
         'training.pretrain.num_steps=0 and no training.finetune_snr_db: nothing is to be trained; '
         'set one of them.')
   for stage in found:
-    num_steps = stage.config.num_steps
-    if num_steps == 0 or num_steps % training.steps_per_call:
-      raise InputError(
-          f'the {stage.name} stage has num_steps={num_steps}; it must be a positive multiple of '
-          f'training.steps_per_call={training.steps_per_call} (every call runs the same program).')
+    if stage.config.num_steps == 0:
+      name = 'finetune' if stage.index else 'pretrain'
+      raise InputError(f'training.{name}.num_steps=0: the {stage.name} stage needs steps.')
   return found
+
+
+def _with_warmup(config: StageConfig) -> StageConfig:
+  """Half the stage is warm-up where the cosine would never begin.
+
+  Noam's warm-up stays: it sets the rate itself, also in a stage that ends before it does.
+  """
+  num_steps, optimizer = config.num_steps, config.optimizer
+  if optimizer.schedule == 'noam' or optimizer.warmup_steps < num_steps:
+    return config
+  shorter = dataclasses.replace(optimizer, warmup_steps=max(1, num_steps // 2))
+  return dataclasses.replace(config, optimizer=shorter)
 
 
 def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:

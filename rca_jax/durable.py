@@ -9,8 +9,8 @@ from rca_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def told_when_unwritable(path: Path, advice: str = 'choose another folder') -> Iterator[None]:
-  """Makes one line of a full disk or a folder that is, or became, read-only.
+def writing(path: Path, advice: str = 'choose another folder') -> Iterator[None]:
+  """Around writes below `path`, and nothing else: one line for a full disk or a read-only folder.
 
   Raises:
     InputError: instead of any OSError.

@@ -25,6 +25,7 @@ class Stream(enum.IntEnum):
   GENIE = 9  # of data.seed: positions, and environments in `fresh` mode, that the genie is asked at
   STATISTICS = 10  # of launch.csi_statistics --seed: environments and positions
   TEST_PAIRS = 11  # of data.seed: pairs of UEs a given distance apart
+  VALIDATION = 12  # of seed: SNR and noise on the validation groups
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

@@ -1,8 +1,13 @@
+import errno
+import pathlib
+import re
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from rca_jax.errors import InputError
@@ -131,11 +136,13 @@ def test_a_flipped_bit_stops_or_goes_back(large, capsys):
       checkpoint.restore_params(
           manager, jax.eval_shape(lambda: new_state(2000)).params, replicated(data_mesh()))
   assert capsys.readouterr().err == ''
+  names = ['1', '2']
   for _ in range(2):
     assert int(restore_for_writing(large, 'previous').step) == 1
     warning = capsys.readouterr().err
     assert warning.startswith('warning: ') and warning.count('\n') == 1 and 'step 1' in warning
-    assert sorted(path.name for path in large.iterdir()) == ['1', '2', '2.damaged']
+    names.append('2.damaged' + ('1' if '2.damaged' in names else ''))  # no copy is deleted
+    assert sorted(path.name for path in large.iterdir()) == names
     chex.assert_trees_all_equal(restore_for_writing(large, 'stop'), whole)
     flip_a_bit(large / '2')
 
@@ -154,6 +161,60 @@ def test_a_checkpoint_without_its_sum_is_told(folder):
   path.write_text(path.read_text().replace('sha256', 'sha1'))
   with pytest.raises(InputError, match='its params are saved without their SHA-256'):
     restore(folder)
+
+
+class Tensorstore(ValueError):
+  """What it raises for whatever goes wrong."""
+
+
+@pytest.mark.parametrize('error, message', [
+    (OSError(errno.EIO, 'Input/output error'), 'OSError: .Errno 5. Input/output error'),
+    (PermissionError(errno.EACCES, 'Permission denied'), 'Permission denied'),
+    (MemoryError(), 'MemoryError'),
+    (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: Out of memory'), 'Out of memory'),
+    (Tensorstore('Error reading "d/1": RESOURCE_EXHAUSTED: Too many open files'),
+     'RESOURCE_EXHAUSTED')])
+def test_what_is_no_damage_is_named_and_nothing_is_moved(folder, monkeypatch, error, message):
+
+  def fails(*_, **__):
+    raise ValueError('orbax says this') from error
+
+  monkeypatch.setattr(ocp.CheckpointManager, 'restore', fails)
+  for on_damaged in checkpoint.ON_DAMAGED:
+    with checkpoint.open_for_writing(folder, 2) as manager:
+      with pytest.raises(InputError, match=f'2: .* cannot be read .*{message}') as found:
+        checkpoint.restore(
+            manager, jax.eval_shape(new_state), replicated(data_mesh()), on_damaged)
+    assert not re.search('damaged|remove|move', str(found.value))
+    assert '\n' not in str(found.value)
+  assert sorted(path.name for path in folder.iterdir()) == ['1', '2']
+
+
+def test_a_file_that_may_not_be_read_is_no_damage(folder, monkeypatch):
+  """Tests may run as root, who may read all: the system's refusal is imitated."""
+  name = next(path for path in folder.glob('2/params/d/*'))
+  read_bytes = pathlib.Path.read_bytes
+
+  def refuses(path):
+    if path == name:
+      raise PermissionError(errno.EACCES, 'Permission denied', str(path))
+    return read_bytes(path)
+
+  cut(folder / '2')  # so that tensorstore fails, without a reason of the system's
+  monkeypatch.setattr(pathlib.Path, 'read_bytes', refuses)
+  with pytest.raises(InputError, match='2: the checkpoint cannot be read .*: Permission denied'):
+    restore(folder)
+
+
+def test_another_precision_is_named(folder):
+  abstract = jax.eval_shape(new_state)
+  abstract = abstract.replace(opt_state=jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, jnp.bfloat16 if x.ndim else x.dtype),
+      abstract.opt_state))
+  with checkpoint.open_for_reading(folder) as manager:
+    with pytest.raises(
+        InputError, match='2: holds .*/kernel as float32, this run has it as bfloat16'):
+      checkpoint.restore(manager, abstract, replicated(data_mesh()), 'previous')
 
 
 @pytest.mark.slow

@@ -27,14 +27,13 @@ def files(workdir):
 
 
 def started(process, workdir):
-  """Returns once the process is about to step: it then writes metrics.jsonl anew."""
+  """Returns once the process is about to step: it then writes its stage's metrics anew."""
 
-  def inode():
-    path = workdir / 'metrics.jsonl'
-    return path.stat().st_ino if path.exists() else None
+  def inodes():
+    return {path: path.stat().st_ino for path in workdir.glob('metrics/*.jsonl')}
 
-  before = inode()
-  while inode() == before and process.poll() is None:
+  before = inodes()
+  while inodes() == before and process.poll() is None:
     time.sleep(0.002)
 
 

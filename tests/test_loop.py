@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -19,12 +20,15 @@ import numpy as np
 import pytest
 from test_checkpoint import cut
 
+from rca_jax.channel import CsiGroups
 from rca_jax.config import stage_name, stages, to_dict
-from rca_jax.errors import InputError
+from rca_jax.data.dataset import write_shards
+from rca_jax.errors import InputError, Stopped
 from rca_jax.evaluation.run import load_params
 from rca_jax.training import loop
 from rca_jax.training.loop import fit
 from rca_jax.training.pretrained import save_pretrained
+from rca_jax.training.progress import Progress
 from rca_jax.training.sharding import data_mesh
 from rca_jax.training.workdir import claim, locked
 from rca_jax.training.writer import MetricsWriter, read_metrics
@@ -52,7 +56,7 @@ def with_training(config, **changes):
 def finished(config, one_device, tmp_path_factory):
   """The folder of an uninterrupted run."""
   workdir = tmp_path_factory.mktemp('finished')
-  assert fit(config, workdir, one_device)
+  fit(config, workdir, one_device)
   return workdir
 
 
@@ -62,9 +66,13 @@ def weights(config, workdir):
       for stage in stages(config)}
 
 
+def metrics(workdir):
+  return {path.name: path.read_text() for path in (workdir / 'metrics').iterdir()}
+
+
 def assert_same_run(config, workdir, other):
   chex.assert_trees_all_equal(weights(config, workdir), weights(config, other))
-  assert (workdir / 'metrics.jsonl').read_text() == (other / 'metrics.jsonl').read_text()
+  assert metrics(workdir) == metrics(other)
 
 
 def test_leaves_config_checkpoints_and_metrics(config, finished):
@@ -93,9 +101,9 @@ def test_every_finetuning_starts_from_the_pretrained_weights(config, finished):
 
 
 def test_a_finished_run_is_left_as_it_is(config, finished, one_device):
-  before = (finished / 'metrics.jsonl').read_text()
-  assert fit(config, finished, one_device)
-  assert (finished / 'metrics.jsonl').read_text() == before
+  before = metrics(finished)
+  fit(config, finished, one_device, make_progress=None)  # no stage starts
+  assert metrics(finished) == before
 
 
 class At:
@@ -117,13 +125,20 @@ class At:
     return writer
 
 
-def test_sigterm_saves_and_the_next_run_continues(
-    config, finished, one_device, tmp_path, monkeypatch):
-  with monkeypatch.context() as patch:
-    patch.setattr(loop, 'MetricsWriter', At('finetune_10db', 2))
-    assert not fit(config, tmp_path, one_device)
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_next_run_continues(
+    config, finished, one_device, tmp_path, monkeypatch, signum):
+  handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+  with monkeypatch.context() as patch, pytest.raises(Stopped) as stop:
+    patch.setattr(loop, 'MetricsWriter', At(
+        'finetune_10db', 2, lambda: os.kill(os.getpid(), signum)))
+    fit(config, tmp_path, one_device)
+  assert str(stop.value) == (
+      'stopped at step 4 of 8 (finetune_10db); the same command goes on from there')
+  assert stop.value.signum == signum
+  assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
   assert len(read_metrics(tmp_path)) < len(read_metrics(finished))
-  assert fit(config, tmp_path, one_device)
+  fit(config, tmp_path, one_device)
   assert_same_run(config, tmp_path, finished)
 
 
@@ -136,9 +151,33 @@ def test_a_stage_that_goes_back_ends_in_the_files_of_an_uninterrupted_run(
   with monkeypatch.context() as patch:
     patch.setattr(loop, 'MetricsWriter', At(stage, 6))
     fit(config, workdir, one_device, on_damaged='previous')
-  assert fit(config, workdir, one_device, on_damaged='previous')
+  fit(config, workdir, one_device, on_damaged='previous')
   assert_same_run(config, workdir, finished)
   assert (workdir / 'checkpoints' / stage / '8.damaged').exists()
+
+
+class Broken(Progress):
+  """Its reader goes away after step 2, as that of `launch.train | head`."""
+
+  def update(self, *_):
+    raise BrokenPipeError
+
+
+def test_a_closed_pipe_saves_and_the_next_run_continues(config, finished, one_device, tmp_path):
+  with pytest.raises(BrokenPipeError):
+    fit(config, tmp_path, one_device, make_progress=Broken)
+  assert (tmp_path / 'checkpoints' / 'pretrain' / '4').exists()
+  fit(config, tmp_path, one_device)
+  assert_same_run(config, tmp_path, finished)
+
+
+def test_only_writes_are_reported_as_writes(config, one_device, tmp_path):
+
+  def fails(*_):
+    raise OSError(errno.EIO, 'Input/output error')
+
+  with pytest.raises(OSError, match='^.Errno 5. Input/output error$'):
+    fit(config, tmp_path, one_device, make_progress=fails)
 
 
 @pytest.mark.parametrize('num_bytes, message', [
@@ -155,7 +194,7 @@ def test_a_full_disk_is_told_and_the_next_run_continues(
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, free)
   assert '\n' not in str(error.value)
-  assert fit(config, tmp_path, one_device)
+  fit(config, tmp_path, one_device)
   assert_same_run(config, tmp_path, finished)
 
 
@@ -189,7 +228,8 @@ def kill_and_resume(config, one_device, tmp_path):
   assert process.poll() is None, 'the run ended before it could be killed'
   process.kill()
   process.communicate()
-  assert fit(config, killed, one_device) and fit(config, whole, one_device)
+  fit(config, killed, one_device)
+  fit(config, whole, one_device)
   assert_same_run(config, killed, whole)
 
 
@@ -223,17 +263,17 @@ def test_training_starts_from_the_weights_that_are_named(config, finished, one_d
   named = with_training(config, init_weights=f'{tmp_path}/weights/mine')
   # Nothing but fine-tuning: as if the first stage had been this run's.
   tuning = with_training(named, pretrain=dataclasses.replace(named.training.pretrain, num_steps=0))
-  assert fit(tuning, tmp_path / 'tuning', one_device)
+  fit(tuning, tmp_path / 'tuning', one_device)
   assert not (tmp_path / 'tuning/checkpoints/pretrain').exists()
   stage = stage_name(config.training.finetune_snr_db[0])
   chex.assert_trees_all_equal(
       weights(tuning, tmp_path / 'tuning')[stage], weights(config, finished)[stage])
-  assert fit(named, tmp_path / 'longer', one_device)
+  fit(named, tmp_path / 'longer', one_device)
   with pytest.raises(AssertionError):
     chex.assert_trees_all_equal(weights(named, tmp_path / 'longer')['pretrain'], params)
   # They are read once: a run that has begun needs them no more.
   shutil.rmtree(tmp_path / 'weights')
-  assert fit(tuning, tmp_path / 'tuning', one_device)
+  fit(tuning, tmp_path / 'tuning', one_device)
   with pytest.raises(InputError, match='weights/manifest.json: cannot be read'):
     fit(tuning, tmp_path / 'anew', one_device)
 
@@ -275,7 +315,7 @@ def test_before_the_first_checkpoint_another_config_may_take_the_workdir(
     patch.setattr(loop, 'MetricsWriter', At('pretrain', 2, fault))
     fit(dataclasses.replace(config, seed=1), tmp_path, one_device)
   assert read_metrics(tmp_path)
-  assert fit(config, tmp_path, one_device)
+  fit(config, tmp_path, one_device)
   assert_same_run(config, tmp_path, finished)
 
 
@@ -297,10 +337,82 @@ def test_a_damaged_config_json_is_told(config, one_device, tmp_path):
     fit(config, tmp_path, one_device)
 
 
-def test_steps_must_fill_whole_calls(config):
-  stage = dataclasses.replace(config.training.pretrain, num_steps=7)
-  with pytest.raises(InputError, match='pretrain stage has num_steps=7; .* multiple of .*=2'):
-    stages(with_training(config, pretrain=stage))
+def shorter(config, num_steps, warmup_steps):
+  """Pretraining alone."""
+  stage = config.training.pretrain
+  optimizer = dataclasses.replace(stage.optimizer, warmup_steps=warmup_steps)
+  return with_training(
+      config, finetune_snr_db=(),
+      pretrain=dataclasses.replace(stage, num_steps=num_steps, optimizer=optimizer))
+
+
+def test_any_number_of_steps_and_of_steps_between_checkpoints_will_do(
+    config, one_device, tmp_path):
+  short = shorter(config, num_steps=7, warmup_steps=2)
+  config = with_training(short, checkpoint_every_steps=3, num_checkpoints_kept=9)
+  fit(config, tmp_path, one_device)
+  assert [line['step'] for line in read_metrics(tmp_path)] == [2, 4, 6, 7]
+  saved = sorted(path.name for path in (tmp_path / 'checkpoints' / 'pretrain').iterdir())
+  assert saved == ['4', '6', '7']  # the ends of the calls that reach 3, 6 and the end
+
+
+@pytest.mark.parametrize('num_steps, expected', [(1, 1), (20, 10), (50, 25), (51, 50), (80, 50)])
+def test_a_warm_up_longer_than_its_stage_is_shortened(config, num_steps, expected):
+  stage, = stages(shorter(config, num_steps, warmup_steps=50))
+  assert stage.config.optimizer.warmup_steps == expected
+
+
+def test_the_start_line_says_what_was_shortened(config, one_device, tmp_path, capsys):
+  fit(shorter(config, num_steps=2, warmup_steps=50), tmp_path, one_device)
+  line = capsys.readouterr().err.splitlines()[0]
+  assert line == (
+      f'pretrain: starts, 2 steps of 8 groups; 12 groups of {config.data.path}, 1.333 epochs; '
+      'warm-up shortened to 1 steps')
+
+
+@pytest.fixture(scope='module')
+def with_val(config, random_csi, tmp_path_factory):
+  """`config` on a data set folder with a val split."""
+  folder = tmp_path_factory.mktemp('data_set')
+  shape = random_csi.shape[:2]
+  groups = CsiGroups(
+      random_csi, np.zeros((*shape, 3), np.float32), np.ones(shape, bool),
+      np.ones(shape, np.float32))
+  write_shards(
+      folder, {}, [('train', lambda: groups), ('val', lambda: groups)], progress=lambda _: None)
+  return dataclasses.replace(
+      shorter(config, num_steps=8, warmup_steps=2),
+      data=dataclasses.replace(config.data, path=str(folder), test_path=''))
+
+
+def test_the_val_split_is_scored_at_every_checkpoint(
+    with_val, config, one_device, tmp_path, capsys):
+  fit(with_val, tmp_path / 'val', one_device)
+  assert '; 12 groups of its val split scored at every checkpoint' in capsys.readouterr().err
+  found = {line['step']: line.get('val_nmse_db') for line in read_metrics(tmp_path / 'val')}
+  assert found[2] is None and found[6] is None and found[8] < found[4]
+  # They are the training's own groups, which the last steps saw under other noise.
+  np.testing.assert_allclose(found[8], read_metrics(tmp_path / 'val')[-1]['nmse_db'], atol=0.5)
+  # Looking at it changes nothing.
+  fit(shorter(config, num_steps=8, warmup_steps=2), tmp_path / 'without', one_device)
+  for with_it, without in zip(
+      *map(read_metrics, (tmp_path / 'val', tmp_path / 'without')), strict=True):
+    assert without == {name: with_it[name] for name in without}
+
+
+def test_no_key_is_used_twice_and_steps_move_nothing_by_themselves(
+    with_val, one_device, tmp_path, monkeypatch):
+
+  def make_guarded(*arguments, of=loop.make_program):
+    program = of(*arguments)
+    return program._replace(
+        call=jax.transfer_guard('disallow')(program.call),
+        validate=jax.transfer_guard('disallow')(program.validate))
+
+  monkeypatch.setattr(loop, 'make_program', make_guarded)
+  with jax.debug_key_reuse(True):
+    fit(with_val, tmp_path, one_device)
+  assert read_metrics(tmp_path)[-1]['step'] == 8
 
 
 def run_two_processes(config, workdir, *more, expected=0):
@@ -354,7 +466,7 @@ def full_compilation(quick_compilation):
 @pytest.mark.usefixtures('full_compilation')
 def test_two_processes_agree_with_one_device(insensitive, one_device, tmp_path):
   run_two_processes(insensitive, tmp_path / 'two')
-  assert fit(insensitive, tmp_path / 'one', one_device)
+  fit(insensitive, tmp_path / 'one', one_device)
   assert_same_curve(insensitive, tmp_path / 'one', tmp_path / 'two')
 
 
@@ -363,13 +475,13 @@ def test_two_processes_agree_with_one_device(insensitive, one_device, tmp_path):
 def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
     insensitive, one_device, tmp_path, monkeypatch):
   whole, to_one, to_two = (tmp_path / name for name in ('whole', 'to_one', 'to_two'))
-  assert fit(insensitive, whole, data_mesh())
-  with monkeypatch.context() as patch:
+  fit(insensitive, whole, data_mesh())
+  with monkeypatch.context() as patch, pytest.raises(Stopped):
     patch.setattr(loop, 'MetricsWriter', At('pretrain', 2))
-    assert not fit(insensitive, to_one, data_mesh())
+    fit(insensitive, to_one, data_mesh())
   assert len(read_metrics(to_one)) < len(read_metrics(whole))
   shutil.copytree(to_one, to_two)
-  assert fit(insensitive, to_one, one_device)
+  fit(insensitive, to_one, one_device)
   run_two_processes(insensitive, to_two)
   assert_same_curve(insensitive, whole, to_one, to_two)
 
@@ -379,7 +491,7 @@ def test_two_processes_are_refused_together(insensitive, tmp_path):
   claim(tmp_path, dataclasses.replace(insensitive, seed=5))  # which process 0 alone sees
   (tmp_path / 'checkpoints' / 'pretrain' / '4').mkdir(parents=True)
   first, second = run_two_processes(insensitive, tmp_path, expected=2)
-  assert re.fullmatch('error: .*config.seed is 5 there, 0 in this run.*\n', first)
+  assert re.fullmatch('error: .*config.seed is 5 there, 0 in this run.*', first.splitlines()[-1])
   assert second == 'error: another process of this run stopped; its line says why.\n'
 
 
@@ -390,21 +502,26 @@ def test_two_processes_stop_at_a_damaged_checkpoint_or_go_back_together(insensit
   shutil.copytree(whole, damaged)
   cut(damaged / 'checkpoints' / 'pretrain' / '8')
   for error in run_two_processes(insensitive, damaged, expected=2):
-    assert re.fullmatch(r'error: .*/8: .* damaged .*step 4 is whole.*=previous.*\n', error), error
+    assert re.fullmatch(
+        r'error: .*/8: .* damaged .*step 4 is whole.*=previous.*', error.splitlines()[-1]), error
   first, second = run_two_processes(insensitive, damaged, '--on_damaged_checkpoint=previous')
-  assert first.startswith('warning: ') and first.count('\n') == 1 and second == ''
+  assert first.count('warning: ') == 1 and second == ''
   assert_same_run(insensitive, damaged, whole)
   assert sorted(path.name for path in (damaged / 'checkpoints' / 'pretrain').iterdir()) == [
       '4', '8', '8.damaged']
 
 
 @pytest.mark.slow
-def test_sigterm_ends_a_process_with_143_after_a_checkpoint(config, tmp_path):
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_process_with_its_code_after_a_checkpoint(config, tmp_path, signum):
   stage = dataclasses.replace(config.training.pretrain, num_steps=10_000)
   process = start_process(with_training(config, pretrain=stage), tmp_path)
   while not list((tmp_path / 'checkpoints').glob('pretrain/*')):
     assert process.poll() is None, process.stderr.read()
     time.sleep(0.01)
-  process.terminate()
-  assert process.wait(timeout=60) == 143
-  assert process.stderr.read() == ''
+  process.send_signal(signum)
+  _, error = process.communicate(timeout=60)
+  assert process.returncode == 128 + signum
+  step = max(int(path.name) for path in (tmp_path / 'checkpoints' / 'pretrain').iterdir())
+  assert error.splitlines()[-1] == (
+      f'stopped at step {step} of 10000 (pretrain); the same command goes on from there')

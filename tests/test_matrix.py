@@ -1,12 +1,13 @@
 import dataclasses
 import functools
 import json
+import signal
 
 import numpy as np
 import pytest
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
-from rca_jax.errors import InputError
+from rca_jax.errors import InputError, Stopped
 from rca_jax.evaluation import matrix, rows
 from rca_jax.evaluation.matrix import Cell, merge, missing, run_matrix, select
 from rca_jax.evaluation.results import append_rows, read_rows
@@ -174,7 +175,7 @@ def test_trains_and_measures_what_is_missing(cells, one_device, tmp_path, monkey
   monkeypatch.setattr(matrix, 'fit', functools.partial(fit, mesh=one_device))
   network, reference, _ = cells
   first = [network, reference]
-  assert run_matrix(first, tmp_path)
+  run_matrix(first, tmp_path)
   found = results(tmp_path)
   assert [(row['cell'], row['snr_db'], row['stage'], row['steps']) for row in found] == [
       (network.id, 0, 'pretrain', 8), (network.id, 10, 'finetune_10db', 16),
@@ -184,7 +185,7 @@ def test_trains_and_measures_what_is_missing(cells, one_device, tmp_path, monkey
 
   # More to measure on the network: it is not trained again.
   wider = network._replace(measurements=(AT_10DB, *network.measurements))
-  assert run_matrix([wider, reference], tmp_path)
+  run_matrix([wider, reference], tmp_path)
   assert results(tmp_path)[:-1] == found and missing(wider, results(tmp_path)) == []
   assert results(tmp_path)[-1]['stage'] == 'pretrain'
   assert [str(path) for path in tmp_path.glob('runs/*/checkpoints/*/*')] == checkpoints
@@ -192,7 +193,7 @@ def test_trains_and_measures_what_is_missing(cells, one_device, tmp_path, monkey
   before = (tmp_path / 'results.json').read_bytes()
   for name in ('fit', 'measure', 'reference_rows', 'append_rows'):
     monkeypatch.setattr(matrix, name, forbidden)
-  assert run_matrix([wider, reference], tmp_path)
+  run_matrix([wider, reference], tmp_path)
   assert (tmp_path / 'results.json').read_bytes() == before
 
 
@@ -207,8 +208,7 @@ def fitted(monkeypatch):
 
   def fit(config, workdir, make_progress, until):
     seeds.append((config.seed, until))
-    make_progress('pretrain', 0, 8, 8).update(8, -1.0, 0.1)
-    return True
+    make_progress('pretrain', 0, 8, 8, 'new groups').update(8, -1.0, 0.1, None)
 
   def measure(config, steps, measurements):
     for item in measurements:
@@ -227,7 +227,7 @@ def fitted(monkeypatch):
 @pytest.fixture
 def whole(cells, fitted, tmp_path):
   """The rows of an uninterrupted matrix."""
-  assert run_matrix(cells, tmp_path / 'whole')
+  run_matrix(cells, tmp_path / 'whole')
   fitted.clear()
   return results(tmp_path / 'whole')
 
@@ -239,18 +239,20 @@ def test_every_measurement_has_its_row_once(cells, whole):
   assert {row['preset'] for row in whole} == {'tiny'}
 
 
-def test_sigterm_ends_the_matrix_and_the_next_call_continues(
+def test_a_signal_ends_the_matrix_and_the_next_call_continues(
     cells, whole, fitted, tmp_path, monkeypatch):
 
   def stopped(config, *arguments, of=matrix.fit, **named):
-    return of(config, *arguments, **named) and config.seed == 0
+    of(config, *arguments, **named)
+    if config.seed:
+      raise Stopped('stopped at step 4', signal.SIGTERM)
 
-  with monkeypatch.context() as patch:
+  with monkeypatch.context() as patch, pytest.raises(Stopped):
     patch.setattr(matrix, 'fit', stopped)
-    assert run_matrix(cells, tmp_path) is False
+    run_matrix(cells, tmp_path)
   assert results(tmp_path) == whole[:4]
   monkeypatch.setattr(matrix, 'reference_rows', forbidden)
-  assert run_matrix(cells, tmp_path)
+  run_matrix(cells, tmp_path)
   assert results(tmp_path) == whole
   assert fitted == [(0, 'pretrain'), (0, ''), (1, 'pretrain'), (1, 'pretrain'), (1, '')]
 
@@ -270,7 +272,7 @@ def test_a_kill_costs_no_row_and_doubles_none(
       run_matrix(cells, tmp_path)
   assert results(tmp_path) == whole[:rows_before]
   fitted.clear()
-  assert run_matrix(cells, tmp_path)
+  run_matrix(cells, tmp_path)
   assert results(tmp_path) == whole
   # The other seed's stage 1 comes before its fine-tuning, whose row stands first in the cell.
   order = [(0, 'pretrain'), (0, ''), (1, 'pretrain'), (1, '')]
@@ -292,8 +294,8 @@ def test_one_that_diverges_does_not_keep_the_others_from_their_rows(
 
 
 def test_the_progress_names_every_cell(cells, whole, tmp_path, capsys):
-  assert run_matrix(cells, tmp_path / 'whole')
-  assert run_matrix(cells[:1], tmp_path)
+  run_matrix(cells, tmp_path / 'whole')
+  run_matrix(cells[:1], tmp_path)
   assert [line.partition('  ')[0] for line in capsys.readouterr().err.splitlines()[-4:]] == [
       *(f'cell {place}/3 {cell.name}' for place, cell in enumerate(cells, 1)),
       f'cell 1/1 {cells[0].name}']

@@ -41,7 +41,8 @@ def test_a_users_attention_trains(tiny_config, tmp_path, monkeypatch):
     small = dataclasses.replace(
         tiny_config, method=config.method,
         model=dataclasses.replace(tiny_config.model, attention=config.model.attention))
-    runs.append(fit(small, tmp_path / workdir))
+    fit(small, tmp_path / workdir)
+    runs.append(workdir)
 
   fit = loop.fit
   monkeypatch.setattr(loop, 'fit', tiny_fit)
@@ -51,6 +52,6 @@ def test_a_users_attention_trains(tiny_config, tmp_path, monkeypatch):
     assert ATTENTION['half_cut'].attention_fn is names['half_cut']
   finally:
     ATTENTION.pop('half_cut', None)
-  assert runs == [True]
+  assert runs == ['runs/half_cut']
   lines = read_metrics(tmp_path / 'runs' / 'half_cut')
   assert lines[-1]['step'] == 8

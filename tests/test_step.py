@@ -37,19 +37,18 @@ def first_state(config):
 
 
 def make_call(config, source, mesh):
-  """The compiled program of two steps."""
   optimizer = make_optimizer(ADAM, config.model.model_dim, 1000)
   schedule = make_schedule(ADAM, config.model.model_dim, 1000)
-  return make_train_call(build_model(config), optimizer, schedule, source, 2, mesh)
+  return make_train_call(build_model(config), optimizer, schedule, source, mesh)
 
 
-def run(state, call, source, mesh, num_calls, snr_db=(0.0, 20.0)):
+def run(state, call, source, mesh, num_calls, snr_db=(0.0, 20.0), num_steps=2):
   state = jax.device_put(jax.tree.map(jnp.copy, state), replicated(mesh))
   arguments = jax.device_put(
       (source.arrays, jax.random.key(2), np.float32(snr_db)), replicated(mesh))
   history = []
   for _ in range(num_calls):
-    state, metrics = call(state, *arguments)
+    state, metrics = call(state, *arguments, num_steps)
     history.append(metrics)
   return state, jax.tree.map(lambda *parts: np.concatenate(parts), *history)
 
@@ -182,8 +181,8 @@ def first_loss(config, one_device, **options):
   optimizer = make_optimizer(ADAM, config.model.model_dim, 1000)
   schedule = make_schedule(ADAM, config.model.model_dim, 1000)
   model, state = build_model(config), first_state(config)
-  call = make_train_call(model, optimizer, schedule, source, 1, one_device, **options)
-  _, metrics = run(state, call, source, one_device, 1)
+  call = make_train_call(model, optimizer, schedule, source, one_device, **options)
+  _, metrics = run(state, call, source, one_device, 1, num_steps=1)
   _, snr_key, *keys = jax.random.split(jax.random.fold_in(jax.random.key(2), 0), 4)
   snr_db = jax.random.uniform(snr_key, (8, 3), maxval=20.0)
   return float(metrics.loss[0]), model, state.params, to_features(csi), snr_db, keys

@@ -19,7 +19,7 @@ from rca_jax.channel.groups import CsiGroups, sample_groups
 from rca_jax.channel.site import Site
 from rca_jax.config import CsiConfig, to_dict
 from rca_jax.data.files import SPLITS, read_manifest
-from rca_jax.durable import told_when_unwritable, write_atomically
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -67,26 +67,28 @@ def write_shards(
   Raises:
     InputError: the folder holds another data set, or cannot be written.
   """
-  with told_when_unwritable(folder):
+  with writing(folder):
     folder.mkdir(parents=True, exist_ok=True)
-    manifest = _open_manifest(folder, header)
+  manifest = _open_manifest(folder, header)
 
-    def write_manifest(complete: bool) -> None:
-      manifest['complete'] = complete
+  def write_manifest(complete: bool) -> None:
+    manifest['complete'] = complete
+    with writing(folder):
       write_atomically(folder / 'manifest.json', json.dumps(manifest, indent=1))
 
-    done, num_shards = 0, dict.fromkeys(SPLITS, 0)
-    for split, make in shards:
-      entries, index = manifest['splits'][split], num_shards[split]
-      num_shards[split] += 1
-      if index >= len(entries):
-        groups, name = make(), f'{split}-{index:05d}.npz'
+  done, num_shards = 0, dict.fromkeys(SPLITS, 0)
+  for split, make in shards:
+    entries, index = manifest['splits'][split], num_shards[split]
+    num_shards[split] += 1
+    if index >= len(entries):
+      groups, name = make(), f'{split}-{index:05d}.npz'
+      with writing(folder):
         sha256 = _write_shard(folder / name, groups)
-        entries.append({'file': name, 'num_groups': len(groups.csi), 'sha256': sha256})
-        write_manifest(complete=False)
-        progress(done + len(groups.csi))
-      done += entries[index]['num_groups']
-    write_manifest(complete=True)
+      entries.append({'file': name, 'num_groups': len(groups.csi), 'sha256': sha256})
+      write_manifest(complete=False)
+      progress(done + len(groups.csi))
+    done += entries[index]['num_groups']
+  write_manifest(complete=True)
 
 
 def _open_manifest(folder: Path, header: dict) -> dict:

@@ -16,10 +16,12 @@ import numpy as np
 
 from rca_jax.channel import sample_groups, sample_site
 from rca_jax.config import ExperimentConfig
-from rca_jax.data.files import GUESSED, read_csi
+from rca_jax.data.files import GUESSED, read_csi, read_manifest
 from rca_jax.data.order import batch_indices
 from rca_jax.errors import InputError
 from rca_jax.keys import Stream, stream_key
+
+_NUM_VALIDATION_GROUPS, _VALIDATION_BATCH = 1000, 100
 
 
 class CsiSource(NamedTuple):
@@ -30,6 +32,7 @@ class CsiSource(NamedTuple):
 
   arrays: Any
   batch: Callable[[Any, jax.Array, jax.Array], jax.Array]
+  num_groups: int | None = None  # that are stored; None: every step sees new ones
 
 
 def training_source(config: ExperimentConfig) -> CsiSource:
@@ -69,7 +72,24 @@ def array_source(csi: np.ndarray, batch_size: int, key: jax.Array) -> CsiSource:
 
   # Flat and real: XLA for TPUs pads a last axis of 32 to 128, and splits complex arrays.
   rows = np.stack([csi.real, csi.imag], 1).reshape(num_groups, -1)
-  return CsiSource((rows, key), batch)
+  return CsiSource((rows, key), batch, num_groups)
+
+
+def validation_groups(config: ExperimentConfig) -> np.ndarray | None:
+  """At most 1,000 groups [n, batch, ue, N_a, N_t] of the `val` split, in n equal batches.
+
+  None where `config.data.path` is no data set folder with such a split.
+
+  Raises:
+    InputError: as `training_source`.
+  """
+  path = config.data.path
+  if not path or not Path(path).is_dir() or not read_manifest(Path(path)).get('val'):
+    return None
+  csi = read_groups(config, path, 'val', config.num_ues)[:_NUM_VALIDATION_GROUPS]
+  size = min(_VALIDATION_BATCH, len(csi))
+  csi = csi[:len(csi) // size * size]
+  return csi.reshape(-1, size, *csi.shape[1:])
 
 
 def config_site(config: ExperimentConfig) -> Any:

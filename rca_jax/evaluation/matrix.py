@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 
 from rca_jax.config import ExperimentConfig, stage_name, stages
-from rca_jax.durable import told_when_unwritable
+from rca_jax.durable import writing
 from rca_jax.errors import InputError
 from rca_jax.evaluation.progress import MatrixProgress
 from rca_jax.evaluation.references import REFERENCES, reference_rows
@@ -99,18 +99,16 @@ def missing(cell: Cell, rows: Sequence[dict[str, Any]]) -> list[Measurement]:
       cell.config, item, _steps(cell.config, item.stage), data)) not in done]
 
 
-def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
+def run_matrix(cells: Sequence[Cell], out: Path) -> None:
   """Brings all cells to their rows in OUT/results.json; runs live under OUT/runs.
 
-  Returns:
-    Whether all are done; False after SIGTERM.
-
   Raises:
+    Stopped: a signal ended a training; the same call goes on from there.
     InputError: as `training.loop.fit`, `missing` and `evaluation.run.measure`.
     FloatingPointError: trainings diverged; all other cells are done.
   """
   results = out / 'results.json'
-  with told_when_unwritable(out):
+  with writing(out):
     out.mkdir(parents=True, exist_ok=True)
   rows = read_rows(results)
   todo = {cell: missing(cell, rows) for cell in cells}
@@ -126,21 +124,13 @@ def run_matrix(cells: Sequence[Cell], out: Path) -> bool:
       try:
         # One row at a time on disk: a kill costs what is being measured, no more.
         for row in _rows(cell, items, out, progress):
-          append_rows(results, [row | {
-              'preset': cell.preset, 'variant': cell.variant}])
-      except _Stopped:
-        return False
+          append_rows(results, [row | {'preset': cell.preset, 'variant': cell.variant}])
       except FloatingPointError as error:
         diverged.append(f'{cell.name}: {error}')
       if items:
         jax.clear_caches()  # programs of a finished cell are not used again
   if diverged:
     raise FloatingPointError('; '.join(diverged))
-  return True
-
-
-class _Stopped(Exception):
-  """A SIGTERM ended a training."""
 
 
 def _rows(
@@ -156,8 +146,7 @@ def _rows(
   tuned = [item for item in items if item.stage != stage_name()]
   for part, until in ((first, stage_name()), (tuned, '')):
     if part:
-      if not fit(cell.config, workdir, make_progress=progress.stage, until=until):
-        raise _Stopped
+      fit(cell.config, workdir, make_progress=progress.stage, until=until)
       weights = load_weights(workdir, cell.config, {item.stage for item in part})
       yield from measure(cell.config, weights, part)
 

@@ -32,8 +32,11 @@ class MatrixProgress:
     self._bar.update(what=name, doing='done' if skipped else 'preparing')
     self._bar.say(self._bar.line())
 
-  def stage(self, stage: str, start: int, num_steps: int, groups_per_step: int) -> '_CellProgress':
+  def stage(
+      self, stage: str, start: int, num_steps: int, groups_per_step: int,
+      about: str) -> '_CellProgress':
     """Takes the place of `training.progress.Progress` for one stage of the cell."""
+    del about
     self._leave_out(start * groups_per_step)
     self._bar.update(doing=f'{stage}: compiling')
     return _CellProgress(self, stage, start, num_steps, groups_per_step)
@@ -60,8 +63,9 @@ class _CellProgress:
     self._matrix, self._stage, self._done = matrix, stage, start
     self._num_steps, self._groups_per_step = num_steps, groups_per_step
 
-  def update(self, step: int, nmse_db: float, learning_rate: float) -> None:
-    del learning_rate
+  def update(
+      self, step: int, nmse_db: float, learning_rate: float, val_nmse_db: float | None) -> None:
+    del learning_rate, val_nmse_db
     self._matrix.advance(
         (step - self._done) * self._groups_per_step,
         f'{self._stage} {step}/{self._num_steps}  NMSE {nmse_db:6.2f} dB')

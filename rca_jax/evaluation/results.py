@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rca_jax.config import parse_ratio
-from rca_jax.durable import told_when_unwritable, write_atomically
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -129,7 +129,7 @@ def append_rows(path: str | Path, rows: Sequence[dict[str, Any]]) -> None:
   for row in rows:
     check_row(row, path)
   lock_file = path.with_name(f'.{path.name}.lock')
-  with told_when_unwritable(path), lock_file.open('a') as lock:
+  with writing(path), lock_file.open('a') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     before, after = read_rows(path), {}
     for place, row in enumerate([*before, *rows]):

@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from rca_jax.config import ExperimentConfig
-from rca_jax.durable import told_when_unwritable
+from rca_jax.durable import writing
 from rca_jax.errors import InputError
 from rca_jax.report.figures import FIGURES
 from rca_jax.report.levels import Row, newest, sections
@@ -81,7 +81,7 @@ def write_report(
            for name, items in parts.items()}
   parts = {name: items for name, items in parts.items() if items}
   written, page = [], []
-  with told_when_unwritable(out):
+  with writing(out):
     out.mkdir(parents=True, exist_ok=True)
     for number, (part, items) in enumerate(parts.items()):
       if part:

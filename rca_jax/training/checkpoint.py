@@ -7,8 +7,9 @@ disk. It is written in the same rename that makes the checkpoint appear.
 """
 
 import hashlib
+import itertools
 import os
-import shutil
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from rca_jax.training.sharding import any_process
 from rca_jax.training.step import TrainState
 
 ON_DAMAGED = ('stop', 'previous')
+# What tensorstore says where the machine is to blame, not the files.
+_OUTSIDE = 'PERMISSION_DENIED|RESOURCE_EXHAUSTED|UNAVAILABLE|DEADLINE_EXCEEDED|CANCELLED'
 
 
 class DamagedError(InputError):
@@ -95,8 +98,8 @@ def restore(
   with a warning on stderr.
 
   Raises:
-    InputError: the checkpoint is of another model; or it is damaged, and that is to stop or no
-      other is whole.
+    InputError: the checkpoint is of another model or precision, or cannot be read; or it is
+      damaged, and that is to stop or no other is whole.
   """
   damaged = {}
   for step in sorted(manager.all_steps(), reverse=True):
@@ -113,8 +116,8 @@ def restore(
         f'{manager.directory}/{step}: checkpoint is cut or damaged for another process')
   else:
     raise InputError(
-        f'{damaged[max(damaged)]}; no checkpoint before it is whole; remove {manager.directory} '
-        'to start the stage again.')
+        f'{damaged[max(damaged)]}; no checkpoint before it is whole; move {manager.directory} '
+        'away to start the stage again.')
   if damaged and on_damaged == 'stop':
     raise InputError(
         f'{damaged[max(damaged)]}; the checkpoint of step {step} is whole: add '
@@ -131,7 +134,7 @@ def restore_params(manager: ocp.CheckpointManager, abstract_params: Any, shardin
   """The newest parameters alone.
 
   Raises:
-    InputError: the checkpoint is of another model, or damaged.
+    InputError: the checkpoint is of another model, damaged, or cannot be read.
   """
   try:
     return _restore(manager, manager.latest_step(), sharding, params=abstract_params)['params']
@@ -162,7 +165,7 @@ def check_same_model(
 
 
 def _open(folder: Path, **options: Any) -> ocp.CheckpointManager:
-  # Not asynchronous: the next step donates the very buffers that would still be written.
+  # Not asynchronous: on return it is on disk, and that costs little (docs/reliability.md).
   return ocp.CheckpointManager(
       folder, options=ocp.CheckpointManagerOptions(
           enable_async_checkpointing=False, lightweight_initialize=True, **options),
@@ -181,10 +184,17 @@ def _restore(
     expected = metadata.custom_metadata.get('sha256', {})
     check_same_model(
         shapes(metadata.item_metadata['params'].tree), shapes(abstract['params']), path)
+    for name, tree in abstract.items():
+      _check_same_precision(metadata.item_metadata[name].tree, tree, path)
     items = manager.restore(step, args=ocp.args.Composite(**args))
   except InputError:
     raise
   except Exception as error:  # orbax, tensorstore and json each have their own for damaged files
+    reason = _reason_outside(error, path)
+    if reason is not None:
+      raise InputError(
+          f'{path}: the checkpoint cannot be read ({reason}); nothing was changed, run again once '
+          'that is mended.') from error
     raise DamagedError(
         f'{path}: checkpoint is cut or damaged ({type(error).__name__}: {_first_line(error)})'
     ) from error
@@ -195,11 +205,48 @@ def _restore(
   return items
 
 
+def _check_same_precision(found: Any, expected: Any, path: Path) -> None:
+  """Raises InputError where an array was saved in another type than this run computes in."""
+  found, expected = (
+      {jax.tree_util.keystr(name, simple=True, separator='/'): np.dtype(leaf.dtype)
+       for name, leaf in jax.tree_util.tree_leaves_with_path(
+           tree, is_leaf=lambda x: hasattr(x, 'dtype'))}
+      for tree in (found, expected))
+  for name in found.keys() & expected.keys():
+    if found[name] != expected[name]:
+      raise InputError(
+          f'{path}: holds {name} as {found[name]}, this run has it as {expected[name]}; go on with '
+          'the JAX_ENABLE_X64 and the versions that it was trained with.')
+
+
+def _reason_outside(error: BaseException, path: Path) -> str | None:
+  """Why a checkpoint is not read whose content may be right; None if its content is wrong."""
+  cause = error
+  while cause is not None:
+    missing = isinstance(cause, FileNotFoundError)
+    if isinstance(cause, OSError | MemoryError | jax.errors.JaxRuntimeError) and not missing:
+      return f'{type(cause).__name__}: {_first_line(cause)}'
+    if found := re.search(_OUTSIDE, str(cause)):
+      return found[0]
+    cause = cause.__cause__ or cause.__context__
+  try:  # tensorstore does not always say that it was the system
+    for folder, _, names in os.walk(path, onerror=_raise):
+      for name in names:
+        (Path(folder) / name).read_bytes()
+  except OSError as unreadable:
+    return f'{unreadable.filename}: {unreadable.strerror}'
+  return None
+
+
+def _raise(error: OSError) -> None:
+  raise error
+
+
 def _sha256(tree: Any) -> str:
   """Of all arrays: their names, shapes, types and bytes."""
   digest = hashlib.sha256()
   for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    array = np.asarray(leaf)
+    array = np.asarray(jax.device_get(leaf))
     digest.update(f'{jax.tree_util.keystr(path)} {array.shape} {array.dtype}\n'.encode())
     digest.update(array.tobytes())
   return digest.hexdigest()
@@ -210,13 +257,13 @@ def _first_line(error: BaseException) -> str:
 
 
 def _set_aside(manager: ocp.CheckpointManager, steps: list[int]) -> None:
-  """Renames their folders, so that the same steps can be saved again."""
+  """Renames their folders, so that the same steps can be saved again; nothing is deleted."""
   if not steps:
     return
   if jax.process_index() == 0:
     for step in steps:
       folder = Path(manager.directory) / str(step)
-      shutil.rmtree(folder.with_suffix('.damaged'), ignore_errors=True)
-      folder.rename(folder.with_suffix('.damaged'))
+      names = (folder.with_name(f'{step}.damaged{i or ""}') for i in itertools.count())
+      folder.rename(next(name for name in names if not name.exists()))
   multihost_utils.sync_global_devices('set aside damaged checkpoints')
   manager.reload()

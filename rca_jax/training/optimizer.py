@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import optax
 
 from rca_jax.config import OptimizerConfig
-from rca_jax.errors import InputError
 
 
 def noam(scale: float, model_dim: int, warmup_steps: int) -> optax.Schedule:
@@ -23,20 +22,13 @@ def noam(scale: float, model_dim: int, warmup_steps: int) -> optax.Schedule:
 def cosine(peak: float, warmup_steps: int, num_steps: int) -> optax.Schedule:
   """Linear to `peak` at step `warmup_steps`, then half a cosine that reaches 0 after the last.
 
-  Raises:
-    InputError: the warm-up leaves no step to the cosine.
+  `warmup_steps` < `num_steps`, or the cosine never begins.
   """
-  if warmup_steps >= num_steps:
-    raise InputError(
-        f'optimizer.warmup_steps={warmup_steps} must be less than num_steps={num_steps} of its '
-        'stage: the cosine begins where the warm-up ends.')
-
-  def schedule(count: jax.Array) -> jax.Array:
-    count = jnp.asarray(count, jnp.float32)
-    decayed = jnp.clip((count - warmup_steps) / (num_steps - warmup_steps), 0, 1)
-    return peak * jnp.minimum((count + 1) / warmup_steps, 0.5 * (1 + jnp.cos(jnp.pi * decayed)))
-
-  return schedule
+  schedule = optax.join_schedules([
+      optax.linear_schedule(peak / warmup_steps, peak, warmup_steps - 1),
+      optax.cosine_decay_schedule(peak, max(1, num_steps - warmup_steps))], [warmup_steps])
+  # Not of the integer: with JAX_ENABLE_X64 that gives float64.
+  return lambda count: schedule(jnp.asarray(count, jnp.float32))
 
 
 def make_schedule(config: OptimizerConfig, model_dim: int, num_steps: int) -> optax.Schedule:

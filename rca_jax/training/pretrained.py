@@ -15,7 +15,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
-from rca_jax.durable import told_when_unwritable, write_atomically
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import file_in, is_plain, parse_json, read_json, sha256
 from rca_jax.models.build import build_model
@@ -81,7 +81,7 @@ def save_pretrained(
   header = json.dumps({'config': to_dict(config), 'stage': stage, 'steps': steps})
   content = safetensors.numpy.save(arrays, {_HEADER: header})
   digest, path = hashlib.sha256(content).hexdigest(), file_in(folder, f'{name}.safetensors')
-  with told_when_unwritable(folder):
+  with writing(folder):
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _read_manifest(folder) if (folder / 'manifest.json').exists() else {}
     if manifest.get(name, digest) != digest:

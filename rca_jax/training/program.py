@@ -1,6 +1,5 @@
 """From a config to the programs of one training stage: its first state and its train call."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,14 +16,22 @@ from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
 from rca_jax.training.optimizer import make_optimizer, make_schedule
 from rca_jax.training.sharding import check_batch_size, data_mesh, replicated
-from rca_jax.training.step import TrainCall, TrainState, init_params, init_state, make_train_call
+from rca_jax.training.step import (
+  TrainCall,
+  TrainState,
+  init_params,
+  init_state,
+  make_train_call,
+  make_validation,
+)
 
 
 class Program(NamedTuple):
-  """Both compiled for one mesh, at their first use."""
+  """All compiled for one mesh, at their first use."""
 
   first_state: Callable[[Any], TrainState]  # from trained parameters; from None: from new ones
   call: TrainCall
+  validate: Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def make_program(
@@ -38,17 +45,19 @@ def make_program(
           functools.partial(_first_state, config, model, optimizer),
           out_shardings=replicated(mesh)),
       make_train_call(
-          model, optimizer, schedule, source, config.training.steps_per_call, mesh,
-          config.training.group_sizes, config.training.report_loss, config.data.allow_silent))
+          model, optimizer, schedule, source, mesh, config.training.group_sizes,
+          config.training.report_loss, config.data.allow_silent),
+      make_validation(model, mesh, config.data.allow_silent))
 
 
-def lower_call(program: Program, source: CsiSource, mesh: Mesh) -> jax.stages.Lowered:
-  """The train call, ready to compile for the devices of `mesh`; they need not be there."""
+def lower_call(
+    program: Program, source: CsiSource, mesh: Mesh, num_steps: int) -> jax.stages.Lowered:
+  """A call of `num_steps`, ready to compile for the devices of `mesh`; they need not be there."""
   arguments = jax.eval_shape(lambda: (
-      program.first_state(None), source.arrays, jax.random.key(0), jnp.zeros(2)))
+      program.first_state(None), source.arrays, jax.random.key(0), jnp.zeros(2, jnp.float32)))
   return program.call.lower(*jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=replicated(mesh)),
-      arguments))
+      arguments), num_steps)
 
 
 def compile_step(
@@ -60,17 +69,20 @@ def compile_step(
   """
   mesh = data_mesh(devices)
   check_batch_size(config.training.batch_size, mesh)
-  config = dataclasses.replace(
-      config, training=dataclasses.replace(config.training, steps_per_call=1))
   source = training_source(config)
   program = make_program(config, config.training.pretrain, source, mesh)
   with jax.default_matmul_precision(config.matmul_precision):
-    return lower_call(program, source, mesh).compile()
+    return lower_call(program, source, mesh, num_steps=1).compile()
 
 
 def abstract_params(config: ExperimentConfig) -> Any:
   """Shapes and types of the parameters, to restore them into."""
   return jax.eval_shape(functools.partial(_new_params, config, build_model(config)))
+
+
+def num_parameters(config: ExperimentConfig) -> int:
+  """Entries of all parameters."""
+  return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))
 
 
 def _first_state(

@@ -1,6 +1,6 @@
 """The train step: groups are made, fed back, compared, all inside one compiled program.
 
-`steps_per_call` steps are fused by `lax.scan`. Everything random in step n comes from
+The steps of a call are fused by `lax.scan`. Everything random in step n comes from
 `fold_in(key, n)`, n counted from the stage's start, so a resumed run draws what an
 uninterrupted one draws.
 """
@@ -38,7 +38,8 @@ class StepMetrics(NamedTuple):
   learning_rate: jax.Array
 
 
-TrainCall = Callable[[TrainState, Any, jax.Array, jax.Array], tuple[TrainState, StepMetrics]]
+TrainCall = Callable[
+    [TrainState, Any, jax.Array, jax.Array, int], tuple[TrainState, StepMetrics]]
 
 
 def init_params(model: nn.Module, key: jax.Array, features_shape: tuple[int, ...]) -> Any:
@@ -51,7 +52,11 @@ def init_params(model: nn.Module, key: jax.Array, features_shape: tuple[int, ...
 
 def init_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
   """A stage's first state: given parameters, fresh optimizer state, step 0."""
-  return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+  # Muon's constants are float64 with JAX_ENABLE_X64: a run then could not go on without it.
+  opt_state = jax.tree.map(
+      lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x,
+      optimizer.init(params))
+  return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
 
 
 def mse_loss(
@@ -77,18 +82,43 @@ def mse_loss(
   return jnp.mean(jnp.sum(error, axis=-1)), jnp.mean(error / energy)
 
 
+def make_validation(
+    model: nn.Module, mesh: Mesh, allow_silent: bool = False,
+) -> Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]:
+  """Compiles (params, features, key, snr_db_range) -> the linear NMSE, float32.
+
+  `features` [n, batch, ue, N_t, 2*N_a] are n batches, scored one after the other. SNR and noise
+  follow from `key` alone, so two sets of parameters are compared under the same ones.
+  """
+
+  def nmse(params: Any, features: jax.Array, key: jax.Array, snr_db_range: jax.Array) -> jax.Array:
+
+    def batch_nmse(batch: tuple[jax.Array, jax.Array]) -> jax.Array:
+      features, index = batch
+      snr_key, noise_key = jax.random.split(jax.random.fold_in(key, index))
+      snr_db = jax.random.uniform(
+          snr_key, features.shape[:2], jnp.float32, snr_db_range[0], snr_db_range[1])
+      mask = _mask(features, noise_key, 0.0, allow_silent)
+      features_hat = model.apply({'params': params}, features, snr_db, noise_key, *mask)
+      return mse_loss(features_hat, features, allow_silent)[1]
+
+    return jnp.mean(jax.lax.map(batch_nmse, (features, jnp.arange(len(features)))))
+
+  return jax.jit(nmse, out_shardings=replicated(mesh))
+
+
 def make_train_call(
     model: nn.Module, optimizer: optax.GradientTransformation, schedule: optax.Schedule,
-    source: CsiSource, steps_per_call: int, mesh: Mesh,
+    source: CsiSource, mesh: Mesh,
     group_sizes: tuple[int, ...] = (), report_loss: float = 0.0,
     allow_silent: bool = False) -> TrainCall:
-  """Compiles (state, source.arrays, key, snr_db_range) -> (state, metrics [steps_per_call]).
+  """Compiles (state, source.arrays, key, snr_db_range, num_steps) -> (state, metrics [num_steps]).
 
-  The state is donated: use the returned one. `snr_db_range` is [min, max] in dB; the SNR is
-  uniform in it, afresh per UE and step. `group_sizes` share every batch equally: of its groups,
-  each uses the first so many UEs (none: all UEs of all groups). `report_loss` is the probability
-  that a UE's report is lost; its CSI counts in the loss all the same. `allow_silent`: UEs without
-  power report nothing and count nowhere.
+  The state is donated: use the returned one. Another `num_steps` is another compilation.
+  `snr_db_range` is [min, max] in dB; the SNR is uniform in it, afresh per UE and step.
+  `group_sizes` share every batch equally: of its groups, each uses the first so many UEs (none: all
+  UEs of all groups). `report_loss` is the probability that a UE's report is lost; its CSI counts in
+  the loss all the same. `allow_silent`: UEs without power report nothing and count nowhere.
   """
 
   def step(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
@@ -115,15 +145,16 @@ def make_train_call(
     with jax.named_scope('optimizer'):
       updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
       params = optax.apply_updates(state.params, updates)
-      metrics = StepMetrics(
-          loss, nmse, optax.tree.norm(gradient), jnp.asarray(schedule(state.step), jnp.float32))
+      metrics = StepMetrics(loss, nmse, optax.tree.norm(gradient), schedule(state.step))
     return TrainState(state.step + 1, params, opt_state), metrics
 
-  def call(state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array):
+  def call(
+      state: TrainState, arrays: Any, key: jax.Array, snr_db_range: jax.Array, num_steps: int):
     return jax.lax.scan(
-        lambda state, _: step(state, arrays, key, snr_db_range), state, length=steps_per_call)
+        lambda state, _: step(state, arrays, key, snr_db_range), state, length=num_steps)
 
-  return jax.jit(call, donate_argnums=0, out_shardings=replicated(mesh))
+  return jax.jit(
+      call, donate_argnums=0, static_argnums=4, out_shardings=replicated(mesh))
 
 
 def _by_group_size(
@@ -146,5 +177,9 @@ def _mask(
   """Which reports [batch, ue] arrive, as the last argument of a model; nothing where all do."""
   if not report_loss and not allow_silent:
     return ()
-  arrive = ~jax.random.bernoulli(key, jnp.float32(report_loss), features.shape[:2])
-  return (arrive & features.any(axis=(-2, -1)) if allow_silent else arrive,)
+  present, arrive = True, True
+  if allow_silent:
+    present = features.any(axis=(-2, -1))
+  if report_loss:
+    arrive = ~jax.random.bernoulli(key, jnp.float32(report_loss), features.shape[:2])
+  return (present & arrive,)

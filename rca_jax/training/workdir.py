@@ -3,12 +3,13 @@
 import contextlib
 import fcntl
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rca_jax.config import ExperimentConfig, from_dict, to_dict
-from rca_jax.durable import told_when_unwritable, write_atomically
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import read_json
 
@@ -20,7 +21,7 @@ def locked(path: Path) -> Iterator[None]:
   Raises:
     InputError: another process holds it, or its folder cannot be written.
   """
-  with told_when_unwritable(path, 'choose another --workdir'):
+  with writing(path, 'choose another --workdir'):
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open('a')
   with file:
@@ -46,8 +47,8 @@ def claim(workdir: Path, config: ExperimentConfig) -> None:
   if path.exists():
     found = _flat(to_dict(read_config(workdir)))
   if found != given and not any(workdir.glob('checkpoints/*/[0-9]*')):
-    if found:  # metrics of the other config
-      (workdir / 'metrics.jsonl').unlink(missing_ok=True)
+    if found and (workdir / 'metrics').exists():  # of the other config
+      shutil.rmtree(workdir / 'metrics')
     write_atomically(path, json.dumps(to_dict(config), indent=2) + '\n')
     return
   for name, value in given.items():

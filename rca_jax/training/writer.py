@@ -1,7 +1,5 @@
-"""metrics.jsonl and TensorBoard events of a run."""
+"""Metrics of a run: one JSON-lines file a stage, and TensorBoard events of the same lines."""
 
-import contextlib
-import io
 import json
 import os
 import shutil
@@ -13,56 +11,61 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import scalar
 
-from rca_jax.durable import write_atomically
+from rca_jax.config import stages
+from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import parse_json
+from rca_jax.training.workdir import read_config
+
+_ADVICE = 'checkpoints are kept: make room, or the folder writable, and run again'
 
 
 class MetricsWriter:
-  """Writes the metrics of one stage; continues the files of a run that was cut.
+  """Writes WORKDIR/metrics/STAGE.jsonl; continues the file of a run that was stopped.
 
-  A line of metrics.jsonl holds nothing that depends on the clock or the machine, and lines past
-  the restored step are dropped, so a killed and resumed run leaves the file of an uninterrupted
-  one, also where a stage goes back when later ones have run. The events are written anew from
-  these lines: one file a stage, however often it was cut.
+  A line holds nothing that depends on the clock or the machine, and lines after the restored step
+  are dropped, so a killed and resumed run leaves the file of an uninterrupted one. The events are
+  written anew from these lines: one file a stage, however often it was stopped.
   """
 
   def __init__(self, workdir: Path, stage: str, step: int):
-    """`step` is the one that `stage` continues from."""
-    self._stage = stage
-    self._path = workdir / 'metrics.jsonl'
-    before, self._behind = _divide(read_metrics(workdir), stage, step)
-    self._before = _text(before)
-    write_atomically(self._path, self._before + _text(self._behind))
-    # Behind lines of later stages nothing can be appended: that waits for `flush`.
-    self._file = io.StringIO() if self._behind else self._path.open('a')
+    """`step` is the one that `stage` continues from.
+
+    Raises:
+      InputError: as all methods: the disk is full or the folder cannot be written; or the file is
+        damaged.
+    """
+    self._stage, self._path = stage, _path(workdir, stage)
+    kept = [line for line in _read(self._path) if line['step'] <= step]
     events = workdir / 'tensorboard' / stage
-    shutil.rmtree(events, ignore_errors=True)
-    events.mkdir(parents=True)
-    # Not SummaryWriter: its thread dies of a full disk, and then nobody empties its queue.
-    self._events = EventsWriter(str(events / 'events'))
-    for line in before:
-      if line['stage'] == stage:
+    with writing(self._path, _ADVICE):
+      self._path.parent.mkdir(parents=True, exist_ok=True)
+      write_atomically(self._path, ''.join(map(_text, kept)))
+      self._file = self._path.open('a')
+      shutil.rmtree(events, ignore_errors=True)
+      events.mkdir(parents=True)
+      # Not SummaryWriter: its thread dies of a full disk, and then nobody empties its queue.
+      self._events = EventsWriter(str(events / 'events'))
+      for line in kept:
         self._write_events(line)
 
   def write(self, step: int, metrics: dict[str, float]) -> None:
     """One line: {"stage", "step", then the metrics}."""
     line = {'stage': self._stage, 'step': step, **metrics}
-    self._file.write(_text([line]))
-    self._write_events(line)
+    with writing(self._path, _ADVICE):
+      self._file.write(_text(line))
+      self._write_events(line)
 
   def flush(self) -> None:
     """Returns once the lines are on disk: call it before saving a checkpoint."""
-    if self._behind:
-      write_atomically(self._path, self._before + self._file.getvalue() + _text(self._behind))
-    else:
+    with writing(self._path, _ADVICE):
       self._file.flush()
       os.fsync(self._file.fileno())
-    self._events.flush()
+      self._events.flush()
 
   def close(self) -> None:
-    with contextlib.closing(self._file), contextlib.closing(self._events):
-      self.flush()
+    with writing(self._path, _ADVICE), self._file:
+      self._events.close()
 
   def _write_events(self, line: dict[str, Any]) -> None:
     for name, value in line.items():
@@ -72,23 +75,37 @@ class MetricsWriter:
 
 
 def read_metrics(workdir: str | Path) -> list[dict[str, Any]]:
-  """The whole lines of WORKDIR/metrics.jsonl, a half-written last one left out.
+  """The lines of all stages in their order; none where nothing was trained yet.
+
+  A last line that is only half there, as a kill leaves it, is left out.
 
   Raises:
-    InputError: the file is damaged.
+    InputError: a file is damaged or cannot be read.
   """
-  path = Path(workdir) / 'metrics.jsonl'
+  if not (Path(workdir) / 'metrics').exists():
+    return []
+  return [
+      line for stage in stages(read_config(workdir)) for line in _read(_path(workdir, stage.name))]
+
+
+def _path(workdir: str | Path, stage: str) -> Path:
+  return Path(workdir) / 'metrics' / f'{stage}.jsonl'
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
   try:
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [_parse(line) for line in lines if line.endswith('\n')]
+  except OSError as error:
+    raise InputError(f'{path}: cannot be read ({error.strerror}).') from None
   except ValueError as error:
     raise InputError(
-        f'{path}: holds a damaged line ({error}); repair the file, or remove it to go on without '
-        'the lines so far.') from None
+        f'{path}: holds a damaged line ({error}); repair the file, or move it away to go on '
+        'without the lines so far.') from None
 
 
 def _parse(text: str) -> dict[str, Any]:
-  """Of one line; ValueError if it is none of `MetricsWriter`."""
+  """Of one line; ValueError if `MetricsWriter` did not write it."""
   line = parse_json(text)
   if not isinstance(line, dict) or not isinstance(line.get('stage'), str) or not all(
       type(value) in (int, float) for name, value in line.items() if name != 'stage'):
@@ -98,17 +115,5 @@ def _parse(text: str) -> dict[str, Any]:
   return line
 
 
-def _divide(
-    lines: list[dict[str, Any]], stage: str, step: int) -> tuple[list[dict], list[dict]]:
-  """The lines before and behind those that follow step `step` of `stage`, which are dropped."""
-  mine = [index for index, line in enumerate(lines) if line['stage'] == stage]
-  kept = [index for index in mine if lines[index]['step'] <= step]
-  place = kept[-1] + 1 if kept else mine[0] if mine else len(lines)
-  dropped = set(mine) - set(kept)
-  return (
-      [line for index, line in enumerate(lines[:place]) if index not in dropped],
-      [line for index, line in enumerate(lines[place:], place) if index not in dropped])
-
-
-def _text(lines: list[dict[str, Any]]) -> str:
-  return ''.join(json.dumps(line) + '\n' for line in lines)
+def _text(line: dict[str, Any]) -> str:
+  return json.dumps(line) + '\n'
