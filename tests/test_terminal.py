@@ -91,10 +91,10 @@ def test_a_closed_pipe_reaches_the_one_who_works(tmp_path):
 
 def run_stage(matrix, clock, name, steps, groups_per_step, seconds_per_step):
   """A stage from the first of `steps` to the last; returns the line after each of the others."""
-  stage, lines = matrix.stage(name, steps[0], steps[-1], groups_per_step), []
+  stage, lines = matrix.stage(name, steps[0], steps[-1], groups_per_step, ''), []
   for before, step in itertools.pairwise(steps):
     clock.now += (step - before) * seconds_per_step
-    stage.update(step, -12.345, 1e-3)
+    stage.update(step, -12.345, 1e-3, None)
     lines.append(matrix._bar.line())
   stage.close()
   return lines
