@@ -213,7 +213,7 @@ def test_another_precision_is_named(folder):
       abstract.opt_state))
   with checkpoint.open_for_reading(folder) as manager:
     with pytest.raises(
-        InputError, match='2: holds .*/kernel as float32, this run has it as bfloat16'):
+        InputError, match='2: holds .*/(bias|kernel) as float32, this run has it as bfloat16'):
       checkpoint.restore(manager, abstract, replicated(data_mesh()), 'previous')
 
 

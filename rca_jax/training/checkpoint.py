@@ -212,10 +212,10 @@ def _check_same_precision(found: Any, expected: Any, path: Path) -> None:
        for name, leaf in jax.tree_util.tree_leaves_with_path(
            tree, is_leaf=lambda x: hasattr(x, 'dtype'))}
       for tree in (found, expected))
-  for name in found.keys() & expected.keys():
-    if found[name] != expected[name]:
+  for name, dtype in found.items():
+    if name in expected and dtype != expected[name]:
       raise InputError(
-          f'{path}: holds {name} as {found[name]}, this run has it as {expected[name]}; go on with '
+          f'{path}: holds {name} as {dtype}, this run has it as {expected[name]}; go on with '
           'the JAX_ENABLE_X64 and the versions that it was trained with.')
 
 
@@ -223,7 +223,7 @@ def _reason_outside(error: BaseException, path: Path) -> str | None:
   """Why a checkpoint is not read whose content may be right; None if its content is wrong."""
   cause = error
   while cause is not None:
-    missing = isinstance(cause, FileNotFoundError)
+    missing = isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError)
     if isinstance(cause, OSError | MemoryError | jax.errors.JaxRuntimeError) and not missing:
       return f'{type(cause).__name__}: {_first_line(cause)}'
     if found := re.search(_OUTSIDE, str(cause)):
