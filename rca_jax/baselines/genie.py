@@ -1,6 +1,6 @@
 """The genie reference: how well CSI could be fed back if all but the rays' phases were known.
 
-A genie tells both sides the site and the UE's position. What is left are the phases of the rays
+Both sides know the site and the UE's position. What is left are the phases of the rays
 (the LOS path's too): CSI is then close to complex Gaussian with a covariance that the generator
 knows, and reverse water-filling over its eigenvalues at the uplink's capacity gives the least
 distortion. A network that has learned its site can come near to it; without the site's help none

@@ -32,7 +32,7 @@ def write_dataset(
   Args:
     key: of all groups; shard i of a split depends on the key, the split and i alone.
     site: the environment; None in `fresh` mode.
-    description: stands in the manifest beside the config; tells one data set from another.
+    description: stands in the manifest beside the config; two data sets differ in it.
     progress: called after every shard that was made, with the number of groups on disk.
 
   Raises:
@@ -60,7 +60,7 @@ def write_shards(
   """Writes the shards that the folder does not hold yet.
 
   Args:
-    header: stands in the manifest; tells one data set from another.
+    header: stands in the manifest; two data sets differ in it.
     shards: the split of each and what makes its groups; only those not on disk are made.
     progress: called after every shard that was made, with the number of groups on disk.
 

@@ -1,4 +1,4 @@
-"""Layouts of the field's formats, told from names and shapes: proposals, none is a decision yet.
+"""Layouts of the field's formats, proposed from names and shapes; none is a decision yet.
 
 Each takes the arrays of a file and returns readings; a reading is one layout, or several whose
 groups follow one another. No reading: the file is not of this format.
