@@ -1,9 +1,10 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from configs import demo as demo_config
-from rca_jax.config import ExperimentConfig, StageConfig, codeword_dim, from_dict
+from rca_jax.config import DataConfig, ExperimentConfig, codeword_dim, from_dict
 from rca_jax.evaluation.run import evaluate_run
 from rca_jax.report import demo
 from rca_jax.training.loop import fit
@@ -12,12 +13,20 @@ SNRS_DB = (0.0, 20.0)
 
 
 @pytest.fixture(scope='module')
-def config(tiny_config):
-  optimizer = tiny_config.training.pretrain.optimizer
-  stage = StageConfig(num_steps=4, optimizer=optimizer)
-  training = dataclasses.replace(tiny_config.training, pretrain=stage)
-  csi = dataclasses.replace(tiny_config.csi, scenario='uma_los')
-  return dataclasses.replace(tiny_config, csi=csi, training=training)
+def config(tiny_config, tmp_path_factory, quick_compilation):
+  """On a file: what the demo shows does not depend on where CSI comes from.
+
+  The groups are sums of four paths, with less power at longer delays.
+  """
+  rng = np.random.default_rng(0)
+  path = tmp_path_factory.mktemp('data') / 'train.npz'
+  paths = np.fft.fft(rng.normal(size=(4, 4, 8)) / 3.0 ** np.arange(4)[:, None])
+  gains = rng.normal(size=(64, 2, 4)) + 1j * rng.normal(size=(64, 2, 4))
+  np.savez(path, csi=np.einsum('gup,pdt->gudt', gains, paths).astype(np.complex64))
+  stage = dataclasses.replace(tiny_config.training.pretrain, num_steps=4)
+  return dataclasses.replace(
+      tiny_config, data=DataConfig(path=str(path), test_path=str(path)),
+      training=dataclasses.replace(tiny_config.training, pretrain=stage))
 
 
 @pytest.fixture(scope='module')
