@@ -75,7 +75,7 @@ def test_reading_changes_nothing(folder):
   assert {path: path.stat().st_mtime_ns for path in folder.rglob('*')} == before
 
 
-def test_another_model_is_told_by_its_first_parameter(folder):
+def test_another_model_is_refused_by_its_first_parameter(folder):
   with pytest.raises(
       InputError, match=r'parameter dense/bias has shape \(4,\) there, \(5,\) in this config'):
     restore(folder, width=5)
@@ -87,7 +87,7 @@ def cut(checkpoint):
     path.write_bytes(path.read_bytes()[:10])
 
 
-def test_a_damaged_checkpoint_is_told_in_one_line(folder):
+def test_a_damaged_checkpoint_is_refused_in_one_line(folder):
   cut(folder / '2')
   with pytest.raises(InputError, match='2: checkpoint is cut or damaged') as error:
     restore(folder)
@@ -156,7 +156,7 @@ def test_nothing_is_taken_where_nothing_is_whole(large):
   assert sorted(path.name for path in large.iterdir()) == ['1', '2']
 
 
-def test_a_checkpoint_without_its_sum_is_told(folder):
+def test_a_checkpoint_without_its_sum_is_refused(folder):
   path = folder / '2' / '_CHECKPOINT_METADATA'
   path.write_text(path.read_text().replace('sha256', 'sha1'))
   with pytest.raises(InputError, match='its params are saved without their SHA-256'):
@@ -244,13 +244,13 @@ def test_what_a_kill_left_of_an_old_checkpoint_goes(folder):
     assert sorted(path.name for path in folder.iterdir()) == ['1', '2']
 
 
-def test_a_checkpoint_that_lost_a_file_is_told(folder):
+def test_a_checkpoint_that_lost_a_file_is_refused(folder):
   (folder / '2' / 'params' / '_METADATA').unlink()
   with pytest.raises(InputError, match='2: checkpoint is cut or damaged'):
     restore(folder)
 
 
-def test_no_checkpoint_names_the_stages_there_are(folder):
+def test_no_checkpoint_names_the_stages(folder):
   with pytest.raises(InputError, match='holds no checkpoint .stages there: pretrain'):
     checkpoint.open_for_reading(folder.parent / 'finetune_10db')
   assert not (folder.parent / 'finetune_10db').exists()

@@ -183,7 +183,7 @@ def test_only_writes_are_reported_as_writes(config, one_device, tmp_path):
 @pytest.mark.parametrize('num_bytes, message', [
     (2000, 'pretrain: the checkpoint of step 8 cannot be written .*; the last one is of step 4'),
     (10, 'cannot be written .File too large.; checkpoints are kept')])  # metrics do not fit either
-def test_a_full_disk_is_told_and_the_next_run_continues(
+def test_a_full_disk_is_reported_and_the_next_run_continues(
     config, finished, one_device, tmp_path, monkeypatch, num_bytes, message):
   free = resource.getrlimit(resource.RLIMIT_FSIZE)
   fill = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (num_bytes, free[1]))
@@ -331,7 +331,7 @@ def test_an_unwritable_workdir_is_refused(config, one_device, tmp_path):
     fit(config, tmp_path / 'file' / 'run', one_device)
 
 
-def test_a_damaged_config_json_is_told(config, one_device, tmp_path):
+def test_a_damaged_config_json_is_refused(config, one_device, tmp_path):
   (tmp_path / 'config.json').write_text('{"method": ')
   with pytest.raises(InputError, match='not a readable config'):
     fit(config, tmp_path, one_device)

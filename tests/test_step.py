@@ -154,7 +154,7 @@ def test_one_device_and_eight_agree_on_generated_groups(tiny_config, one_device)
   agree_on_one_device_and_eight(tiny_config, generator_source(tiny_config), one_device)
 
 
-def test_processes_that_hold_other_data_are_told(monkeypatch):
+def test_processes_that_hold_other_data_are_refused(monkeypatch):
   gathered = []
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   monkeypatch.setattr(

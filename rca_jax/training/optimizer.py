@@ -43,9 +43,9 @@ def make_optimizer(
   """Adam, or Muon for the matrices with Adam for biases and LayerNorms.
 
   Muon orthogonalises 2-D parameters. Every kernel of ours is a plain [in, out] matrix, heads
-  included, so all of them go to Muon and nothing has to be told apart by name; BL2's convolutions
-  go to Adam. Its update is scaled by optax's default sqrt(max(1, out / in)); the others' Adam
-  follows the same schedule times `vector_scale`.
+  included, so all of them go to Muon, whatever their names; BL2's convolutions go to Adam. Muon's
+  update is scaled by optax's default sqrt(max(1, out / in)); the others' Adam follows the same
+  schedule times `vector_scale`.
   """
   schedule = make_schedule(config, model_dim, num_steps)
   if config.name == 'muon':
@@ -70,7 +70,7 @@ def _by_shape(inner: optax.GradientTransformation) -> optax.GradientTransformati
   """Shows `inner` all parameters of one shape as one array [n, ...], in the order of the tree.
 
   Muon multiplies matrices 15 times for every kernel: one by one that is 1,800 starts of a kernel on
-  a GPU, and most of what there is to compile.
+  a GPU, and most of the time to compile.
   """
 
   def stack(tree: Any) -> dict[str, jax.Array]:
