@@ -56,7 +56,7 @@ def _train(workdirs: dict[str, Path], num_steps: int, bar: Bar) -> None:
   """Both methods at once, a process each; a run that is complete ends at once."""
   from rca_jax.training.writer import read_metrics
 
-  processes = {}
+  processes, shown = {}, {}
   for method, folder in workdirs.items():
     with writing(folder, 'choose another --out'):
       folder.mkdir(parents=True, exist_ok=True)
@@ -70,9 +70,11 @@ def _train(workdirs: dict[str, Path], num_steps: int, bar: Bar) -> None:
       time.sleep(1)
       steps = {method: ([0] + [line['step'] for line in read_metrics(folder)])[-1]
                for method, folder in workdirs.items()}
-      if any(steps.values()):
-        bar.update(sum(steps.values()), doing='  '.join(
+      if any(steps.values()) and steps != shown:
+        # Of the slower one: steps are known by checkpoints, and two at once would look fast.
+        bar.update(len(steps) * min(steps.values()), doing='  '.join(
             f'{method} {step}' for method, step in steps.items()))
+        shown = steps
   finally:  # after Ctrl-C, which reaches them too, they save what they have
     for process in processes.values():
       process.wait()

@@ -90,7 +90,7 @@ class Bar:
 
   def _texts(self) -> tuple[str, str, str]:
     done, speed = self._task.completed, self._task.speed
-    of = '' if self._task.total is None else f'/{self._task.total:,.0f}'
+    of = f'/{self._task.total:,.0f}' if self._task.total else ''
     count = f'{done:,.0f}{of} {self._unit}'.rstrip() if done or of else ''
     return count, self._doing, f'{speed:,.0f} {self._unit}/s' if self._rate and speed else ''
 

@@ -56,7 +56,15 @@ def test_the_page_holds_every_measured_number(config, linear_rows, tmp_path):
 def test_table_prints_what_was_not_run_as_a_dash(linear_rows):
   table = demo.table([row for row in linear_rows if row['snr_db'] != 20.0] + [
       {**linear_rows[1], 'method': 'BL1'}]).markdown()
-  assert '| BL1 | - |' in table
+  assert '| BL1 | - |' in table and '| RCA-MUNet | - | - | - |' in table
+
+
+def test_the_gain_has_the_interval_of_the_difference_on_the_same_groups(linear_rows):
+  single = {**linear_rows[1], 'method': 'BL1'}
+  ours = {**single, 'method': 'RCA-MUNet', 'nmse_db': single['nmse_db'] - 1.5,
+          'errors': single['errors'] * 10 ** -0.15}
+  assert demo.table([ours, single]).body[-1] == (
+      'gain of RCA-MUNet over BL1', '+1.50 (+1.50 .. +1.50)', '-')
 
 
 def test_the_demo_s_methods_differ_by_attention_and_final_norm_alone():

@@ -92,7 +92,7 @@ def test_seeds_are_joined_linearly_and_their_interval_is_that_of_the_seeds():
     ('data_hash', ('aaaaaaaaaaaa', 'bbbbbbbbbbbb'), '--data=bbbbbbbbbbbb'),
     ('steps', (2000, 4000), '--steps=4000'), ('dtype', ('float32', 'bfloat16'), '--dtype=bfloat16'),
     ('cell', ('a1', 'b2'), '--without_cells=a1 or --without_cells=b2'),
-    ('init_weights', ('', 'tiny'), '--without_cells=BL1-cell')])
+    ('init_weights', ('', 'tiny'), 'results.json: report one of them from a file of its own')])
 def test_rows_that_differ_in_more_than_the_seed_are_never_joined(field, values, flag):
   found = [row('BL1', -10.0, **{field: value}) for value in values]
   with pytest.raises(InputError, match=re.escape(flag)):
@@ -103,6 +103,14 @@ def test_rows_that_differ_in_more_than_the_seed_are_never_joined(field, values, 
   else:
     with pytest.raises(InputError, match=f'{field} {values[0]} and with {field} {values[1]}'):
       level(found)
+
+
+def test_seeds_on_other_numbers_of_groups_are_refused_with_the_cells_of_both():
+  found = [row('BL1', -10.0, cell='a1'), row('BL1', -11.0, cell='b2', seed=1, num_groups=50)]
+  with pytest.raises(InputError, match=re.escape(
+      'without num_groups and with num_groups 50; choose with --without_cells=a1 or '
+      '--without_cells=b2.')):
+    level(found)
 
 
 def test_rows_say_the_same_with_and_without_what_goes_without_saying():
@@ -367,6 +375,6 @@ def test_reports_touch_no_global_state_and_levels_import_little():
 import sys
 import rca_jax.report.levels
 assert not {'jax', 'flax', 'orbax', 'matplotlib'} & {*sys.modules}
-import rca_jax.report.page
+import rca_jax.report.csi_statistics, rca_jax.report.demo, rca_jax.report.page
 assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules
 """], check=True)

@@ -111,8 +111,16 @@ def test_the_time_left_is_that_of_all_cells_and_falls(clock, capsys):
     lines += run_stage(matrix, clock, 'pretrain', [0, 15, 30], 10, 20)
   # 2 s a group; the first interval is compiling.
   assert [eta_s(line) for line in lines] == [None, 720, 680, 640, 600, 300, 0]
-  assert [line.partition('  ')[0] for line in capsys.readouterr().err.splitlines()] == [
+  printed = [line.split('  ') for line in capsys.readouterr().err.splitlines()]
+  assert [line[0] for line in printed] == [
       'cell 1/3 first', 'cell 2/3 reference', 'cell 3/3 second']
+  assert [line[2] for line in printed] == ['preparing', 'fitting and measuring', 'preparing']
+
+
+def test_references_alone_count_no_groups(capsys):
+  with MatrixProgress([('reference', 0)]) as matrix:
+    matrix.start('reference', skipped=False)
+  assert capsys.readouterr().err == 'cell 1/1 reference  fitting and measuring\n'
 
 
 def test_what_is_there_already_is_no_work_and_no_speed(clock, capsys):

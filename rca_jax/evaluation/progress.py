@@ -29,7 +29,8 @@ class MatrixProgress:
     if skipped:
       self._leave_out(self._cell_left)
     name = f'cell {self._names.index(cell) + 1}/{len(self._names)} {cell}'
-    self._bar.update(what=name, doing='done' if skipped else 'preparing')
+    doing = 'preparing' if self._groups[cell] else 'fitting and measuring'  # of a reference
+    self._bar.update(what=name, doing='done' if skipped else doing)
     self._bar.say(self._bar.line())
 
   def stage(

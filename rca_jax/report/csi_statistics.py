@@ -4,17 +4,14 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from rca_jax.channel import statistics, uma
 from rca_jax.channel.groups import csi_at, sample_positions
 from rca_jax.channel.site import paths, sample_site
 from rca_jax.config import CsiConfig
 from rca_jax.keys import Stream, stream_key
-
-matplotlib.use('Agg')
 
 
 def measure(
@@ -102,9 +99,10 @@ def markdown_table(ours: dict, reference: dict, config: CsiConfig) -> str:
   return '\n'.join(lines) + '\n'
 
 
-def figure(ours: list[dict], reference: dict) -> plt.Figure:
+def figure(ours: list[dict], reference: dict) -> Figure:
   """Magnitude correlation against distance, and energy compaction, per propagation state."""
-  fig, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout='constrained')
+  fig = Figure(figsize=(10, 3.8), layout='constrained')
+  left, right = fig.subplots(1, 2)
   edges = np.array(reference['distance_edges_m'])
   middle = (edges[:-1] + edges[1:]) / 2
   for state, colour, line in (('los', 'C0', 'k-'), ('nlos', 'C3', 'k--')):

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from rca_jax.channel import from_features, to_features
 from rca_jax.config import ExperimentConfig, codeword_dim
@@ -17,9 +18,9 @@ from rca_jax.evaluation.rows import Measurement
 from rca_jax.evaluation.run import load_params
 from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
-from rca_jax.report.levels import OURS, SINGLE_USER, Estimate, level, values
+from rca_jax.report.levels import OURS, SINGLE_USER, Estimate, gain_db, level, values
 from rca_jax.report.panels import Curve, Panel, draw
-from rca_jax.report.tables import Table, nmse_cell
+from rca_jax.report.tables import Table, cell, nmse_cell
 from rca_jax.training.writer import read_metrics
 
 _LINEAR = 'PCA/KLT'
@@ -61,6 +62,7 @@ def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> Figure
       axes[row, ue].set_title(title, fontsize=10)
   for axis in axes[:, 0]:
     axis.set_ylabel('delay row')
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
   for axis in axes[1]:
     axis.set_xlabel('angle column')
   figure.colorbar(shown, ax=axes, label='magnitude (dB)')
@@ -91,15 +93,20 @@ def nmse_panel(rows: Sequence[dict[str, Any]]) -> Panel:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Table:
-  """Test NMSE in dB, a row a method, a column an SNR; '-' where not run."""
+  """Test NMSE in dB, a row a method, a column an SNR, and the gain; '-' where not run."""
   snrs_db = [*values(rows, 'snr_db'), None]
+  found = {
+      method: [level([row for row in rows if (row['method'], row['snr_db']) == (method, snr_db)])
+               for snr_db in snrs_db]
+      for method in dict.fromkeys([OURS, SINGLE_USER, *(row['method'] for row in rows)])}
+  gains = [cell(gain_db(*pair), sign='+')
+           for pair in zip(found[OURS], found[SINGLE_USER], strict=True)]
   return Table(
-      'Test NMSE in dB, lower is better; in brackets its 95 % interval over the test groups.',
+      'Test NMSE in dB, lower is better; in brackets its 95 % interval over the test groups, of a '
+      'gain that of the difference on the same groups.',
       ('method', *('noise-free' if snr is None else f'{snr:g} dB' for snr in snrs_db)),
-      [(method, *(nmse_cell(level([
-          row for row in rows if (row['method'], row['snr_db']) == (method, snr_db)]))
-                  for snr_db in snrs_db))
-       for method in dict.fromkeys(row['method'] for row in rows)])
+      [*((method, *map(nmse_cell, levels)) for method, levels in found.items()),
+       (f'gain of {OURS} over {SINGLE_USER}', *gains)])
 
 
 def write_page(

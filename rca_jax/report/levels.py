@@ -168,12 +168,14 @@ def level(rows: Sequence[Row]) -> Level | None:
   by_seed = {}
   for row in rows:
     other = by_seed.setdefault(row['seed'], row)
-    differing = _differing([rows[0], row]) or ['cell'] * (other is not row)
-    for name in differing[:1]:
-      first, second = (value(found, name) for found in (rows[0] if name != 'cell' else other, row))
+    differing = _differing([rows[0], row])
+    if differing or other is not row:
+      pair = (rows[0] if differing else other, row)
+      name = differing[0] if differing else 'cell'
+      first, second = (_with(name, value(found, name)) for found in pair)
       raise InputError(
-          f'{row["method"]}, CR {row["compression_ratio"]}, {row["snr_db"]} dB was measured with '
-          f'{name} {first} and with {name} {second}; choose with {_flag(name, other, row)}.')
+          f'{row["method"]}, CR {row["compression_ratio"]}, {row["snr_db"]} dB was measured '
+          f'{first} and {second}; choose with {_flag(name, *pair)}.')
   return Level(by_seed)
 
 
@@ -251,12 +253,16 @@ def _words(name: str, item: Any) -> str:
   return f'{item:,} steps' if name == 'steps' else f'{name} {item}'
 
 
+def _with(name: str, item: Any) -> str:
+  return f'without {name}' if item is None else f'with {name} {item}'
+
+
 def _flag(name: str, *rows: Row) -> str:
   flag = {'data': 'data', 'data_hash': 'data', 'steps': 'steps', 'dtype': 'dtype'}.get(name)
   if flag:
     return f'--{flag}={value(rows[-1], name)}'
   cells = [row.get('cell') for row in rows]
-  if None in cells:
+  if None in cells or len({*cells}) < len(cells):  # no flag takes them apart
     return 'results.json: report one of them from a file of its own'
   return ' or '.join(f'--without_cells={cell}' for cell in cells)
 
