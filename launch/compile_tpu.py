@@ -40,7 +40,7 @@ def main() -> None:
   for topology in _TOPOLOGY.value:
     parse_topology(topology)
   jax.config.update('jax_platforms', 'cpu')  # libtpu must not look for a TPU of this machine
-  # Nor for the cloud around it, and it should not complain that there is none.
+  # Nor for a cloud around it, whose absence it would report.
   os.environ.update(
       TPU_SKIP_MDS_QUERY='1', TPU_ACCELERATOR_TYPE='v5litepod-4', TPU_WORKER_HOSTNAMES='localhost',
       TPU_WORKER_ID='0', ALLOW_MULTIPLE_LIBTPU_LOAD='1')

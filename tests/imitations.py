@@ -146,7 +146,7 @@ def quadriga_response(path):
 
 
 def save_v73(path, variables, **options):
-  """HDF5 behind 512 bytes of MATLAB's; axes reversed, complex numbers as pairs."""
+  """HDF5 after 512 bytes of MATLAB's; axes reversed, complex numbers as pairs."""
   with h5py.File(path, 'w', userblock_size=512) as file:
     for name, value in variables.items():
       if isinstance(value, str):

@@ -69,7 +69,7 @@ def test_every_ue_stands_alone(network):
   assert jnp.abs(first[:, 0] - second[:, 0]).max() > 1e-4
 
 
-def test_what_it_is_told_of_the_snr_does_not_change_the_uplink(network):
+def test_the_snr_it_is_given_does_not_change_the_uplink(network):
   model, params, features = network
   key = jax.random.key(3)
   right = apply(model, params, features, 10.0, key)

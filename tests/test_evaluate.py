@@ -142,7 +142,7 @@ def test_errors_of_two_and_three_ues_are_of_the_same_groups(network):
   assert np.corrcoef(two, three)[0, 1] > 0.5  # two of three UEs, and their noise, are the same
 
 
-def test_a_generator_that_is_left_leaves_no_precision_behind(network):
+def test_a_generator_that_is_left_leaves_the_precision_alone(network):
   config, weights = network
   config = dataclasses.replace(config, matmul_precision='highest')
   before = jax.config.jax_default_matmul_precision

@@ -57,7 +57,7 @@ def test_the_paths_of_a_quadriga_run_give_its_published_csi(tmp_path):
 
 
 @pytest.mark.parametrize('swapped', [False, True])
-def test_cost2100_axes_are_told_by_the_power(tmp_path, swapped):
+def test_cost2100_axes_follow_from_the_power(tmp_path, swapped):
   path = imitations.cost2100(tmp_path / 'a.mat')
   if swapped:
     table = scipy.io.loadmat(path)['HT'].reshape(-1, 2, 32, 32).swapaxes(2, 3)

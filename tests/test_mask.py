@@ -101,7 +101,7 @@ def test_no_loss_raises_or_leaves_a_number_that_is_none(network):
       np.testing.assert_allclose(found, whole, atol=1e-5)
 
 
-def test_lost_reports_tell_nothing(network):
+def test_lost_reports_change_nothing(network):
   model, params = network
   features, snr_db = draw()
   active = jnp.array([[True, False, True]] * 4)

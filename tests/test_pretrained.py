@@ -66,7 +66,7 @@ def test_a_name_is_never_given_to_other_weights(saved, tiny_config, params):
     (lambda content: b'', 'its SHA-256 is'),
     (None, 'cannot be read .No such file'),
 ])
-def test_damaged_files_are_told_in_one_line(saved, damage, message):
+def test_damaged_files_are_named_in_one_line(saved, damage, message):
   content = saved.read_bytes()
   saved.unlink()
   if damage is not None:
@@ -84,7 +84,7 @@ def test_weights_that_do_not_fit_their_config_are_refused(tmp_path, tiny_config,
     load_pretrained('wrong', tmp_path)
 
 
-def test_unknown_names_and_folders_are_told(saved, tmp_path):
+def test_unknown_names_and_folders_are_refused(saved, tmp_path):
   with pytest.raises(InputError, match='large: no such weights in .*; there are tiny'):
     load_pretrained('large', saved.parent)
   with pytest.raises(InputError, match='manifest.json: cannot be read'):

@@ -100,7 +100,7 @@ def test_experiments_are_parts_of_the_whole(preset):
   assert {cell.config.method for cell in get_cells(preset)} == ALL_METHODS
 
 
-def test_an_unknown_experiment_is_told():
+def test_an_unknown_experiment_is_refused():
   with pytest.raises(InputError, match='--only=table9: unknown; choose of table1, fig3'):
     get_cells('tiny', ['fig3', 'table9'])
 

@@ -1,4 +1,4 @@
-"""What a set of CSI looks like: the figures that tell two channel simulators apart."""
+"""What a set of CSI looks like: figures that differ between two channel simulators."""
 
 from typing import NamedTuple
 

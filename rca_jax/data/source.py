@@ -122,7 +122,7 @@ def read_groups(config: ExperimentConfig, path: str, split: str, num_ues: int) -
         '(launch.convert --num_ues gathers single UEs by position).')
   csi = csi[:, :num_ues]
   if config.data.allow_silent:
-    csi = csi[csi.any((-3, -2, -1))]  # groups of silent UEs alone tell nothing
+    csi = csi[csi.any((-3, -2, -1))]  # groups where every UE is silent teach nothing
   if not len(csi):
     raise InputError(f'{path}: none of the first {num_ues} UEs of any group has power.')
   return csi

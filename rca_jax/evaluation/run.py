@@ -100,7 +100,7 @@ def measure(
   key = stream_key(config.data.seed, Stream.EVALUATION)
   for item, description, estimate in zip(measurements, descriptions, estimates, strict=True):
     csi = test_csi(item.num_ues, item.distance_m)
-    # Not around the yield: a generator that is left there would leave its precision behind.
+    # Not around the yield: a generator that is never finished would keep its precision.
     with jax.default_matmul_precision(config.matmul_precision):
       scores = evaluate(estimate, csi, key, item.num_lost, item.of_lost)
     yield result_row(description, scores, config.data.seed)

@@ -168,7 +168,7 @@ def _init_weights(config: ExperimentConfig) -> Any:
     return None
   folder, _, name = config.training.init_weights.rpartition('/')
   found = load_pretrained(name, folder or WEIGHTS)
-  # Before the shapes, since they do not tell all of them. Attentions may be exchanged.
+  # Before the shapes, which do not show all of them. Attentions may be exchanged.
   for field in ('compression_ratio', 'num_heads', 'shortcut'):
     there, here = (getattr(one.model, field) for one in (found.config, config))
     if there != here:

@@ -1,6 +1,6 @@
 """QuaDRiGa's own HDF5 layout (version 2, of quadriga-lib): its channels under `mat_save`'s names.
 
-`Order` lists the number N of the channel of every index, 0 where there is none. Its group
+`Order` lists the number N of the channel of every index, 0 for no channel. Its group
 `channel_N` has NumSnap, NumRx, NumTx, and rx_position and tx_position, [3] or [snapshot, 3]. In its
 groups `Snap_i`, or in itself if there is one snapshot, stand coeff_re and coeff_im [path, tx, rx]
 and delay, of that shape or [path, 1, 1]. A snapshot without paths has none of them.
