@@ -1,4 +1,4 @@
-"""Holds the generator against a reference simulator: OUT/csi_statistics.{md,png,json}.
+"""Compares the generator with a reference simulator: OUT/csi_statistics.{md,png,json}.
 
   python -m launch.csi_statistics --out=docs
 """

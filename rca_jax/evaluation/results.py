@@ -77,7 +77,7 @@ _IDENTITY = (
 
 
 def identity(row: dict[str, Any]) -> tuple | None:
-  """What a row is of, to compare rows by; None if it is of no cell."""
+  """What a row measured, to compare rows by; None for a row without a cell."""
   return tuple(row.get(name) for name in _IDENTITY) if 'cell' in row else None
 
 

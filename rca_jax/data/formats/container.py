@@ -29,5 +29,5 @@ def open_arrays(path: Path) -> dict[str, Array]:
   if start.startswith(b'\x89HDF'):
     return quadriga_hdf5.with_channels(path, hdf5_file.hdf5_arrays(path))
   raise InputError(
-      'not a readable npz, npy, .mat or HDF5 file (its first bytes are those of none); it may '
+      'not a readable npz, npy, .mat or HDF5 file (its first bytes fit none of these); it may '
       'be cut or damaged, or a .mat file of version 4 (save it with -v7).')
