@@ -15,7 +15,7 @@ import os
 
 from absl import flags
 
-from launch.main import define_config, experiment_config, run, say
+from launch.main import count, define_config, experiment_config, run, say
 from launch.table import define_format, print_table
 from rca_jax.config import ExperimentConfig
 from rca_jax.errors import InputError
@@ -54,8 +54,8 @@ def main() -> None:
       if _OUT.value:
         append_rows(_OUT.value, rows[-1:])
   print_table(*cost_table(rows), _FORMAT.value)
-  say(f'done: {len(rows)} slices'
-      + (f', rows appended to {_OUT.value}' if _OUT.value else '; --out=FILE keeps the rows'))
+  say(f'done: {count(len(rows), "slice")}'
+      + (f', rows written to {_OUT.value}' if _OUT.value else '; --out=FILE keeps the rows'))
 
 
 def _row(topology: str, config: ExperimentConfig) -> dict:

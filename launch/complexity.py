@@ -16,6 +16,7 @@ from launch.main import run
 from launch.table import define_format, print_table
 from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.errors import InputError
+from rca_jax.terminal import Bar
 
 _METHODS = flags.DEFINE_list('methods', list(rca_munet.METHODS), 'Trained methods.')
 _RATIOS = flags.DEFINE_list('compression_ratios', ['1/8'], 'Compression ratios.')
@@ -32,11 +33,13 @@ def main() -> None:
   from rca_jax.evaluation.complexity import count_complexity
 
   rows = []
-  for config in configs:
-    parameters, flops, macs = count_complexity(config)
-    rows.append([
-        config.method, config.model.compression_ratio, config.num_ues, parameters, flops,
-        flops // config.num_ues, macs])
+  with Bar('complexity', len(configs), 'networks', doing='counting', rate=False) as bar:
+    for config in configs:
+      parameters, flops, macs = count_complexity(config)
+      rows.append([
+          config.method, config.model.compression_ratio, config.num_ues, parameters, flops,
+          flops // config.num_ues, macs])
+      bar.update(len(rows))
   print_table(_HEAD, rows, _FORMAT.value)
 
 

@@ -5,7 +5,8 @@
   python -m launch.evaluate --weights=rca_munet_cr16 --data=H.npz --array=H \\
       --axes=group,ue,antenna,subcarrier
 
-Rows are appended to WORKDIR/results.json, or --out, as they are measured. Reads checkpoints only,
+Rows go to WORKDIR/results.json, or --out, as they are measured; a row of the same measurement is
+replaced. Reads checkpoints only,
 so it may run beside the training. With --stage=finetune each SNR is measured with the weights that
 were fine-tuned at it.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from launch.layout import define_layout
-from launch.main import devices, run, say
+from launch.main import count, devices, run, say
 from launch.table import define_format, print_table
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
@@ -36,7 +37,7 @@ _ALLOW_SILENT = flags.DEFINE_bool(
     'allow_silent', False, 'Mask test UEs without power, as data.allow_silent does.')
 _LAYOUT = define_layout()
 _OUT = flags.DEFINE_string(
-    'out', None, 'File that rows are appended to; default WORKDIR/results.json, none for weights.')
+    'out', None, 'File that rows go to; default WORKDIR/results.json, none for weights.')
 _FORMAT = define_format()
 _HEAD = {'UEs': 'd', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': '.2f',
          'rho': '.4f', 'SGCS': '.4f', 'groups': 'd'}
@@ -69,7 +70,7 @@ def main() -> None:
     append_rows(out, [])  # refused here if it cannot be written, not after the first measurement
   nums_ues = nums_ues or trained_ues(config)
   total = len(nums_ues) * len(snrs_db)
-  say(f'evaluate: {config.method} of {what}, {total} measurements on '
+  say(f'evaluate: {config.method} of {what}, {count(total, "measurement")} on '
       f'{test_data(config, _DATA.value).name}, {devices()}; rows go to {out or "the screen only"}')
   measured = []
   try:
@@ -87,7 +88,7 @@ def main() -> None:
   if out is None:
     say('done; --out=FILE keeps the rows.')
   else:
-    say(f'done: {total} rows appended to {out}; tables and figures of them: python -m '
+    say(f'done: {count(total, "row")} written to {out}; tables and figures of them: python -m '
         f'launch.report --results={out} --out={Path(out).parent / "report"}')
 
 

@@ -42,11 +42,15 @@ def say(text: str) -> None:
   print(text, file=sys.stderr, flush=True)
 
 
+def count(number: int, noun: str) -> str:
+  """E.g. '1 row', '1,200 rows'."""
+  return f'{number:,} {noun}{"" if number == 1 else "s"}'
+
+
 def devices() -> str:
   """What this process computes on, e.g. '1 cpu device'."""
   import jax
-  count = jax.device_count()
-  return f'{count} {jax.devices()[0].device_kind} device{"s" if count > 1 else ""}'
+  return count(jax.device_count(), f'{jax.devices()[0].device_kind} device')
 
 
 def define_config() -> flags.FlagHolder:

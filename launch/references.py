@@ -9,7 +9,7 @@ import dataclasses
 
 from absl import flags
 
-from launch.main import define_config, devices, experiment_config, run, say
+from launch.main import count, define_config, devices, experiment_config, run, say
 from launch.table import define_format, print_table
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
@@ -17,7 +17,7 @@ from rca_jax.terminal import Bar
 _CONFIG = define_config()
 _METHODS = flags.DEFINE_list('methods', ['PCA/KLT', 'CDL-OP', 'genie'], 'Which of them.')
 _SNR_DB = flags.DEFINE_list('snr_db', ['0', '10', '20'], 'SNRs in dB; CDL-OP has none.')
-_OUT = flags.DEFINE_string('out', '', 'File that rows are appended to.')
+_OUT = flags.DEFINE_string('out', '', 'File that rows go to.')
 _FORMAT = define_format()
 _HEAD = {'method': '', 'CR': '', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': '.2f',
          'samples': 'd'}
@@ -56,8 +56,8 @@ def main() -> None:
   finally:  # what was measured is shown, whatever ended it
     if measured:
       print_table(_HEAD, measured, _FORMAT.value)
-  say(f'done: {len(measured)} rows '
-      + (f'appended to {_OUT.value}' if _OUT.value else 'measured; --out=FILE keeps them'))
+  say(f'done: {count(len(measured), "row")} '
+      + (f'written to {_OUT.value}' if _OUT.value else 'measured; --out=FILE keeps them'))
 
 
 if __name__ == '__main__':

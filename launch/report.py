@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from configs import rca_munet
-from launch.main import run, say
+from launch.main import count, run, say
 from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
@@ -40,7 +40,7 @@ def main() -> None:
   rows = choose(
       with_errors(read_rows(path), path.parent), _DATA.value, _steps(), _DTYPE.value,
       _WITHOUT_CELLS.value)
-  say(f'report: {len(rows)} rows of {path} to {_OUT.value}')
+  say(f'report: {count(len(rows), "row")} of {path} to {_OUT.value}')
   with Bar('report', doing='drawing'):
     written = write_report(Path(_OUT.value), rows, configs)
   print('\n'.join(map(str, written)))

@@ -254,7 +254,7 @@ def test_evaluation_appends_rows(trained):
   first, *_, last = done.stderr.splitlines()
   assert first.startswith(f'evaluate: RCA-MUNet of {trained}, 4 measurements on groups.npz, ')
   assert f'rows go to {trained}/results.json' in first and 'cpu device' in first
-  assert last.startswith('done: 4 rows appended') and 'python -m launch.report' in last
+  assert last.startswith('done: 4 rows written') and 'python -m launch.report' in last
   rows = json.loads((trained / 'results.json').read_text())
   assert [(row['num_ues'], row['snr_db']) for row in rows] == [(2, 0), (2, 10), (3, 0), (3, 10)]
   for row in rows:
