@@ -25,6 +25,16 @@ def test_a_second_ctrl_c_ends_at_once():
   assert done.stderr == '\nsaving after this call; Ctrl-C again ends at once\n'
 
 
+def test_ctrl_c_that_ends_the_reader_too_is_a_request_as_any_other():
+  read_end, write_end = os.pipe()
+  os.close(read_end)
+  script = SCRIPT.partition("  print('saving'")[0]
+  try:
+    assert subprocess.run([sys.executable, '-c', script], stderr=write_end).returncode == 0
+  finally:
+    os.close(write_end)
+
+
 def test_sigterm_may_come_twice():
   with stop_request() as request:
     assert not request

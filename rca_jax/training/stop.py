@@ -35,7 +35,8 @@ def stop_request() -> Iterator[StopRequest]:
       signal.signal(signal.SIGINT, signal.SIG_DFL)
       # Not print: the signal may have come in the middle of one.
       show = _SHOW_CURSOR if sys.stderr.isatty() else ''
-      os.write(2, f'{show}\nsaving after this call; Ctrl-C again ends at once\n'.encode())
+      with contextlib.suppress(OSError):  # Ctrl-C ends what reads through a pipe, too
+        os.write(2, f'{show}\nsaving after this call; Ctrl-C again ends at once\n'.encode())
 
   previous = {signum: signal.signal(signum, on_signal)
               for signum in (signal.SIGTERM, signal.SIGINT)}
