@@ -25,7 +25,7 @@ from rca_jax.report.levels import (
 from rca_jax.report.page import write_report
 from rca_jax.report.panels import Curve, Panel, draw
 from rca_jax.report.tables import cell, nmse_cell, table1, table2
-from rca_jax.report.variants import data_table, shortcut_table
+from rca_jax.report.variants import data_table, shortcut_table, ues_table
 
 
 def row(method, nmse_db, **fields):
@@ -244,6 +244,16 @@ def test_shortcut_table_has_both_gains(rows):
     assert line[-1] == gain
   assert table.body[0][6] == '-' and table.body[1][6].startswith('-16.00 ')
   assert shortcut_table([row('BL1', -3.0)]) is None
+
+
+def test_methods_for_4_ues_stand_beside_each_other_with_their_gain(rows):
+  assert ues_table(rows) is None  # ours alone: Fig. 3
+  more = {'num_ues': 4, 'trained_ues': [4]}
+  table = ues_table([*rows, row('BL1', -20.0, **more, **TUNED), row('PCA/KLT', -9.0, **more)])
+  found = {line[0]: dict(zip(table.head, line, strict=True)) for line in table.body}
+  assert table.head[4:7] == ('PCA/KLT', 'BL1', 'RCA-MUNet') and [*found] == ['3', '4']
+  assert found['4']['gain of RCA-MUNet over BL1'] == '+1.00' and found['3']['BL1'] == '-'
+  assert found['4']['PCA/KLT'].startswith('-9.00 ')
 
 
 def test_table_2_counts_single_user_networks_for_one_ue():

@@ -15,10 +15,11 @@ from rca_jax.report.figures import FIGURES
 from rca_jax.report.levels import Row, newest, sections
 from rca_jax.report.panels import draw
 from rca_jax.report.tables import Table, table1, table2
-from rca_jax.report.variants import data_table, shortcut_table
+from rca_jax.report.variants import data_table, shortcut_table, ues_table
 
 _TITLES = {
-    'table1': 'Table I', 'table2': 'Table II', 'data': 'Which data is the paper\'s',
+    'table1': 'Table I', 'table2': 'Table II', 'ues': 'More than 2 UEs',
+    'data': 'Which data is the paper\'s',
     'shortcut': 'A shortcut around the layers',
     'fig3': 'Fig. 3: NMSE against compression ratio',
     'fig4': 'Fig. 4: DJSCC against separate source and channel coding',
@@ -75,7 +76,8 @@ def write_report(
   parts = {'': {'table2': table2(table2_configs), 'data': data_table(rows)}}
   for name, part in sections(rows).items():
     panels = {figure: find(part) for figure, find in FIGURES.items()}
-    parts[name] = {'table1': table1(part), 'shortcut': shortcut_table(part)} | {
+    parts[name] = {'table1': table1(part), 'ues': ues_table(part),
+                   'shortcut': shortcut_table(part)} | {
         figure: draw(found) for figure, found in panels.items() if found}
   parts = {name: {title: item for title, item in items.items() if item is not None}
            for name, items in parts.items()}

@@ -1,4 +1,4 @@
-"""Tables beyond the paper's: on which data it may have been measured; networks with a shortcut."""
+"""Tables beyond the paper's: on which data it may have been measured; a shortcut; more UEs."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import numpy as np
 from rca_jax.report import paper
 from rca_jax.report.levels import (
   OURS,
+  REFERENCES,
   SINGLE_USER,
   Row,
   best_trained,
@@ -84,6 +85,36 @@ def shortcut_table(rows: Sequence[Row]) -> Table | None:
       'The shortcut has no parameters and no multiplications.',
       ('CR', 'SNR', 'shortcut', 'steps', 'PCA/KLT', *methods, f'gain of {OURS} over {SINGLE_USER}'),
       body)
+
+
+def ues_table(rows: Sequence[Row]) -> Table | None:
+  """Methods beside each other for other numbers of UEs than Table I's 2.
+
+  None where ours stands alone: Fig. 3 shows that.
+  """
+  rows = [row for row in rows if row['num_ues'] != 2 and row['trained_ues'] == [row['num_ues']]
+          and not value(row, 'variant')]
+  methods = [*(name for name in REFERENCES if name in values(rows, 'method')),
+             *(name for name in values(rows, 'method') if name not in (*REFERENCES, OURS)), OURS]
+  if len(methods) < 2:
+    return None
+  ratios = sorted(values(rows, 'compression_ratio'), key=Fraction, reverse=True)
+  body = []
+  for num_ues, ratio, snr_db in itertools.product(
+      values(rows, 'num_ues'), ratios, values(rows, 'snr_db')):
+    columns = {name: best_trained(
+        rows, method=name, num_ues=num_ues, compression_ratio=ratio,
+        snr_db=None if name == 'CDL-OP' else snr_db) for name in methods}
+    if not any(columns.values()):
+      continue
+    for steps, line in by_steps(columns).items():
+      body.append((
+          str(num_ues), ratio, f'{snr_db:g} dB', steps, *map(nmse_cell, line.values()),
+          cell(gain_db(line[OURS], line.get(SINGLE_USER)), sign='+')))
+  return Table(
+      f'NMSE in dB, lower is better. {INTERVALS}. The interval of a gain is that of the difference '
+      'on the same test groups.',
+      ('UEs', 'CR', 'SNR', 'steps', *methods, f'gain of {OURS} over {SINGLE_USER}'), body)
 
 
 def _kind(row: Row) -> tuple[str, str, str]:
