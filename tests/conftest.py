@@ -1,12 +1,13 @@
 """Eight CPU devices for every test, a cache of compiled programs, and a tiny experiment."""
 # ruff: noqa: E402
 
+import contextlib
 import dataclasses
 import functools
 import os
 import pathlib
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 # Before JAX is imported, and for the processes that tests start: one compilation a program.
 os.environ.setdefault(
@@ -28,6 +29,7 @@ from rca_jax.config import (
     StageConfig,
     TrainingConfig,
 )
+from rca_jax.training import loop, program
 from rca_jax.training.sharding import data_mesh
 
 flags.FLAGS.mark_as_parsed()
@@ -36,14 +38,44 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 jax.config.update('jax_num_cpu_devices', 8)  # before anything starts the backend
 
 
+@contextlib.contextmanager
+def _quick_compilation() -> Iterator[None]:
+  before = 'JAX_DISABLE_MOST_OPTIMIZATIONS' in os.environ
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv('JAX_DISABLE_MOST_OPTIMIZATIONS', '1')
+    jax.config.update('jax_disable_most_optimizations', True)
+    yield
+  jax.config.update('jax_disable_most_optimizations', before)
+
+
 @pytest.fixture(scope='module')
 def quick_compilation():
   """For tests that compile much and compute little: XLA's optimizations off, processes too."""
-  os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS'] = '1'
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-  del os.environ['JAX_DISABLE_MOST_OPTIMIZATIONS']
+  with _quick_compilation():
+    yield
+
+
+@pytest.fixture(scope='session')
+def _programs():
+  return {}
+
+
+@pytest.fixture(scope='module')
+def shared_programs(_programs):
+  """Runs whose configs differ in nothing that is compiled share their compiled programs."""
+
+  def make_program(config, stage, source, mesh):
+    training = dataclasses.replace(
+        config.training, pretrain=stage, finetune=stage, finetune_snr_db=(), init_weights='',
+        steps_per_call=1, checkpoint_every_steps=1, num_checkpoints_kept=1)
+    key = dataclasses.replace(config, training=training), mesh
+    if key not in _programs:
+      _programs[key] = program.make_program(config, stage, source, mesh)
+    return _programs[key]
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(loop, 'make_program', make_program)
+    yield
 
 
 @pytest.fixture(scope='session')
@@ -92,3 +124,23 @@ def random_csi() -> np.ndarray:
 @pytest.fixture(scope='session')
 def one_device() -> jax.sharding.Mesh:
   return data_mesh(jax.devices()[:1])
+
+
+@pytest.fixture(scope='session')
+def file_config(tiny_config, random_csi, tmp_path_factory) -> ExperimentConfig:
+  """Pretraining and two fine-tunings on a file; no layers but the RCA-Block."""
+  path = tmp_path_factory.mktemp('data') / 'groups.npz'
+  np.savez(path, csi=random_csi)
+  return dataclasses.replace(
+      tiny_config, data=dataclasses.replace(tiny_config.data, path=str(path), test_path=str(path)),
+      model=dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0),
+      training=dataclasses.replace(tiny_config.training, finetune_snr_db=(10.0, 2.5)))
+
+
+@pytest.fixture(scope='session')
+def finished(file_config, one_device, tmp_path_factory) -> pathlib.Path:
+  """The folder of an uninterrupted run of `file_config`; to be read only."""
+  workdir = tmp_path_factory.mktemp('finished')
+  with _quick_compilation():
+    loop.fit(file_config, workdir, one_device)
+  return workdir

@@ -13,7 +13,7 @@ SNRS_DB = (0.0, 20.0)
 
 
 @pytest.fixture(scope='module')
-def config(tiny_config, tmp_path_factory, quick_compilation):
+def config(file_config, tmp_path_factory, quick_compilation):
   """On a file: what the demo shows does not depend on where CSI comes from.
 
   The groups are sums of four paths, with less power at longer delays.
@@ -23,10 +23,9 @@ def config(tiny_config, tmp_path_factory, quick_compilation):
   paths = np.fft.fft(rng.normal(size=(4, 4, 8)) / 3.0 ** np.arange(4)[:, None])
   gains = rng.normal(size=(64, 2, 4)) + 1j * rng.normal(size=(64, 2, 4))
   np.savez(path, csi=np.einsum('gup,pdt->gudt', gains, paths).astype(np.complex64))
-  stage = dataclasses.replace(tiny_config.training.pretrain, num_steps=4)
   return dataclasses.replace(
-      tiny_config, data=DataConfig(path=str(path), test_path=str(path)),
-      training=dataclasses.replace(tiny_config.training, pretrain=stage))
+      file_config, data=DataConfig(path=str(path), test_path=str(path)),
+      training=dataclasses.replace(file_config.training, finetune_snr_db=()))
 
 
 @pytest.fixture(scope='module')
@@ -40,9 +39,9 @@ def test_linear_code_improves_with_snr_up_to_its_noise_free_level(linear_rows):
   assert 0 > levels[0] > levels[1] > levels[2]
 
 
-def test_the_page_holds_every_measured_number(config, linear_rows, tmp_path):
+def test_the_page_holds_every_measured_number(config, linear_rows, one_device, tmp_path):
   workdir = tmp_path / 'RCA-MUNet'
-  fit(config, workdir)
+  fit(config, workdir, one_device)
   rows = [*evaluate_run(workdir, SNRS_DB, [2]), *linear_rows]
   demo.write_page(tmp_path, config, {'RCA-MUNet': workdir}, rows)
   page = (tmp_path / 'report.md').read_text()

@@ -56,15 +56,17 @@ def record(monkeypatch):
   jax.clear_caches()  # of programs that record
 
 
-def test_every_key_is_used_in_one_way_and_training_shares_none(tiny_config, tmp_path, record):
+def test_every_key_is_used_in_one_way_and_training_shares_none(
+    tiny_config, one_device, tmp_path, record):
   training = dataclasses.replace(
       tiny_config.training, report_loss=0.25, checkpoint_every_steps=4,
       pretrain=dataclasses.replace(tiny_config.training.pretrain, num_steps=4))
-  config = dataclasses.replace(tiny_config, training=training)
+  model = dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0)
+  config = dataclasses.replace(tiny_config, model=model, training=training)
   linear = dataclasses.replace(config, method='PCA/KLT')
   genie = dataclasses.replace(config, method='genie')
   runs = {
-      'training': record(fit, config, tmp_path),
+      'training': record(fit, config, tmp_path, one_device),
       'references': record(reference_rows, linear, [Measurement(10.0)]),
       'genie': record(reference_rows, genie, [Measurement(10.0)]),
       'evaluation': record(lambda: list(evaluate_run(tmp_path, [10.0], [2]))),
@@ -83,6 +85,7 @@ def test_every_key_is_used_in_one_way_and_training_shares_none(tiny_config, tmp_
     assert set(runs['training']) & set(runs[name]) <= {site} | of_streams, name
 
 
+@pytest.mark.slow
 def test_jax_sees_no_reuse(tiny_config, tmp_path):
   linear = dataclasses.replace(tiny_config, method='PCA/KLT')
   with jax.debug_key_reuse(True):

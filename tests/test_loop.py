@@ -33,31 +33,17 @@ from rca_jax.training.sharding import data_mesh
 from rca_jax.training.workdir import claim, locked
 from rca_jax.training.writer import MetricsWriter, read_metrics
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+pytestmark = pytest.mark.usefixtures('quick_compilation', 'shared_programs')
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-@pytest.fixture(scope='module')
-def config(tiny_config, random_csi, tmp_path_factory):
-  """Pretraining and one fine-tuning on a file; no layers but the RCA-Block."""
-  path = tmp_path_factory.mktemp('data') / 'train.npz'
-  np.savez(path, csi=random_csi)
-  return dataclasses.replace(
-      tiny_config, data=dataclasses.replace(tiny_config.data, path=str(path), test_path=str(path)),
-      model=dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0),
-      training=dataclasses.replace(tiny_config.training, finetune_snr_db=(10.0, 2.5)))
+@pytest.fixture
+def config(file_config):
+  return file_config
 
 
 def with_training(config, **changes):
   return dataclasses.replace(config, training=dataclasses.replace(config.training, **changes))
-
-
-@pytest.fixture(scope='module')
-def finished(config, one_device, tmp_path_factory):
-  """The folder of an uninterrupted run."""
-  workdir = tmp_path_factory.mktemp('finished')
-  fit(config, workdir, one_device)
-  return workdir
 
 
 def weights(config, workdir):
@@ -70,9 +56,12 @@ def metrics(workdir):
   return {path.name: path.read_text() for path in (workdir / 'metrics').iterdir()}
 
 
-def assert_same_run(config, workdir, other):
-  chex.assert_trees_all_equal(weights(config, workdir), weights(config, other))
-  assert metrics(workdir) == metrics(other)
+_weights_of_whole = functools.cache(weights)
+
+
+def assert_same_run(config, workdir, whole):
+  chex.assert_trees_all_equal(weights(config, workdir), _weights_of_whole(config, whole))
+  assert metrics(workdir) == metrics(whole)
 
 
 def test_leaves_config_checkpoints_and_metrics(config, finished):
@@ -233,6 +222,26 @@ def kill_and_resume(config, one_device, tmp_path):
   assert_same_run(config, killed, whole)
 
 
+def test_a_run_that_ends_without_saving_goes_on_from_its_last_checkpoint(
+    config, finished, one_device, tmp_path, monkeypatch):
+  """As after SIGKILL: half a line of metrics and half a checkpoint are left."""
+
+  def fault():
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(loop, 'MetricsWriter', At('finetune_10db', 6, fault))
+    fit(config, tmp_path, one_device)
+  checkpoints = tmp_path / 'checkpoints' / 'finetune_10db'
+  assert [path.name for path in checkpoints.iterdir()] == ['4']
+  (checkpoints / '6.orbax-checkpoint-tmp').mkdir()
+  with open(tmp_path / 'metrics' / 'finetune_10db.jsonl', 'a') as file:
+    file.write('{"stage": "finetune_10db", "st')
+  fit(config, tmp_path, one_device)
+  assert_same_run(config, tmp_path, finished)
+
+
+@pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(config, one_device, tmp_path):
   stage = dataclasses.replace(config.training.pretrain, num_steps=48)
   kill_and_resume(with_training(config, pretrain=stage, finetune_snr_db=()), one_device, tmp_path)
@@ -346,14 +355,17 @@ def shorter(config, num_steps, warmup_steps):
       pretrain=dataclasses.replace(stage, num_steps=num_steps, optimizer=optimizer))
 
 
-def test_any_number_of_steps_and_of_steps_between_checkpoints_will_do(
-    config, one_device, tmp_path):
-  short = shorter(config, num_steps=7, warmup_steps=2)
+def test_any_number_of_steps_will_do_and_the_start_line_says_what_was_shortened(
+    config, one_device, tmp_path, capsys):
+  short = shorter(config, num_steps=7, warmup_steps=50)
   config = with_training(short, checkpoint_every_steps=3, num_checkpoints_kept=9)
   fit(config, tmp_path, one_device)
   assert [line['step'] for line in read_metrics(tmp_path)] == [2, 4, 6, 7]
   saved = sorted(path.name for path in (tmp_path / 'checkpoints' / 'pretrain').iterdir())
   assert saved == ['4', '6', '7']  # the ends of the calls that reach 3, 6 and the end
+  assert capsys.readouterr().err.splitlines()[0] == (
+      f'pretrain: starts, 7 steps of 8 groups; 12 groups of {config.data.path}, 4.667 epochs; '
+      'warm-up shortened to 3 steps')
 
 
 @pytest.mark.parametrize('num_steps, expected', [(1, 1), (20, 10), (50, 25), (51, 50), (80, 50)])
@@ -362,17 +374,9 @@ def test_a_warm_up_longer_than_its_stage_is_shortened(config, num_steps, expecte
   assert stage.config.optimizer.warmup_steps == expected
 
 
-def test_the_start_line_says_what_was_shortened(config, one_device, tmp_path, capsys):
-  fit(shorter(config, num_steps=2, warmup_steps=50), tmp_path, one_device)
-  line = capsys.readouterr().err.splitlines()[0]
-  assert line == (
-      f'pretrain: starts, 2 steps of 8 groups; 12 groups of {config.data.path}, 1.333 epochs; '
-      'warm-up shortened to 1 steps')
-
-
 @pytest.fixture(scope='module')
-def with_val(config, random_csi, tmp_path_factory):
-  """`config` on a data set folder with a val split."""
+def with_val(file_config, random_csi, tmp_path_factory):
+  """`file_config` on a data set folder with a val split."""
   folder = tmp_path_factory.mktemp('data_set')
   shape = random_csi.shape[:2]
   groups = CsiGroups(
@@ -381,8 +385,8 @@ def with_val(config, random_csi, tmp_path_factory):
   write_shards(
       folder, {}, [('train', lambda: groups), ('val', lambda: groups)], progress=lambda _: None)
   return dataclasses.replace(
-      shorter(config, num_steps=8, warmup_steps=2),
-      data=dataclasses.replace(config.data, path=str(folder), test_path=''))
+      shorter(file_config, num_steps=8, warmup_steps=2),
+      data=dataclasses.replace(file_config.data, path=str(folder), test_path=''))
 
 
 def test_the_val_split_is_scored_at_every_checkpoint(

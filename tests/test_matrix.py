@@ -14,20 +14,16 @@ from rca_jax.evaluation.results import append_rows, read_rows
 from rca_jax.evaluation.rows import Measurement
 from rca_jax.training.loop import fit
 
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+pytestmark = pytest.mark.usefixtures('quick_compilation', 'shared_programs')
 AT_0DB, AT_10DB = Measurement(0.0), Measurement(10.0)
 TUNED = Measurement(10.0, stage='finetune_10db')
 
 
 @pytest.fixture(scope='module')
-def cells(tiny_config, random_csi, tmp_path_factory):
+def cells(file_config):
   """A network, a reference, and the network from another seed; on a file."""
-  path = tmp_path_factory.mktemp('data') / 'groups.npz'
-  np.savez(path, csi=random_csi)
   config = dataclasses.replace(
-      tiny_config, data=dataclasses.replace(tiny_config.data, path=str(path), test_path=str(path)),
-      model=dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0),
-      training=dataclasses.replace(tiny_config.training, finetune_snr_db=(10.0,)))
+      file_config, training=dataclasses.replace(file_config.training, finetune_snr_db=(10.0,)))
   linear = dataclasses.replace(
       config, method='PCA/KLT', model=dataclasses.replace(config.model, compression_ratio='1/4'))
   return [

@@ -32,16 +32,17 @@ def test_generated_groups_go_through_published_weights():
   assert names['features_hat'].shape == (16, 4, 32, 64)
 
 
-def test_a_users_attention_trains(tiny_config, tmp_path, monkeypatch):
+def test_a_users_attention_trains(file_config, one_device, tmp_path, monkeypatch):
   code = script_with('half_cut')
   runs = []
 
   def tiny_fit(config, workdir):
     # The script's own config, at the tests' size.
     small = dataclasses.replace(
-        tiny_config, method=config.method,
-        model=dataclasses.replace(tiny_config.model, attention=config.model.attention))
-    fit(small, tmp_path / workdir)
+        file_config, method=config.method,
+        model=dataclasses.replace(file_config.model, attention=config.model.attention),
+        training=dataclasses.replace(file_config.training, finetune_snr_db=()))
+    fit(small, tmp_path / workdir, one_device)
     runs.append(workdir)
 
   fit = loop.fit

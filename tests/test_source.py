@@ -110,22 +110,20 @@ def test_too_few_ues_or_other_sizes_are_refused(tiny_config, csi_file):
     training_source(dataclasses.replace(config, csi=wide))
 
 
-@pytest.mark.parametrize('network, attention', [
-    ('rca_munet', 'residual_cross'), ('summation_fusion', 'self')])
 def test_files_with_silent_ues_are_trained_and_tested_on_if_asked(
-    tiny_config, random_csi, tmp_path, network, attention):
+    file_config, one_device, random_csi, tmp_path):
   csi = random_csi.copy()
   csi[0, 1] = csi[4, :2] = 0
   path = tmp_path / 'silent.npz'
   np.savez(path, csi=csi)
-  model = dataclasses.replace(tiny_config.model, network=network, attention=attention)
+  training = dataclasses.replace(file_config.training, finetune_snr_db=())
   refused = with_data(
-      dataclasses.replace(tiny_config, model=model), path=str(path), test_path=str(path))
+      dataclasses.replace(file_config, training=training), path=str(path), test_path=str(path))
   with pytest.raises(InputError, match=r'csi\[0, 1\] is all zeros; .*data.allow_silent=True'):
     training_source(refused)
   config = with_data(refused, allow_silent=True)
   assert len(load_test_csi(config, 2)) == 11 and len(load_test_csi(config, 3)) == 12
-  fit(config, tmp_path / 'run')
+  fit(config, tmp_path / 'run', one_device)
   assert all(np.isfinite(list(line.values())[1:]).all() for line in read_metrics(tmp_path / 'run'))
   (row,) = evaluate_run(tmp_path / 'run', [10.0], [2])
   assert row['num_samples'] == 11 and np.isfinite([row['nmse_db'], row['rho']]).all()
