@@ -26,7 +26,7 @@ demo: $(READY)
 	$(RUN) -m launch.demo --out=demo
 
 test: $(READY)
-	$(RUN) -m pytest -q -n 2
+	$(RUN) -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY)
 	$(RUN) -m pytest -q -m slow

@@ -82,16 +82,21 @@ def test_the_snr_it_is_given_does_not_change_the_uplink(network):
 def test_image_rows_are_delays_and_columns_antennas(network, random_csi):
   model, params, _ = network
   csi = random_csi[:2]
-  seen = []
 
-  def record(next_function, args, kwargs, context):
-    if context.module.name == 'encoder' and context.method_name == '__call__':
-      seen.append(args[0])
-    return next_function(*args, **kwargs)
+  @jax.jit
+  def encoder_input(features):
+    seen = []
 
-  with nn.intercept_methods(record):
-    model.apply(params, to_features(csi), 10.0, jax.random.key(3))
-  image = seen[0].reshape(2, 3, 4, 8, 2)
+    def record(next_function, args, kwargs, context):
+      if context.module.name == 'encoder' and context.method_name == '__call__':
+        seen.append(args[0])
+      return next_function(*args, **kwargs)
+
+    with nn.intercept_methods(record):
+      model.apply(params, features, 10.0, jax.random.key(3))
+    return seen[0]
+
+  image = encoder_input(to_features(csi)).reshape(2, 3, 4, 8, 2)
   np.testing.assert_array_equal(image[..., 0] + 1j * image[..., 1], csi)
 
 

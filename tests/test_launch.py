@@ -1,9 +1,9 @@
 import ast
-import dataclasses
 import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +25,6 @@ from rca_jax.evaluation.results import read_rows
 from rca_jax.evaluation.run import evaluate_run
 from rca_jax.models.build import build_model
 from rca_jax.training.checkpoint import ON_DAMAGED
-from rca_jax.training.loop import fit
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 ROOT = pathlib.Path(__file__).parents[1]
@@ -119,6 +118,42 @@ def launch(name, *arguments, **options):
   return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
+# Forks before JAX starts: one import of JAX and Flax for all commands.
+_LAUNCH_ALL = """
+import json, os, runpy, sys
+import rca_jax.evaluation.run
+for name, arguments, folder in json.load(sys.stdin):
+  child = os.fork()
+  if not child:
+    for number, stream in ((1, 'stdout'), (2, 'stderr')):
+      os.dup2(os.open(f'{folder}/{stream}', os.O_CREAT | os.O_WRONLY), number)
+    sys.argv = ['', *arguments]
+    try:
+      runpy.run_module(f'launch.{name}', run_name='__main__', alter_sys=True)
+    except SystemExit as end:
+      sys.stdout.flush()
+      os._exit(end.code)  # without the second that it takes to tidy up
+    sys.exit(f'launch.{name} does not exit')
+  print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def launch_all(commands, folder):
+  """What commands (name, arguments) print, run one after the other in processes of their own."""
+  folders = [folder / f'command_{i}' for i in range(len(commands))]
+  for path in folders:
+    path.mkdir()
+  done = subprocess.run(
+      [sys.executable, '-c', _LAUNCH_ALL], cwd=ROOT, text=True, capture_output=True, timeout=240,
+      input=json.dumps([
+          (*command, str(path)) for command, path in zip(commands, folders, strict=True)]))
+  assert done.returncode == 0, done.stderr
+  return [
+      subprocess.CompletedProcess(
+          command, int(code), *((path / name).read_text() for name in ('stdout', 'stderr')))
+      for command, code, path in zip(commands, done.stdout.split(), folders, strict=True)]
+
+
 LAUNCHERS = [
     path.stem for path in sorted((ROOT / 'launch').glob('*.py')) if 'run(main' in path.read_text()
     and path.stem != 'main']
@@ -201,7 +236,7 @@ def test_default_lists_of_launchers_are_those_of_the_library(helps):
   assert f'={"|".join(ON_DAMAGED)} ' in helps['train', '--help'][1]
 
 
-@pytest.mark.parametrize('name, arguments, message', [
+WRONG = [
     ('train', ['--config=configs/none.py', '--workdir={tmp}'], 'configs/none.py: no such config'),
     ('train', ['--config=configs/rca_munet.py', '--workdir={tmp}', '--multihost'],
      '--multihost: no coordinator'),
@@ -225,9 +260,24 @@ def test_default_lists_of_launchers_are_those_of_the_library(helps):
     ('reproduce', ['--list', '--prest=small'], '--prest: unknown flag; did you mean --preset?'),
     ('export', ['--help_config'], 'this command has no config'),
     ('compile_tpu', ['--config=configs/rca_munet.py', '--topology=v9:2x2'], "'v9:2x2' is unknown"),
-])
-def test_a_launcher_prints_one_line_and_exits_with_2(tmp_path, name, arguments, message):
-  done = launch(name, *(argument.format(tmp=tmp_path) for argument in arguments))
+]
+
+
+@pytest.fixture(scope='module')
+def refusals(tmp_path_factory):
+  """What the commands of WRONG print."""
+  folder = tmp_path_factory.mktemp('refusals')
+  commands = []
+  for index, (name, arguments, _) in enumerate(WRONG):
+    tmp = folder / str(index)
+    tmp.mkdir()
+    commands.append((name, [argument.format(tmp=tmp) for argument in arguments]))
+  return launch_all(commands, folder)
+
+
+@pytest.mark.parametrize('index', range(len(WRONG)), ids=lambda index: WRONG[index][2])
+def test_a_launcher_prints_one_line_and_exits_with_2(refusals, index):
+  (name, _, message), done = WRONG[index], refusals[index]
   assert done.returncode == 2
   assert done.stdout == ''
   *start, line = done.stderr.splitlines()
@@ -236,16 +286,9 @@ def test_a_launcher_prints_one_line_and_exits_with_2(tmp_path, name, arguments, 
 
 
 @pytest.fixture(scope='module')
-def trained(tiny_config, random_csi, one_device, tmp_path_factory):
-  workdir = tmp_path_factory.mktemp('trained')
-  np.savez(workdir / 'groups.npz', csi=random_csi)
-  path = str(workdir / 'groups.npz')
-  config = dataclasses.replace(
-      tiny_config, data=dataclasses.replace(tiny_config.data, path=path, test_path=path),
-      model=dataclasses.replace(tiny_config.model, num_encoder_layers=0, num_decoder_layers=0),
-      training=dataclasses.replace(tiny_config.training, finetune_snr_db=(10.0,)))
-  fit(config, workdir, one_device)
-  return workdir
+def trained(finished, tmp_path_factory):
+  """The folder of a finished run, to write to."""
+  return shutil.copytree(finished, tmp_path_factory.mktemp('trained') / 'run')
 
 
 def test_evaluation_appends_rows(trained):
@@ -278,13 +321,14 @@ def test_evaluation_keeps_what_it_has_measured(trained, tmp_path):
 
 
 def test_exported_weights_measure_as_their_run(trained, tmp_path):
-  done = launch(
-      'export', f'--workdir={trained}', '--name=tuned', f'--out={tmp_path}', '--finetuned_at_db=10')
-  assert done.returncode == 0 and 'tuned.safetensors, 16 steps' in done.stderr, done.stderr
-  done = launch(
-      'evaluate', '--weights=tuned', f'--folder={tmp_path}', '--snr_db=10',
-      f'--out={tmp_path / "rows.json"}')
-  assert done.returncode == 0, done.stderr
+  exported, measured = launch_all([
+      ('export', [
+          f'--workdir={trained}', '--name=tuned', f'--out={tmp_path}', '--finetuned_at_db=10']),
+      ('evaluate', [
+          '--weights=tuned', f'--folder={tmp_path}', '--snr_db=10',
+          f'--out={tmp_path / "rows.json"}'])], tmp_path)
+  assert exported.returncode == 0 and 'tuned.safetensors, 16 steps' in exported.stderr, exported
+  assert measured.returncode == 0, measured.stderr
   of_run, = evaluate_run(trained, [10.0], [2], stage='finetune')
   row, = read_rows(tmp_path / 'rows.json')
   errors = np.load(tmp_path / 'errors' / row.pop('errors'))

@@ -65,14 +65,17 @@ def test_parameter_count_depends_on_neither_ues_nor_attention():
 
 
 def test_variants_start_alike_and_answer_differently():
-  first, found = None, {}
-  for name in ATTENTION:
-    model = build_model(_tiny(attention=name, num_encoder_layers=0, num_decoder_layers=0))
-    arguments = _features(2, 2), 10.0, jax.random.key(2)
-    variables = jax.jit(model.init)(jax.random.key(0), *arguments)
-    first = variables if first is None else first
+  models = {
+      name: build_model(_tiny(attention=name, num_encoder_layers=0, num_decoder_layers=0))
+      for name in ATTENTION}
+  arguments = _features(2, 2), 10.0, jax.random.key(2)
+  # Together: XLA compiles once what they have in common.
+  first, *others = jax.jit(lambda key: [
+      model.init(key, *arguments) for model in models.values()])(jax.random.key(0))
+  for variables in others:
     chex.assert_trees_all_equal(variables, first)
-    found[name] = jax.jit(model.apply)(variables, *arguments)
+  found = jax.jit(lambda variables: {
+      name: model.apply(variables, *arguments) for name, model in models.items()})(first)
   for one, other in itertools.combinations(ATTENTION, 2):
     assert np.abs(found[one] - found[other]).max() > 1e-2, (one, other)
 
