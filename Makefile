@@ -29,7 +29,7 @@ test: $(READY)
 	$(RUN) -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY)
-	$(RUN) -m pytest -q -m slow
+	$(RUN) -m pytest -q -n 2 --dist loadfile -m slow
 
 lint: $(READY)
 	$(RUN) -m ruff check

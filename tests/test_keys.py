@@ -1,4 +1,4 @@
-"""No two purposes share a random number: all keys that small runs use, recorded."""
+"""No two purposes share a random number; slow: all keys that small runs use, recorded."""
 
 import collections
 import dataclasses
@@ -56,6 +56,13 @@ def record(monkeypatch):
   jax.clear_caches()  # of programs that record
 
 
+def test_streams_have_keys_of_their_own():
+  keys = {jax.random.key_data(key).tobytes() for key in (
+      jax.random.key(7), *(stream_key(7, stream) for stream in Stream))}
+  assert len(keys) == 1 + len(Stream.__members__)
+
+
+@pytest.mark.slow
 def test_every_key_is_used_in_one_way_and_training_shares_none(
     tiny_config, one_device, tmp_path, record):
   training = dataclasses.replace(

@@ -28,6 +28,7 @@ def test_compaction_by_hand():
   np.testing.assert_allclose(statistics.compaction_db(groups, False), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_uma_resembles_the_reference_simulator():
   """A small sample; docs/data.md has the large one, with the bounds that it keeps."""
   found = measure(
