@@ -65,8 +65,9 @@ def shared_programs(_programs):
   """Runs whose configs differ in nothing that is compiled share their compiled programs."""
 
   def make_program(config, stage, source, mesh):
+    compiled = dataclasses.replace(stage, snr_db_min=0.0, snr_db_max=0.0)  # an argument
     training = dataclasses.replace(
-        config.training, pretrain=stage, finetune=stage, finetune_snr_db=(), init_weights='',
+        config.training, pretrain=compiled, finetune=compiled, finetune_snr_db=(), init_weights='',
         steps_per_call=1, checkpoint_every_steps=1, num_checkpoints_kept=1)
     key = dataclasses.replace(config, training=training), mesh
     if key not in _programs:

@@ -322,8 +322,9 @@ def test_before_the_first_checkpoint_another_config_may_take_the_workdir(
 
   with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
     patch.setattr(loop, 'MetricsWriter', At('pretrain', 2, fault))
-    fit(dataclasses.replace(config, seed=1), tmp_path, one_device)
-  assert read_metrics(tmp_path)
+    fit(with_training(config, pretrain=dataclasses.replace(
+        config.training.pretrain, snr_db_max=0.0)), tmp_path, one_device)
+  assert read_metrics(tmp_path)[0]['loss'] != read_metrics(finished)[0]['loss']
   fit(config, tmp_path, one_device)
   assert_same_run(config, tmp_path, finished)
 
