@@ -1,0 +1,238 @@
+"""The hybrid code of independent Gaussian coefficients: bits for the strong, analogue for the rest.
+
+Both sides know the coefficients' variances, N_0 and the number of symbols, and compute the same
+design: so many symbols carry a polar code word (bayes/polar.py) with the range-coded cells of the
+strongest coefficients (bayes/scalar.py); the others carry, linearly, the largest of what is then
+unknown: coefficients without bits and errors of the quantiser. No digital symbols: the linear code.
+
+A code word that is decoded wrongly does not end the report. The decoder knows the probabilities of
+its candidates; the estimate is the mean over them, and what is missing to one counts with the
+coefficients' mean, zero.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtr
+
+from rca_jax.bayes import polar, scalar
+
+_NUM_STEPS = 64
+_SPREAD = 0.5  # bits kept free, in standard deviations of a report's bits
+_LARGEST_RATIO = 3.0  # of step to standard deviation: weaker coefficients get no bits
+_CODE_GAP_DB = 1.0  # of the polar code to the normal approximation; see docs
+_BLOCK_ERRORS = (0.1, 0.03, 0.01, 0.003)
+_DIGITAL_PART = 8  # digital symbols are a multiple of it
+_LEAST_PROBABILITY = 1e-3  # of a candidate that is looked at
+
+
+class Design(NamedTuple):
+  """How one report is coded."""
+
+  num_digital: int  # symbols of the code word, the first ones; 0: the code is linear
+  num_bits: int  # K
+  bits_per_symbol: int
+  step: float  # of the quantiser
+  deviations: np.ndarray  # of the real parts of the coefficients that get bits, strongest first
+  analogue: np.ndarray  # [num_symbols - num_digital] int: coefficients on the other symbols
+  gain: np.ndarray  # of these
+  lmmse: np.ndarray  # factor of the received symbol
+  error: float  # expected sum of squared errors
+
+
+class _Menu(NamedTuple):
+  """Code words to choose from, [c] each."""
+
+  num_digital: np.ndarray
+  num_bits: np.ndarray
+  bits_per_symbol: np.ndarray
+  block_error: np.ndarray
+
+
+def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> Design:
+  """The code of least expected error.
+
+  Args:
+    variances: w [n] of the complex coefficients, largest first.
+    noise_variance: N_0, per complex symbol of unit mean power.
+  """
+  total = float(np.sum(variances, dtype=np.float64))
+  w = np.maximum(np.asarray(variances[:4 * num_symbols], np.float64), 1e-12)
+  menu = _menu(float(noise_variance), num_symbols)
+  steps, left = _steps(w, menu.num_bits)
+  ratio = steps[:, None] / np.sqrt(w / 2)
+  bits, spread, error = scalar.moments(ratio)
+  coded = ratio < _LARGEST_RATIO
+  unknown = np.where(coded, error * w, w)
+  # A bit that is missing costs what it would have won: dD/dR = -ln(2) D a complex coefficient.
+  deviation = np.sqrt(2 * (spread * coded).sum(1))
+  over = left / np.maximum(deviation, 1e-9)
+  missing = deviation * (_normal_density(over) - over * ndtr(-over))
+  cost = np.log(2) * missing * steps**2 / 6
+  cost += menu.block_error * (w - unknown).sum(1)
+  # Row 0 is the linear code.
+  unknown = np.concatenate([w[None], unknown])
+  num_digital = np.concatenate([[0], menu.num_digital])
+  order = np.argsort(-unknown, axis=1, kind='stable')[:, :num_symbols]
+  power = _allocate(np.take_along_axis(unknown, order, 1), noise_variance, num_symbols - num_digital)
+  sent = np.take_along_axis(unknown, order, 1)
+  won = (sent * power / (power + noise_variance)).sum(1)
+  expected = total - w.sum() + unknown.sum(1) - won + np.concatenate([[0], cost])
+  best = int(np.argmin(expected))
+  num_analogue = num_symbols - num_digital[best]
+  order, power, sent = (x[best, :num_analogue] for x in (order, power, sent))
+  gain = np.sqrt(power / sent)
+  digital = (0, 0, 0, 1.0, np.zeros(0))
+  if best:
+    i = best - 1
+    digital = (
+        int(menu.num_digital[i]), int(menu.num_bits[i]), int(menu.bits_per_symbol[i]),
+        float(steps[i]), np.sqrt(w[coded[i]] / 2))
+  return Design(
+      *digital, analogue=order, gain=gain, lmmse=gain * sent / (power + noise_variance),
+      error=float(expected[best]))
+
+
+def encode(designs: Sequence[Design], coefficients: np.ndarray) -> np.ndarray:
+  """Coefficients [n, D], one design each, as symbols [n, num_symbols] complex64."""
+  num_symbols = designs[0].num_digital + designs[0].analogue.size
+  symbols = np.zeros((len(designs), num_symbols), np.complex64)
+  messages = []
+  for i, plan in enumerate(designs):
+    residual = np.array(coefficients[i])
+    number = 0
+    if plan.num_digital:
+      k = plan.deviations.size
+      number, values = scalar.encode(
+          _parts(residual[:k]), plan.step, _alphabet(plan), plan.num_bits)
+      residual[:k] -= _complex(values)
+    messages.append(number)
+    symbols[i, plan.num_digital:] = plan.gain * residual[plan.analogue]
+  for code, of_code in _by_code(designs):
+    bits = np.array([_to_bits(messages[i], code[0]) for i in of_code])
+    symbols[of_code, :code[1]] = polar.encode(polar.polar_code(*code), bits)
+  return symbols
+
+
+def decode(
+    designs: Sequence[Design], received: np.ndarray, noise_variance: float,
+    num_coefficients: int) -> np.ndarray:
+  """The coefficients' posterior means, [n, num_coefficients] complex64."""
+  found = np.zeros((len(designs), num_coefficients), np.complex64)
+  for i, plan in enumerate(designs):
+    found[i, plan.analogue] = plan.lmmse * received[i, plan.num_digital:]
+  for code, of_code in _by_code(designs):
+    bits, probability = polar.decode(
+        polar.polar_code(*code), received[of_code, :code[1]], noise_variance)
+    for i, candidates, weights in zip(of_code, bits, probability, strict=True):
+      plan = designs[i]
+      alphabet = _alphabet(plan)
+      for candidate, weight in zip(candidates, weights, strict=True):
+        if weight < _LEAST_PROBABILITY:
+          break
+        values = scalar.decode(_to_number(candidate), alphabet, plan.num_bits)
+        found[i, :plan.deviations.size] += weight * _complex(values)
+  return found
+
+
+def _steps(w: np.ndarray, num_bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """For each number of bits the step that fills it but for the spread, and what stays free."""
+  grid = np.sqrt(w[0]) * np.geomspace(2e-3, 4, _NUM_STEPS)[::-1]
+  ratio = grid[:, None] / np.sqrt(w / 2)
+  bits, spread, _ = scalar.moments(ratio)
+  coded = ratio < _LARGEST_RATIO
+  mean = 2 * (bits * coded).sum(1)
+  free = _SPREAD * np.sqrt(2 * (spread * coded).sum(1))
+  needed = np.maximum.accumulate(mean + free) + np.arange(_NUM_STEPS) * 1e-9
+  steps = np.exp(np.interp(num_bits, needed, np.log(grid)))
+  return steps, np.interp(num_bits, needed, free)
+
+
+def _allocate(variances: np.ndarray, noise_variance: float, num_symbols: np.ndarray) -> np.ndarray:
+  """Powers [c, S] of least summed LMMSE error; row c uses its first num_symbols[c] and that energy.
+
+  As `baselines.pca.allocate_power`, for complex symbols.
+  """
+  active = np.arange(1, variances.shape[1] + 1)
+  roots = np.sqrt(variances)
+  levels = np.cumsum(roots, 1) / (num_symbols[:, None] / noise_variance + active)
+  is_active = (roots > levels) & (active <= num_symbols[:, None])
+  last = np.maximum(is_active.shape[1] - 1 - np.argmax(is_active[:, ::-1], 1), 0)
+  level = np.take_along_axis(levels, last[:, None], 1)
+  power = noise_variance * np.maximum(roots / level - 1, 0)
+  return np.where(active <= num_symbols[:, None], power, 0)
+
+
+@functools.lru_cache(maxsize=256)
+def _menu(noise_variance: float, num_symbols: int) -> _Menu:
+  entries = set()
+  sizes = {*range(_DIGITAL_PART, num_symbols, _DIGITAL_PART), num_symbols}
+  for size in sorted(sizes):
+    rates = {
+        m: _information(noise_variance * 10 ** (_CODE_GAP_DB / 10), m // 2) for m in (2, 4, 6, 8)}
+    for block_error in _BLOCK_ERRORS:
+      quantile = _normal_quantile(block_error)
+      bits, m = max(
+          (int(size * mean + np.log2(size) / 2 - quantile * np.sqrt(size * variance)), m)
+          for m, (mean, variance) in rates.items())
+      if 4 <= bits < size * m:
+        entries.add((size, bits, m, block_error))
+  columns = zip(*sorted(entries), strict=True) if entries else [()] * 4
+  return _Menu(*(np.array(column) for column in columns))
+
+
+def _information(noise_variance: float, half: int) -> tuple[float, float]:
+  """Mean and variance, in bits, of the information that one Gray-labelled symbol gives."""
+  amplitudes = polar._amplitudes(half)
+  node, weight = np.polynomial.hermite_e.hermegauss(40)
+  weight = weight / weight.sum()
+  received = amplitudes[:, None] + np.sqrt(noise_variance / 2) * node
+  llr = polar._demap(received + 0j, noise_variance, half)
+  llr = llr.reshape(amplitudes.size, node.size, 2, half)[:, :, 0]
+  label = (np.arange(amplitudes.size)[:, None] >> np.arange(half)[::-1]) & 1
+  gain = (1 - np.logaddexp(0, np.where(label[:, None], llr, -llr)) / np.log(2)).sum(-1)
+  mean = (gain @ weight).mean()
+  variance = ((gain - mean) ** 2 @ weight).mean()
+  return 2 * mean, 2 * variance
+
+
+def _normal_density(x: np.ndarray) -> np.ndarray:
+  return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+
+
+def _normal_quantile(probability: float) -> float:
+  from scipy.special import ndtri
+  return -float(ndtri(probability))
+
+
+def _by_code(designs: Sequence[Design]) -> list[tuple[tuple[int, int, int], list[int]]]:
+  groups = {}
+  for i, plan in enumerate(designs):
+    if plan.num_digital:
+      groups.setdefault((plan.num_bits, plan.num_digital, plan.bits_per_symbol), []).append(i)
+  return sorted(groups.items())
+
+
+def _alphabet(plan: Design) -> list[scalar.Cells]:
+  return [
+      found for deviation in plan.deviations
+      for found in [scalar.cells(deviation, plan.step)] * 2]
+
+
+def _parts(coefficients: np.ndarray) -> np.ndarray:
+  return np.stack([coefficients.real, coefficients.imag], -1).ravel()
+
+
+def _complex(parts: np.ndarray) -> np.ndarray:
+  return parts[::2] + 1j * parts[1::2]
+
+
+def _to_bits(number: int, num_bits: int) -> np.ndarray:
+  text = np.frombuffer(format(number, f'0{num_bits}b').encode(), np.uint8)
+  return text - ord('0')
+
+
+def _to_number(bits: np.ndarray) -> int:
+  return int((bits + ord('0')).tobytes().decode(), 2)

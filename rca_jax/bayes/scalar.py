@@ -1,0 +1,134 @@
+"""Scalar quantisation of Gaussian coefficients and their range code of a fixed number of bits.
+
+Cell q of step s is [q - 1/2, q + 1/2) s; its value is the mean of the Gaussian in it. The cells of a
+report are one number in [0, 1): each cell narrows an interval by its probability, and the K bits
+name an interval inside. Exact integers of any length, so what fits is decoded without loss.
+"""
+
+import bisect
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtr
+
+_PRECISION = 20  # bits of the cells' probabilities
+_TAIL = 6.0  # standard deviations beyond which cells are one
+_RATIOS = np.geomspace(0.002, 20, 600)  # step over standard deviation of the tables
+
+
+def _density(x: np.ndarray) -> np.ndarray:
+  return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
+
+
+def _cells(ratio: float) -> tuple[np.ndarray, np.ndarray]:
+  """Probability and mean of the cells -Q ... Q of a unit Gaussian."""
+  last = int(np.ceil(_TAIL / ratio))
+  edges = (np.arange(-last, last + 2) - 0.5) * ratio
+  edges[0], edges[-1] = -np.inf, np.inf
+  # The upper half mirrors the lower: there differences of the distribution keep their digits.
+  lower = np.diff(ndtr(edges[:last + 2]))
+  probability = np.concatenate([lower, lower[:-1][::-1]])
+  mass = -np.diff(_density(edges))
+  return probability, mass / probability
+
+
+def _moments(ratio: float) -> tuple[float, float, float]:
+  """Expected bits, their variance, and mean square error of a unit Gaussian."""
+  probability, mean = _cells(ratio)
+  bits = -np.log2(probability)
+  entropy = float(probability @ bits)
+  error = 1 - float(probability @ mean**2)
+  return entropy, float(probability @ bits**2) - entropy**2, error
+
+
+_TABLE = np.array([_moments(ratio) for ratio in _RATIOS]).T
+
+
+def moments(ratio: np.ndarray) -> tuple[np.ndarray, ...]:
+  """Expected bits, their variance, mean square error (of variance 1) at step / deviation."""
+  position = np.log(ratio / _RATIOS[0]) / np.log(_RATIOS[1] / _RATIOS[0])
+  position = np.clip(position, 0, _RATIOS.size - 1.001)
+  index = position.astype(int)
+  part = position - index
+  return tuple(row[index] * (1 - part) + row[index + 1] * part for row in _TABLE)
+
+
+class Cells(NamedTuple):
+  """The cells of one real coefficient, as both sides know them."""
+
+  first: int  # the index -Q of the first
+  edges: list[int]  # of the cells in units of 2^-20, rising, from 0
+  values: np.ndarray
+
+
+def cells(deviation: float, step: float) -> Cells:
+  """For a real Gaussian of this standard deviation."""
+  probability, mean = _cells(step / deviation)
+  count = probability.size
+  edges = np.floor(np.cumsum(probability) * (2**_PRECISION - count)).astype(int)
+  edges = np.concatenate([[0], edges + np.arange(1, count + 1)])
+  edges[-1] = 2**_PRECISION
+  return Cells(-(count // 2), edges.tolist(), mean * deviation)
+
+
+def encode(
+    coefficients: np.ndarray, step: float, alphabet: Sequence[Cells], num_bits: int
+) -> tuple[int, np.ndarray]:
+  """The cells of real coefficients as a number of K bits, most important coefficient first.
+
+  A cell that does not fit in the bits left becomes the nearest to it, towards zero, that fits. When
+  zero does not fit either, that coefficient and all after it are not sent: their value is 0.
+
+  Returns:
+    the number in [0, 2^K), and the values that the decoder will find.
+  """
+  values = np.zeros(len(alphabet))
+  low, width = 0, 1 << (num_bits + _PRECISION)
+  wanted = np.rint(coefficients / step).astype(int).tolist()
+  for i, (cell, found) in enumerate(zip(wanted, alphabet, strict=True)):
+    if not _goes_on(width, found):
+      break
+    index = min(max(cell - found.first, 0), len(found.values) - 1)
+    while True:
+      lower, upper = _narrowed(width, found, index)
+      if _fits(upper - lower):
+        break
+      index += 1 if index < -found.first else -1
+    low, width = low + lower, upper - lower
+    values[i] = found.values[index]
+  return -(-low >> _PRECISION), values
+
+
+def decode(number: int, alphabet: Sequence[Cells], num_bits: int) -> np.ndarray:
+  """The values that `encode` returned with the number; any number has some."""
+  values = np.zeros(len(alphabet))
+  rest, width = number << _PRECISION, 1 << (num_bits + _PRECISION)
+  for i, found in enumerate(alphabet):
+    if not _goes_on(width, found):
+      break
+    # The last edge at or below the rest, but for the rounding of `_narrowed`.
+    index = bisect.bisect_right(found.edges, (rest << _PRECISION) // width) - 1
+    index = min(index, len(found.values) - 1)
+    lower, upper = _narrowed(width, found, index)
+    if rest >= upper:
+      index += 1
+      lower, upper = _narrowed(width, found, index)
+    rest, width = rest - lower, upper - lower
+    values[i] = found.values[index]
+  return values
+
+
+def _narrowed(width: int, found: Cells, index: int) -> tuple[int, int]:
+  edges = found.edges
+  return width * edges[index] >> _PRECISION, width * edges[index + 1] >> _PRECISION
+
+
+def _fits(width: int) -> bool:
+  """Holds a whole interval of K bits wherever it begins."""
+  return width >= 2 << _PRECISION
+
+
+def _goes_on(width: int, found: Cells) -> bool:
+  lower, upper = _narrowed(width, found, -found.first)
+  return _fits(upper - lower)
