@@ -23,7 +23,7 @@ _NUM_STEPS = 64
 _SPREAD = 0.5  # bits kept free, in standard deviations of a report's bits
 _LARGEST_RATIO = 3.0  # of step to standard deviation: weaker coefficients get no bits
 _CODE_GAP_DB = 1.0  # of the polar code to the normal approximation; see docs
-_BLOCK_ERRORS = (0.1, 0.03, 0.01, 0.003)
+_BLOCK_ERRORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
 _DIGITAL_PART = 8  # digital symbols are a multiple of it
 _LEAST_PROBABILITY = 1e-3  # of a candidate that is looked at
 
@@ -35,7 +35,7 @@ class Design(NamedTuple):
   num_bits: int  # K
   bits_per_symbol: int
   step: float  # of the quantiser
-  deviations: np.ndarray  # of the real parts of the coefficients that get bits, strongest first
+  deviations: tuple[float, ...]  # of the real parts that get bits, strongest first
   analogue: np.ndarray  # [num_symbols - num_digital] int: coefficients on the other symbols
   gain: np.ndarray  # of these
   lmmse: np.ndarray  # factor of the received symbol
@@ -84,12 +84,12 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   num_analogue = num_symbols - num_digital[best]
   order, power, sent = (x[best, :num_analogue] for x in (order, power, sent))
   gain = np.sqrt(power / sent)
-  digital = (0, 0, 0, 1.0, np.zeros(0))
+  digital = (0, 0, 0, 1.0, ())
   if best:
     i = best - 1
     digital = (
         int(menu.num_digital[i]), int(menu.num_bits[i]), int(menu.bits_per_symbol[i]),
-        float(steps[i]), np.sqrt(w[coded[i]] / 2))
+        float(steps[i]), tuple(np.repeat(np.sqrt(w[coded[i]] / 2), 2).tolist()))
   return Design(
       *digital, analogue=order, gain=gain, lmmse=gain * sent / (power + noise_variance),
       error=float(expected[best]))
@@ -104,9 +104,9 @@ def encode(designs: Sequence[Design], coefficients: np.ndarray) -> np.ndarray:
     residual = np.array(coefficients[i])
     number = 0
     if plan.num_digital:
-      k = plan.deviations.size
+      k = len(plan.deviations) // 2
       number, values = scalar.encode(
-          _parts(residual[:k]), plan.step, _alphabet(plan), plan.num_bits)
+          _parts(residual[:k]), plan.deviations, plan.step, plan.num_bits)
       residual[:k] -= _complex(values)
     messages.append(number)
     symbols[i, plan.num_digital:] = plan.gain * residual[plan.analogue]
@@ -128,12 +128,12 @@ def decode(
         polar.polar_code(*code), received[of_code, :code[1]], noise_variance)
     for i, candidates, weights in zip(of_code, bits, probability, strict=True):
       plan = designs[i]
-      alphabet = _alphabet(plan)
       for candidate, weight in zip(candidates, weights, strict=True):
         if weight < _LEAST_PROBABILITY:
           break
-        values = scalar.decode(_to_number(candidate), alphabet, plan.num_bits)
-        found[i, :plan.deviations.size] += weight * _complex(values)
+        values = scalar.decode(
+            _to_number(candidate), plan.deviations, plan.step, plan.num_bits)
+        found[i, :values.size // 2] += weight * _complex(values)
   return found
 
 
@@ -213,12 +213,6 @@ def _by_code(designs: Sequence[Design]) -> list[tuple[tuple[int, int, int], list
     if plan.num_digital:
       groups.setdefault((plan.num_bits, plan.num_digital, plan.bits_per_symbol), []).append(i)
   return sorted(groups.items())
-
-
-def _alphabet(plan: Design) -> list[scalar.Cells]:
-  return [
-      found for deviation in plan.deviations
-      for found in [scalar.cells(deviation, plan.step)] * 2]
 
 
 def _parts(coefficients: np.ndarray) -> np.ndarray:

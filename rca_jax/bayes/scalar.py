@@ -6,6 +6,7 @@ name an interval inside. Exact integers of any length, so what fits is decoded w
 """
 
 import bisect
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import numpy as np
 from scipy.special import ndtr
 
 _PRECISION = 20  # bits of the cells' probabilities
+_FACTORS = (1.0, 1.25, 1.6, 2.5)  # of the step, when the cells need more bits than there are
+_FACTOR_PROBABILITIES = (0.75, 0.15, 0.08, 0.02)
 _TAIL = 6.0  # standard deviations beyond which cells are one
 _RATIOS = np.geomspace(0.002, 20, 600)  # step over standard deviation of the tables
 
@@ -62,61 +65,94 @@ class Cells(NamedTuple):
   values: np.ndarray
 
 
-def cells(deviation: float, step: float) -> Cells:
+def _real_cells(deviation: float, step: float) -> Cells:
   """For a real Gaussian of this standard deviation."""
   probability, mean = _cells(step / deviation)
+  return _integer_cells(-(mean.size // 2), probability, mean * deviation)
+
+
+def _integer_cells(first: int, probability: np.ndarray, values: np.ndarray) -> Cells:
   count = probability.size
   edges = np.floor(np.cumsum(probability) * (2**_PRECISION - count)).astype(int)
   edges = np.concatenate([[0], edges + np.arange(1, count + 1)])
   edges[-1] = 2**_PRECISION
-  return Cells(-(count // 2), edges.tolist(), mean * deviation)
+  return Cells(first, edges.tolist(), values)
+
+
+_FACTOR_CELLS = _integer_cells(0, np.array(_FACTOR_PROBABILITIES), np.array(_FACTORS))
+
+
+@functools.lru_cache(maxsize=1024)
+def _alphabet(deviations: tuple[float, ...], step: float) -> list[Cells]:
+  return [_real_cells(deviation, step) for deviation in deviations]
 
 
 def encode(
-    coefficients: np.ndarray, step: float, alphabet: Sequence[Cells], num_bits: int
+    coefficients: np.ndarray, deviations: tuple[float, ...], step: float, num_bits: int
 ) -> tuple[int, np.ndarray]:
   """The cells of real coefficients as a number of K bits, most important coefficient first.
 
-  A cell that does not fit in the bits left becomes the nearest to it, towards zero, that fits. When
+  The number begins with the step's factor: the least that lets all cells fit. With the largest factor
+  a cell that does not fit in the bits left becomes the nearest to it, towards zero, that fits; when
   zero does not fit either, that coefficient and all after it are not sent: their value is 0.
 
   Returns:
     the number in [0, 2^K), and the values that the decoder will find.
   """
+  for i, factor in enumerate(_FACTORS):
+    low, width = _narrowed(1 << (num_bits + _PRECISION), _FACTOR_CELLS, i)
+    wanted = np.rint(coefficients / (factor * step)).astype(int).tolist()
+    number, values, is_whole = _encode_cells(
+        wanted, _alphabet(deviations, factor * step), low, width - low)
+    if is_whole:
+      break
+  return number, values
+
+
+def _encode_cells(
+    wanted: list[int], alphabet: Sequence[Cells], low: int, width: int
+) -> tuple[int, np.ndarray, bool]:
   values = np.zeros(len(alphabet))
-  low, width = 0, 1 << (num_bits + _PRECISION)
-  wanted = np.rint(coefficients / step).astype(int).tolist()
+  is_whole = True
   for i, (cell, found) in enumerate(zip(wanted, alphabet, strict=True)):
     if not _goes_on(width, found):
+      is_whole = False
       break
     index = min(max(cell - found.first, 0), len(found.values) - 1)
     while True:
       lower, upper = _narrowed(width, found, index)
       if _fits(upper - lower):
         break
+      is_whole = False
       index += 1 if index < -found.first else -1
     low, width = low + lower, upper - lower
     values[i] = found.values[index]
-  return -(-low >> _PRECISION), values
+  return -(-low >> _PRECISION), values, is_whole
 
 
-def decode(number: int, alphabet: Sequence[Cells], num_bits: int) -> np.ndarray:
+def decode(
+    number: int, deviations: tuple[float, ...], step: float, num_bits: int) -> np.ndarray:
   """The values that `encode` returned with the number; any number has some."""
-  values = np.zeros(len(alphabet))
+  values = np.zeros(len(deviations))
   rest, width = number << _PRECISION, 1 << (num_bits + _PRECISION)
-  for i, found in enumerate(alphabet):
+  factor, rest, width = _next(rest, width, _FACTOR_CELLS)
+  for i, found in enumerate(_alphabet(deviations, float(factor) * step)):
     if not _goes_on(width, found):
       break
-    # The last edge at or below the rest, but for the rounding of `_narrowed`.
-    index = bisect.bisect_right(found.edges, (rest << _PRECISION) // width) - 1
-    index = min(index, len(found.values) - 1)
-    lower, upper = _narrowed(width, found, index)
-    if rest >= upper:
-      index += 1
-      lower, upper = _narrowed(width, found, index)
-    rest, width = rest - lower, upper - lower
-    values[i] = found.values[index]
+    values[i], rest, width = _next(rest, width, found)
   return values
+
+
+def _next(rest: int, width: int, found: Cells) -> tuple[float, int, int]:
+  """The value of the cell that `rest` is in, and rest and width within that cell."""
+  # The last edge at or below the rest, but for the rounding of `_narrowed`.
+  index = bisect.bisect_right(found.edges, (rest << _PRECISION) // width) - 1
+  index = min(index, len(found.values) - 1)
+  lower, upper = _narrowed(width, found, index)
+  if rest >= upper:
+    index += 1
+    lower, upper = _narrowed(width, found, index)
+  return found.values[index], rest - lower, upper - lower
 
 
 def _narrowed(width: int, found: Cells, index: int) -> tuple[int, int]:
