@@ -25,6 +25,9 @@ class Polar(NamedTuple):
   bits_per_symbol: int
   is_frozen: np.ndarray  # [N] bool
   carriers: np.ndarray  # [K] int: the position in the mother code's input of each bit
+  is_zero: np.ndarray  # [N] bool: the frozen positions that stay zero
+  inputs: np.ndarray  # [K, N] uint8: bits to the mother code's input
+  inverse: np.ndarray  # [K, K] uint8: that input at the carriers to bits
   sent: np.ndarray  # [E] int: the position of each bit of the symbols in the mother code word
   shortened: bool  # positions that are not sent are zero; else they are unknown
 
@@ -53,14 +56,50 @@ def polar_code(num_bits: int, num_symbols: int, bits_per_symbol: int) -> Polar:
   is_frozen[carriers] = False
   sent = np.setdiff1d(position, unsent)
   sent = np.random.default_rng(_INTERLEAVER_SEED).permutation(sent)
-  return Polar(num_bits, bits_per_symbol, is_frozen, carriers, sent, shortened)
+  is_zero = np.zeros(position.size, bool)
+  is_zero[unsent] = True
+  inputs = _precode(is_frozen, is_zero)[np.argsort(np.argsort(carriers))]
+  return Polar(
+      num_bits, bits_per_symbol, is_frozen, carriers, is_zero, inputs,
+      _inverse(inputs[:, carriers]), sent, shortened)
+
+
+def _precode(is_frozen: np.ndarray, is_zero: np.ndarray) -> np.ndarray:
+  """The mother code's input for each single bit, [K, N], bits in the order of their positions."""
+  state = np.zeros(np.count_nonzero(~is_frozen), int)
+  inputs = np.zeros((state.size, is_frozen.size), np.uint8)
+  bit = 0
+  for i, frozen in enumerate(is_frozen):
+    inputs[:, i] = 0 if is_zero[i] else _PARITY[state]
+    state = state << 1 & _MASK
+    if not frozen:
+      inputs[bit, i] ^= 1
+      state[bit] |= 1
+      bit += 1
+  return inputs
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+  """Of a binary matrix, by elimination."""
+  size = len(matrix)
+  work = np.concatenate([matrix, np.eye(size, dtype=np.uint8)], 1)
+  for i in range(size):
+    pivot = i + np.argmax(work[i:, i])
+    work[[i, pivot]] = work[[pivot, i]]
+    others = np.flatnonzero(work[:, i])
+    others = others[others != i]
+    work[others] ^= work[i]
+  return work[:, size:]
+
+
+_TAPS = 0b110110  # of the state, the bits before this one: 1 + D^2 + D^3 + D^5 + D^6 = 0o133
+_MASK = 0b111111
+_PARITY = np.array([bin(state & _TAPS).count('1') % 2 for state in range(_MASK + 1)], np.uint8)
 
 
 def encode(code: Polar, bits: np.ndarray) -> np.ndarray:
   """Bits [n, K] of 0 and 1 to symbols [n, num_symbols] complex64 of unit mean power."""
-  word = np.zeros((len(bits), code.is_frozen.size), np.uint8)
-  word[:, code.carriers] = bits
-  word = _transform(word)[:, code.sent]
+  word = _transform(_product(bits, code.inputs))[:, code.sent]
   half = code.bits_per_symbol // 2
   index = word.reshape(len(bits), -1, 2, half) @ (1 << np.arange(half)[::-1])
   amplitude = _amplitudes(half)[index]
@@ -83,10 +122,10 @@ def decode(
   mother = np.full((len(llr), code.is_frozen.size), 40.0 if code.shortened else 0.0, np.float32)
   mother[:, code.sent] = llr
   blocks = [
-      _decode_block(code.is_frozen, mother[start:start + _ROWS_PER_BLOCK])
+      _decode_block(code, mother[start:start + _ROWS_PER_BLOCK])
       for start in range(0, len(mother), _ROWS_PER_BLOCK)]
   words, probability = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-  return _transform(words)[..., code.carriers], probability
+  return _product(_transform(words)[..., code.carriers], code.inverse), probability
 
 
 def _amplitudes(half: int) -> np.ndarray:
@@ -110,6 +149,11 @@ def _demap(received: np.ndarray, noise_variance: float, half: int) -> np.ndarray
     llr.append(
         np.logaddexp.reduce(metric[..., ~one], -1) - np.logaddexp.reduce(metric[..., one], -1))
   return np.stack(llr, -1).reshape(len(received), -1)
+
+
+def _product(bits: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+  """Modulo 2."""
+  return (bits.astype(np.float32) @ matrix.astype(np.float32)).astype(np.int32).astype(np.uint8) & 1
 
 
 def _transform(bits: np.ndarray) -> np.ndarray:
@@ -147,6 +191,7 @@ class _Paths:
   """
 
   def __init__(self, num_reports: int, frozen_after: np.ndarray):
+    self.state = np.zeros((num_reports, 1), int)  # the last bits, of the convolution
     self.cost = np.zeros((num_reports, 1), np.float32)
     self.rows: list[np.ndarray] = []
     self.outside = np.full(num_reports, -np.inf, np.float32)  # log of the probability discarded
@@ -155,6 +200,7 @@ class _Paths:
   def split(self, llr: np.ndarray, leaf: int) -> np.ndarray:
     """Both values of one bit; the best LIST_SIZE paths go on. Returns their bits [n, L]."""
     num_paths = llr.shape[1]
+    parity = _PARITY[self.state]
     cost = np.concatenate([self.cost + _softplus(-llr), self.cost + _softplus(llr)], 1)
     if cost.shape[1] > LIST_SIZE:
       order = np.argpartition(cost, LIST_SIZE - 1, 1)
@@ -168,11 +214,14 @@ class _Paths:
     self.cost = _rows(cost, order)
     parent = order % num_paths
     self.rows = [_rows(rows, parent) for rows in self.rows]
-    return (order >= num_paths).astype(np.uint8)
+    value = (order >= num_paths).astype(np.uint8)
+    self.state = _rows(self.state, parent) << 1 & _MASK | value ^ _rows(parity, parent)
+    return value
 
 
-def _decode_block(is_frozen: np.ndarray, llr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _decode_block(code: Polar, llr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Successive cancellation list decoding: code words [n, L, N] and their probabilities."""
+  is_frozen = code.is_frozen
   num_reports = len(llr)
   frozen_after = np.cumsum(is_frozen[::-1])[::-1] - is_frozen
   paths = _Paths(num_reports, frozen_after)
@@ -181,8 +230,11 @@ def _decode_block(is_frozen: np.ndarray, llr: np.ndarray) -> tuple[np.ndarray, n
     """Decides the bits of a sub-tree: its ratios [n, paths, width] to its code bits."""
     width = alpha.shape[-1]
     if is_frozen[start:start + width].all():
-      paths.cost = paths.cost + _softplus(-alpha).sum(-1)
-      return np.zeros(alpha.shape, np.uint8)
+      words, states = frozen_words(start, width)
+      beta = words[paths.state]
+      paths.cost = paths.cost + _softplus(np.where(beta, alpha, -alpha)).sum(-1)
+      paths.state = states[paths.state]
+      return beta
     if width == 1:
       return paths.split(alpha[..., 0], start)[..., None]
     own = np.broadcast_to(np.arange(alpha.shape[1]), alpha.shape[:2])
@@ -196,6 +248,15 @@ def _decode_block(is_frozen: np.ndarray, llr: np.ndarray) -> tuple[np.ndarray, n
     beta_right = visit(np.where(beta_left, right - left, right + left), start + half)
     beta_left = _rows(beta_left, paths.rows.pop())
     return np.concatenate([beta_left ^ beta_right, beta_right], -1)
+
+  def frozen_words(start: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each state the code bits of a frozen sub-tree, and the state after it."""
+    state = np.arange(_MASK + 1)
+    inputs = np.zeros((state.size, width), np.uint8)
+    for i in range(width):
+      inputs[:, i] = 0 if code.is_zero[start + i] else _PARITY[state]
+      state = state << 1 & _MASK
+    return _transform(inputs), state
 
   words = visit(llr[:, None], 0)
   order = np.argsort(paths.cost, 1)
