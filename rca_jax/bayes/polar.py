@@ -14,7 +14,7 @@ import numpy as np
 
 LIST_SIZE = 16
 _ROWS_PER_BLOCK = 256  # of reports decoded together: the state stays in the cache
-_BETA = 2 ** 0.25  # of the polarisation weights, as in the design of 5G NR's sequence
+_BETA = 1.15  # of the polarisation weights; towards Reed-Muller codes (1) from 5G's 2^(1/4)
 _INTERLEAVER_SEED = 20
 
 
