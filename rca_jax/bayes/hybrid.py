@@ -15,12 +15,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import gammainc, gammaincc, ndtri
 
 from rca_jax.bayes import polar, scalar
 
 _NUM_STEPS = 64
-_SPREAD = 0.5  # bits kept free, in standard deviations of a report's bits
+_FAILURE_COST = 1.0  # of a wrong code word, in variances of what it carries
+_SPREAD = 1.0  # bits kept free, in standard deviations of a report's bits
 _LARGEST_RATIO = 3.0  # of step to standard deviation: weaker coefficients get no bits
 _CODE_GAP_DB = 1.0  # of the polar code to the normal approximation; see docs
 _BLOCK_ERRORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
@@ -61,17 +62,14 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   total = float(np.sum(variances, dtype=np.float64))
   w = np.maximum(np.asarray(variances[:4 * num_symbols], np.float64), 1e-12)
   menu = _menu(float(noise_variance), num_symbols)
-  steps, left = _steps(w, menu.num_bits)
+  steps = _steps(w, menu.num_bits)
   ratio = steps[:, None] / np.sqrt(w / 2)
   bits, spread, error = scalar.moments(ratio)
   coded = ratio < _LARGEST_RATIO
-  unknown = np.where(coded, error * w, w)
-  # A bit that is missing costs what it would have won: dD/dR = -ln(2) D a complex coefficient.
-  deviation = np.sqrt(2 * (spread * coded).sum(1))
-  over = left / np.maximum(deviation, 1e-9)
-  missing = deviation * (_normal_density(over) - over * ndtr(-over))
-  cost = np.log(2) * missing * steps**2 / 6
-  cost += menu.block_error * (w - unknown).sum(1)
+  free = menu.num_bits - 2 * (bits * coded).sum(1)
+  coarser = _coarsening(2 * (spread * coded).sum(1), free)
+  unknown = np.minimum(np.where(coded, error * coarser[:, None], 1) * w, w)
+  cost = _FAILURE_COST * menu.block_error * (w - unknown).sum(1)
   # Row 0 is the linear code.
   unknown = np.concatenate([w[None], unknown])
   num_digital = np.concatenate([[0], menu.num_digital])
@@ -137,17 +135,28 @@ def decode(
   return found
 
 
-def _steps(w: np.ndarray, num_bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """For each number of bits the step that fills it but for the spread, and what stays free."""
+def _steps(w: np.ndarray, num_bits: np.ndarray) -> np.ndarray:
+  """For each number of bits the step that fills it but for the spread."""
   grid = np.sqrt(w[0]) * np.geomspace(2e-3, 4, _NUM_STEPS)[::-1]
   ratio = grid[:, None] / np.sqrt(w / 2)
   bits, spread, _ = scalar.moments(ratio)
   coded = ratio < _LARGEST_RATIO
-  mean = 2 * (bits * coded).sum(1)
-  free = _SPREAD * np.sqrt(2 * (spread * coded).sum(1))
-  needed = np.maximum.accumulate(mean + free) + np.arange(_NUM_STEPS) * 1e-9
-  steps = np.exp(np.interp(num_bits, needed, np.log(grid)))
-  return steps, np.interp(num_bits, needed, free)
+  needed = 2 * (bits * coded).sum(1) + _SPREAD * np.sqrt(2 * (spread * coded).sum(1))
+  needed = np.maximum.accumulate(needed) + np.arange(_NUM_STEPS) * 1e-9
+  return np.exp(np.interp(num_bits, needed, np.log(grid)))
+
+
+def _coarsening(variance: np.ndarray, free: np.ndarray) -> np.ndarray:
+  """Expected factor of the quantiser's error because some reports need a larger step.
+
+  The bits of k Gaussian coefficients exceed their mean by X = log2(e) (G - k), G ~ Gamma(k), nearly;
+  a report that lacks x bits takes a step larger by 2^(x / 2k): E max(1, 2^((X - free) / k)).
+  """
+  k = np.maximum(variance * np.log(2) ** 2, 1.01)
+  most = np.maximum(k + free * np.log(2), 1e-3)
+  scale = 1 - 1 / k
+  over = np.exp(-most / k - k * np.log(scale)) * gammaincc(k, most * scale)
+  return over + gammainc(k, most)
 
 
 def _allocate(variances: np.ndarray, noise_variance: float, num_symbols: np.ndarray) -> np.ndarray:
@@ -173,7 +182,7 @@ def _menu(noise_variance: float, num_symbols: int) -> _Menu:
     rates = {
         m: _information(noise_variance * 10 ** (_CODE_GAP_DB / 10), m // 2) for m in (2, 4, 6, 8)}
     for block_error in _BLOCK_ERRORS:
-      quantile = _normal_quantile(block_error)
+      quantile = -ndtri(block_error)
       bits, m = max(
           (int(size * mean + np.log2(size) / 2 - quantile * np.sqrt(size * variance)), m)
           for m, (mean, variance) in rates.items())
@@ -196,15 +205,6 @@ def _information(noise_variance: float, half: int) -> tuple[float, float]:
   mean = (gain @ weight).mean()
   variance = ((gain - mean) ** 2 @ weight).mean()
   return 2 * mean, 2 * variance
-
-
-def _normal_density(x: np.ndarray) -> np.ndarray:
-  return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
-
-
-def _normal_quantile(probability: float) -> float:
-  from scipy.special import ndtri
-  return -float(ndtri(probability))
 
 
 def _by_code(designs: Sequence[Design]) -> list[tuple[tuple[int, int, int], list[int]]]:
