@@ -21,6 +21,7 @@ from rca_jax.bayes import polar, scalar
 
 _NUM_STEPS = 64
 _FAILURE_COST = 1.0  # of a wrong code word, in variances of what it carries
+_OVERHEAD = 2.0  # bits for the step's factor and the code's end
 _SPREAD = 1.0  # bits kept free, in standard deviations of a report's bits
 _LARGEST_RATIO = 3.0  # of step to standard deviation: weaker coefficients get no bits
 _CODE_GAP_DB = 1.0  # of the polar code to the normal approximation; see docs
@@ -66,7 +67,7 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   ratio = steps[:, None] / np.sqrt(w / 2)
   bits, spread, error = scalar.moments(ratio)
   coded = ratio < _LARGEST_RATIO
-  free = menu.num_bits - 2 * (bits * coded).sum(1)
+  free = menu.num_bits - _OVERHEAD - 2 * (bits * coded).sum(1)
   coarser = _coarsening(2 * (spread * coded).sum(1), free)
   unknown = np.minimum(np.where(coded, error * coarser[:, None], 1) * w, w)
   cost = _FAILURE_COST * menu.block_error * (w - unknown).sum(1)
@@ -141,7 +142,7 @@ def _steps(w: np.ndarray, num_bits: np.ndarray) -> np.ndarray:
   ratio = grid[:, None] / np.sqrt(w / 2)
   bits, spread, _ = scalar.moments(ratio)
   coded = ratio < _LARGEST_RATIO
-  needed = 2 * (bits * coded).sum(1) + _SPREAD * np.sqrt(2 * (spread * coded).sum(1))
+  needed = _OVERHEAD + 2 * (bits * coded).sum(1) + _SPREAD * np.sqrt(2 * (spread * coded).sum(1))
   needed = np.maximum.accumulate(needed) + np.arange(_NUM_STEPS) * 1e-9
   return np.exp(np.interp(num_bits, needed, np.log(grid)))
 

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 _PRECISION = 20  # bits of the cells' probabilities
 _FACTORS = (1.0, 1.2, 1.5, 2.0, 4.0)  # of the step, when the cells need more bits than there are
-_FACTOR_PROBABILITIES = (0.78, 0.12, 0.06, 0.03, 0.01)
+_FACTOR_PROBABILITIES = (0.6, 0.16, 0.12, 0.08, 0.04)
 _TAIL = 6.0  # standard deviations beyond which cells are one
 _RATIOS = np.geomspace(0.002, 20, 600)  # step over standard deviation of the tables
 
