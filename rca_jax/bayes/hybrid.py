@@ -150,13 +150,15 @@ def _steps(w: np.ndarray, num_bits: np.ndarray) -> np.ndarray:
 def _coarsening(variance: np.ndarray, free: np.ndarray) -> np.ndarray:
   """Expected factor of the quantiser's error because some reports need a larger step.
 
-  The bits of k Gaussian coefficients exceed their mean by X = log2(e) (G - k), G ~ Gamma(k), nearly;
-  a report that lacks x bits takes a step larger by 2^(x / 2k): E max(1, 2^((X - free) / k)).
+  The bits of k Gaussian coefficients exceed their mean by X = a (G - k), nearly, with G ~ Gamma(k)
+  and a = log2(e) / BROADENING^2; a report that lacks x bits takes a step larger by 2^(x / 2k).
+  The factor is E max(1, 2^((X - free) / k)).
   """
-  k = np.maximum(variance * np.log(2) ** 2, 1.01)
-  most = np.maximum(k + free * np.log(2), 1e-3)
-  scale = 1 - 1 / k
-  over = np.exp(-most / k - k * np.log(scale)) * gammaincc(k, most * scale)
+  slope = 1 / (np.log(2) * scalar.BROADENING**2)
+  k = np.maximum(variance / slope**2, 1.0)
+  most = np.maximum(k + free / slope, 1e-3)
+  rate = slope * np.log(2) / k
+  over = np.exp(-most * rate - k * np.log1p(-rate)) * gammaincc(k, most * (1 - rate))
   return over + gammainc(k, most)
 
 

@@ -16,6 +16,9 @@ from scipy.special import ndtr
 _PRECISION = 20  # bits of the cells' probabilities
 _FACTORS = (1.0, 1.2, 1.5, 2.0, 4.0)  # of the step, when the cells need more bits than there are
 _FACTOR_PROBABILITIES = (0.6, 0.16, 0.12, 0.08, 0.04)
+# The range code takes the deviations for larger by this: strong reports then need fewer bits beyond
+# the mean, which a fixed number of bits must hold in reserve.
+BROADENING = 1.2
 _TAIL = 6.0  # standard deviations beyond which cells are one
 _RATIOS = np.geomspace(0.002, 20, 600)  # step over standard deviation of the tables
 
@@ -24,25 +27,36 @@ def _density(x: np.ndarray) -> np.ndarray:
   return np.exp(-x * x / 2) / np.sqrt(2 * np.pi)
 
 
+def _probability(ratio: float, last: int) -> np.ndarray:
+  """Of the cells -last ... last of a unit Gaussian; the outer ones have no end."""
+  edges = (np.arange(-last, 1) + 0.5) * ratio
+  # The upper half mirrors the lower: there differences of the distribution keep their digits.
+  lower = np.diff(ndtr(edges[:-1]), prepend=0)
+  middle = ndtr(ratio / 2) - ndtr(-ratio / 2)
+  return np.concatenate([lower, [middle], lower[::-1]])
+
+
 def _cells(ratio: float) -> tuple[np.ndarray, np.ndarray]:
   """Probability and mean of the cells -Q ... Q of a unit Gaussian."""
   last = int(np.ceil(_TAIL / ratio))
   edges = (np.arange(-last, last + 2) - 0.5) * ratio
   edges[0], edges[-1] = -np.inf, np.inf
-  # The upper half mirrors the lower: there differences of the distribution keep their digits.
-  lower = np.diff(ndtr(edges[:last + 2]))
-  probability = np.concatenate([lower, lower[:-1][::-1]])
-  mass = -np.diff(_density(edges))
-  return probability, mass / probability
+  probability = _probability(ratio, last)
+  return probability, -np.diff(_density(edges)) / probability
+
+
+def _coding(ratio: float) -> np.ndarray:
+  """The probabilities of these cells that the range code works with."""
+  return _probability(ratio / BROADENING, int(np.ceil(_TAIL / ratio)))
 
 
 def _moments(ratio: float) -> tuple[float, float, float]:
   """Expected bits, their variance, and mean square error of a unit Gaussian."""
   probability, mean = _cells(ratio)
-  bits = -np.log2(probability)
-  entropy = float(probability @ bits)
+  bits = -np.log2(_coding(ratio))
+  expected = float(probability @ bits)
   error = 1 - float(probability @ mean**2)
-  return entropy, float(probability @ bits**2) - entropy**2, error
+  return expected, float(probability @ bits**2) - expected**2, error
 
 
 _TABLE = np.array([_moments(ratio) for ratio in _RATIOS]).T
@@ -67,8 +81,8 @@ class Cells(NamedTuple):
 
 def _real_cells(deviation: float, step: float) -> Cells:
   """For a real Gaussian of this standard deviation."""
-  probability, mean = _cells(step / deviation)
-  return _integer_cells(-(mean.size // 2), probability, mean * deviation)
+  _, mean = _cells(step / deviation)
+  return _integer_cells(-(mean.size // 2), _coding(step / deviation), mean * deviation)
 
 
 def _integer_cells(first: int, probability: np.ndarray, values: np.ndarray) -> Cells:
