@@ -22,9 +22,12 @@ from rca_jax.bayes import polar, scalar
 _NUM_STEPS = 64
 _FAILURE_COST = 1.0  # of a wrong code word, in variances of what it carries
 _OVERHEAD = 2.0  # bits for the step's factor and the code's end
+_LEAST_COEFFICIENTS = 2.2  # that share the bits: the length of fewer varies too much
+_FACTOR_BITS = 1.5  # more for a larger factor
 _SPREAD = 1.0  # bits kept free, in standard deviations of a report's bits
-_LARGEST_RATIO = 3.0  # of step to standard deviation: weaker coefficients get no bits
-_CODE_GAP_DB = 1.0  # of the polar code to the normal approximation; see docs
+_LARGEST_RATIO = 2.4  # of step to standard deviation: weaker coefficients get no bits
+_CODE_GAP_DB = 0.7  # of the polar code to the normal approximation; see docs
+_CODE_SLOPE = 1.3  # of its dispersion to that approximation's
 _BLOCK_ERRORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
 _DIGITAL_PART = 8  # digital symbols are a multiple of it
 _LEAST_PROBABILITY = 1e-3  # of a candidate that is looked at
@@ -68,7 +71,7 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   bits, spread, error = scalar.moments(ratio)
   coded = ratio < _LARGEST_RATIO
   free = menu.num_bits - _OVERHEAD - 2 * (bits * coded).sum(1)
-  coarser = _coarsening(2 * (spread * coded).sum(1), free)
+  coarser = _coarsening(2 * (spread * coded).sum(1), free - _FACTOR_BITS)
   unknown = np.minimum(np.where(coded, error * coarser[:, None], 1) * w, w)
   cost = _FAILURE_COST * menu.block_error * (w - unknown).sum(1)
   # Row 0 is the linear code.
@@ -159,7 +162,7 @@ def _coarsening(variance: np.ndarray, free: np.ndarray) -> np.ndarray:
   most = np.maximum(k + free / slope, 1e-3)
   rate = slope * np.log(2) / k
   over = np.exp(-most * rate - k * np.log1p(-rate)) * gammaincc(k, most * (1 - rate))
-  return over + gammainc(k, most)
+  return np.where(k < _LEAST_COEFFICIENTS, np.inf, over + gammainc(k, most))
 
 
 def _allocate(variances: np.ndarray, noise_variance: float, num_symbols: np.ndarray) -> np.ndarray:
@@ -185,7 +188,7 @@ def _menu(noise_variance: float, num_symbols: int) -> _Menu:
     rates = {
         m: _information(noise_variance * 10 ** (_CODE_GAP_DB / 10), m // 2) for m in (2, 4, 6, 8)}
     for block_error in _BLOCK_ERRORS:
-      quantile = -ndtri(block_error)
+      quantile = -_CODE_SLOPE * ndtri(block_error)
       bits, m = max(
           (int(size * mean + np.log2(size) / 2 - quantile * np.sqrt(size * variance)), m)
           for m, (mean, variance) in rates.items())
