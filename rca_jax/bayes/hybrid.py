@@ -11,6 +11,7 @@ coefficients' mean, zero.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,11 +24,12 @@ _NUM_STEPS = 64
 _FAILURE_COST = 1.0  # of a wrong code word, in variances of what it carries
 _OVERHEAD = 2.0  # bits for the step's factor and the code's end
 _LEAST_COEFFICIENTS = 2.2  # that share the bits: the length of fewer varies too much
-_FACTOR_BITS = 1.5  # more for a larger factor
+_FACTOR_BITS = 3.0  # more for a larger factor
+_MISMATCH = 1.03  # of the quantiser's error to its expectation, by measurement
 _SPREAD = 1.0  # bits kept free, in standard deviations of a report's bits
 _LARGEST_RATIO = 2.4  # of step to standard deviation: weaker coefficients get no bits
-_CODE_GAP_DB = 0.7  # of the polar code to the normal approximation; see docs
-_CODE_SLOPE = 1.3  # of its dispersion to that approximation's
+# The polar code against the normal approximation, by measurement: loss in dB, factor of the dispersion.
+_CODE_LOSS = {2: (1.0, 1.0), 4: (0.7, 1.3), 6: (0.7, 1.3), 8: (0.7, 1.3)}
 _BLOCK_ERRORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
 _DIGITAL_PART = 8  # digital symbols are a multiple of it
 _LEAST_PROBABILITY = 1e-3  # of a candidate that is looked at
@@ -72,7 +74,7 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   coded = ratio < _LARGEST_RATIO
   free = menu.num_bits - _OVERHEAD - 2 * (bits * coded).sum(1)
   coarser = _coarsening(2 * (spread * coded).sum(1), free - _FACTOR_BITS)
-  unknown = np.minimum(np.where(coded, error * coarser[:, None], 1) * w, w)
+  unknown = np.minimum(np.where(coded, error * _MISMATCH * coarser[:, None], 1) * w, w)
   cost = _FAILURE_COST * menu.block_error * (w - unknown).sum(1)
   # Row 0 is the linear code.
   unknown = np.concatenate([w[None], unknown])
@@ -183,17 +185,18 @@ def _allocate(variances: np.ndarray, noise_variance: float, num_symbols: np.ndar
 @functools.lru_cache(maxsize=256)
 def _menu(noise_variance: float, num_symbols: int) -> _Menu:
   entries = set()
+  rates = {}
+  for m, (loss_db, factor) in _CODE_LOSS.items():
+    mean, variance = _information(noise_variance * 10 ** (loss_db / 10), m // 2)
+    rates[m] = mean, factor * np.sqrt(variance)
   sizes = {*range(_DIGITAL_PART, num_symbols, _DIGITAL_PART), num_symbols}
-  for size in sorted(sizes):
-    rates = {
-        m: _information(noise_variance * 10 ** (_CODE_GAP_DB / 10), m // 2) for m in (2, 4, 6, 8)}
-    for block_error in _BLOCK_ERRORS:
-      quantile = -_CODE_SLOPE * ndtri(block_error)
-      bits, m = max(
-          (int(size * mean + np.log2(size) / 2 - quantile * np.sqrt(size * variance)), m)
-          for m, (mean, variance) in rates.items())
-      if 4 <= bits < size * m:
-        entries.add((size, bits, m, block_error))
+  for size, block_error in itertools.product(sorted(sizes), _BLOCK_ERRORS):
+    quantile = -ndtri(block_error)
+    bits, m = max(
+        (int(size * mean + np.log2(size) / 2 - quantile * np.sqrt(size) * deviation), m)
+        for m, (mean, deviation) in rates.items())
+    if 4 <= bits < size * m:
+      entries.add((size, bits, m, block_error))
   columns = zip(*sorted(entries), strict=True) if entries else [()] * 4
   return _Menu(*(np.array(column) for column in columns))
 
