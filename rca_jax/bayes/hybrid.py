@@ -28,7 +28,8 @@ _FACTOR_BITS = 3.0  # more for a larger factor
 _MISMATCH = 1.03  # of the quantiser's error to its expectation, by measurement
 _SPREAD = 1.0  # bits kept free, in standard deviations of a report's bits
 _LARGEST_RATIO = 2.4  # of step to standard deviation: weaker coefficients get no bits
-# The polar code against the normal approximation, by measurement: loss in dB, factor of the dispersion.
+# The polar code against the normal approximation, by measurement: loss in dB, and the factor of the
+# standard deviation of its information.
 _CODE_LOSS = {2: (1.0, 1.0), 4: (0.7, 1.3), 6: (0.7, 1.3), 8: (0.7, 1.3)}
 _BLOCK_ERRORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
 _DIGITAL_PART = 8  # digital symbols are a multiple of it
@@ -80,8 +81,8 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   unknown = np.concatenate([w[None], unknown])
   num_digital = np.concatenate([[0], menu.num_digital])
   order = np.argsort(-unknown, axis=1, kind='stable')[:, :num_symbols]
-  power = _allocate(np.take_along_axis(unknown, order, 1), noise_variance, num_symbols - num_digital)
   sent = np.take_along_axis(unknown, order, 1)
+  power = _allocate(sent, noise_variance, num_symbols - num_digital)
   won = (sent * power / (power + noise_variance)).sum(1)
   expected = total - w.sum() + unknown.sum(1) - won + np.concatenate([[0], cost])
   best = int(np.argmin(expected))
@@ -197,17 +198,17 @@ def _menu(noise_variance: float, num_symbols: int) -> _Menu:
         for m, (mean, deviation) in rates.items())
     if 4 <= bits < size * m:
       entries.add((size, bits, m, block_error))
-  columns = zip(*sorted(entries), strict=True) if entries else [()] * 4
-  return _Menu(*(np.array(column) for column in columns))
+  table = np.array(sorted(entries), np.float64).reshape(-1, 4)
+  return _Menu(*table[:, :3].T.astype(int), table[:, 3])
 
 
 def _information(noise_variance: float, half: int) -> tuple[float, float]:
   """Mean and variance, in bits, of the information that one Gray-labelled symbol gives."""
-  amplitudes = polar._amplitudes(half)
+  amplitudes = polar.amplitudes(half)
   node, weight = np.polynomial.hermite_e.hermegauss(40)
   weight = weight / weight.sum()
   received = amplitudes[:, None] + np.sqrt(noise_variance / 2) * node
-  llr = polar._demap(received + 0j, noise_variance, half)
+  llr = polar.demap(received + 0j, noise_variance, half)
   llr = llr.reshape(amplitudes.size, node.size, 2, half)[:, :, 0]
   label = (np.arange(amplitudes.size)[:, None] >> np.arange(half)[::-1]) & 1
   gain = (1 - np.logaddexp(0, np.where(label[:, None], llr, -llr)) / np.log(2)).sum(-1)

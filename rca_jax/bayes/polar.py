@@ -1,10 +1,11 @@
 """Short polar codes on QAM, with a list decoder that says how sure it is.
 
-A report's digital part is 20 to 500 coded bits: there list-decoded polar codes are the best known. No
-check bits are spent on finding failures: the decoder follows the probability of what it
-discards (Yuan, Duffy and Medard, "Near-optimal generalized decoding of polar-like codes", 2024, and
-"Soft-output successive cancellation list decoding", 2024), so each candidate comes with its
-probability given the received symbols.
+A report's digital part is 20 to 500 coded bits: there list-decoded polar codes are among the best
+known, and a convolution before the polar transform improves them (Arikan, "From sequential decoding
+to channel polarization and back again", arXiv 1908.09594). No check bits are spent on finding
+failures: the decoder follows the probability of what it discards (Yuan, Duffy and Medard,
+"Soft-output successive cancellation list decoding", arXiv 2412.03623), so each candidate comes
+with its probability given the received symbols.
 """
 
 import functools
@@ -102,7 +103,7 @@ def encode(code: Polar, bits: np.ndarray) -> np.ndarray:
   word = _transform(_product(bits, code.inputs))[:, code.sent]
   half = code.bits_per_symbol // 2
   index = word.reshape(len(bits), -1, 2, half) @ (1 << np.arange(half)[::-1])
-  amplitude = _amplitudes(half)[index]
+  amplitude = amplitudes(half)[index]
   return (amplitude[..., 0] + 1j * amplitude[..., 1]).astype(np.complex64)
 
 
@@ -118,7 +119,7 @@ def decode(
     bits [n, L, K] uint8 and probability [n, L] float32, most probable first. What is missing to one
     is the probability that the message is none of these.
   """
-  llr = _demap(received, noise_variance, code.bits_per_symbol // 2)
+  llr = demap(received, noise_variance, code.bits_per_symbol // 2)
   mother = np.full((len(llr), code.is_frozen.size), 40.0 if code.shortened else 0.0, np.float32)
   mother[:, code.sent] = llr
   blocks = [
@@ -128,7 +129,7 @@ def decode(
   return _product(_transform(words)[..., code.carriers], code.inverse), probability
 
 
-def _amplitudes(half: int) -> np.ndarray:
+def amplitudes(half: int) -> np.ndarray:
   """Of each label of `half` bits: Gray-labelled, of mean square 1/2."""
   gray = np.arange(2**half)
   binary = gray.copy()
@@ -138,10 +139,10 @@ def _amplitudes(half: int) -> np.ndarray:
   return levels / np.sqrt(2 * np.mean(levels**2))
 
 
-def _demap(received: np.ndarray, noise_variance: float, half: int) -> np.ndarray:
+def demap(received: np.ndarray, noise_variance: float, half: int) -> np.ndarray:
   """Log-likelihood ratios of the coded bits, [n, E]; positive for 0."""
   parts = np.stack([received.real, received.imag], -1)[..., None]
-  metric = -(parts - _amplitudes(half)) ** 2 / noise_variance  # variance N_0 / 2 a part
+  metric = -(parts - amplitudes(half)) ** 2 / noise_variance  # variance N_0 / 2 a part
   label = np.arange(2**half)
   llr = []
   for bit in range(half)[::-1]:

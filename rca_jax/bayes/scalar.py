@@ -1,8 +1,8 @@
 """Scalar quantisation of Gaussian coefficients and their range code of a fixed number of bits.
 
-Cell q of step s is [q - 1/2, q + 1/2) s; its value is the mean of the Gaussian in it. The cells of a
-report are one number in [0, 1): each cell narrows an interval by its probability, and the K bits
-name an interval inside. Exact integers of any length, so what fits is decoded without loss.
+Cell q of step s is [q - 1/2, q + 1/2) s; its value is the mean of the Gaussian in it. The cells of
+a report are one number in [0, 1): each cell narrows an interval by its probability, and the K bits
+name an interval inside. Integers of any length are exact: what fits is decoded without loss.
 """
 
 import bisect
@@ -106,9 +106,9 @@ def encode(
 ) -> tuple[int, np.ndarray]:
   """The cells of real coefficients as a number of K bits, most important coefficient first.
 
-  The number begins with the step's factor: the least that lets all cells fit. With the largest factor
-  a cell that does not fit in the bits left becomes the nearest to it, towards zero, that fits; when
-  zero does not fit either, that coefficient and all after it are not sent: their value is 0.
+  The number begins with the step's factor: the least that lets all cells fit. With the largest
+  factor a cell that does not fit in the bits left becomes the nearest to it, towards zero, that
+  fits; when zero does not fit either, that coefficient and all after it are not sent: they are 0.
 
   Returns:
     the number in [0, 2^K), and the values that the decoder will find.
