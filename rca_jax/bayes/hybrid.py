@@ -21,6 +21,7 @@ from scipy.special import gammainc, gammaincc, ndtri
 from rca_jax.bayes import polar, scalar
 
 _NUM_STEPS = 64
+_LEAST_VARIANCE = 1e-12  # of a coefficient, so that ratios exist
 _FAILURE_COST = 1.0  # of a wrong code word, in variances of what it carries
 _OVERHEAD = 2.0  # bits for the step's factor and the code's end
 _LEAST_COEFFICIENTS = 2.2  # that share the bits: the length of fewer varies too much
@@ -31,7 +32,8 @@ _LARGEST_RATIO = 2.4  # of step to standard deviation: weaker coefficients get n
 # The polar code against the normal approximation, by measurement: loss in dB, and the factor of the
 # standard deviation of its information.
 _CODE_LOSS = {2: (1.0, 1.0), 4: (0.7, 1.3), 6: (0.7, 1.3), 8: (0.7, 1.3)}
-_BLOCK_ERRORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
+_BLOCK_ERRORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4)
+_ERROR_FLOOR = 5e-4  # on top, by measurement: close pairs of code words on large constellations
 _DIGITAL_PART = 8  # digital symbols are a multiple of it
 _LEAST_PROBABILITY = 1e-3  # of a candidate that is looked at
 
@@ -67,7 +69,7 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
     noise_variance: N_0, per complex symbol of unit mean power.
   """
   total = float(np.sum(variances, dtype=np.float64))
-  w = np.maximum(np.asarray(variances[:4 * num_symbols], np.float64), 1e-12)
+  w = np.maximum(np.asarray(variances[:4 * num_symbols], np.float64), _LEAST_VARIANCE)
   menu = _menu(float(noise_variance), num_symbols)
   steps = _steps(w, menu.num_bits)
   ratio = steps[:, None] / np.sqrt(w / 2)
@@ -98,6 +100,17 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   return Design(
       *digital, analogue=order, gain=gain, lmmse=gain * sent / (power + noise_variance),
       error=float(expected[best]))
+
+
+def linear_design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> Design:
+  """The code without bits: the best linear one. Arguments as of `design`."""
+  w = np.maximum(np.asarray(variances[:num_symbols], np.float64), _LEAST_VARIANCE)
+  size = np.array([num_symbols])
+  power = _allocate(w[None], noise_variance, size)[0]
+  gain = np.sqrt(power / w)
+  lmmse = gain * w / (power + noise_variance)
+  error = float(np.sum(variances, dtype=np.float64) - (lmmse * gain * w).sum())
+  return Design(0, 0, 0, 1.0, (), np.arange(w.size), gain, lmmse, error)
 
 
 def encode(designs: Sequence[Design], coefficients: np.ndarray) -> np.ndarray:
@@ -199,7 +212,7 @@ def _menu(noise_variance: float, num_symbols: int) -> _Menu:
     if 4 <= bits < size * m:
       entries.add((size, bits, m, block_error))
   table = np.array(sorted(entries), np.float64).reshape(-1, 4)
-  return _Menu(*table[:, :3].T.astype(int), table[:, 3])
+  return _Menu(*table[:, :3].T.astype(int), table[:, 3] + _ERROR_FLOOR)
 
 
 def _information(noise_variance: float, half: int) -> tuple[float, float]:
