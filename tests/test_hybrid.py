@@ -3,6 +3,7 @@ import pytest
 
 from rca_jax.baselines.pca import allocate_power
 from rca_jax.bayes import hybrid, polar, scalar
+from rca_jax.errors import InputError
 
 SYMBOLS = 40
 
@@ -42,6 +43,11 @@ def test_without_digital_symbols_it_is_the_linear_code():
   assert plan.num_digital == 0
   assert plan.error == pytest.approx(linear_error(w, -15.0, SYMBOLS), rel=1e-6)
   np.testing.assert_allclose((plan.gain**2 * w[plan.analogue]).sum(), SYMBOLS, rtol=1e-6)
+
+
+def test_fewer_coefficients_than_symbols_are_refused():
+  with pytest.raises(InputError, match='20 variances on 40 symbols'):
+    hybrid.design(profile(20), 0.1, SYMBOLS)
 
 
 @pytest.mark.parametrize('snr_db', [-5.0, 0.0, 10.0, 20.0])

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     'uplink': BASE,
     'models': BASE | {'channel', 'uplink'},
     'baselines': BASE | {'channel', 'uplink'},
+    'bayes': BASE | {'channel', 'uplink', 'baselines'},
     'training': BASE | {'channel', 'data', 'uplink', 'models'},
     'evaluation': BASE | {'channel', 'data', 'uplink', 'models', 'baselines', 'training'},
     'report': BASE | {

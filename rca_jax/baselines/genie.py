@@ -44,7 +44,7 @@ def genie_nmse(
 
 
 def site_variances(config: ExperimentConfig, num_positions: int) -> np.ndarray:
-  """Eigenvalues of the true covariance at random positions, [n, rays], largest first, sum N_a N_t."""
+  """Of the true covariance at random positions: [n, rays], largest first, sum N_a N_t."""
   rays = zip(*_rays(config, num_positions), strict=True)
   found = np.sort([_eigenvalues(*ray) for ray in rays], axis=-1)[:, ::-1]
   size = config.csi.num_delay_taps * config.csi.num_tx_antennas

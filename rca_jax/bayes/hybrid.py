@@ -19,10 +19,10 @@ import numpy as np
 from scipy.special import gammainc, gammaincc, ndtri
 
 from rca_jax.bayes import polar, scalar
+from rca_jax.errors import InputError
 
 _NUM_STEPS = 64
 _LEAST_VARIANCE = 1e-12  # of a coefficient, so that ratios exist
-_FAILURE_COST = 1.0  # of a wrong code word, in variances of what it carries
 _OVERHEAD = 2.0  # bits for the step's factor and the code's end
 _LEAST_COEFFICIENTS = 2.2  # that share the bits: the length of fewer varies too much
 _FACTOR_BITS = 3.0  # more for a larger factor
@@ -67,10 +67,15 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   Args:
     variances: w [n] of the complex coefficients, largest first.
     noise_variance: N_0, per complex symbol of unit mean power.
+
+  Raises:
+    InputError: there are fewer variances than symbols.
   """
-  total = float(np.sum(variances, dtype=np.float64))
+  linear = linear_design(variances, noise_variance, num_symbols)
   w = np.maximum(np.asarray(variances[:4 * num_symbols], np.float64), _LEAST_VARIANCE)
   menu = _menu(float(noise_variance), num_symbols)
+  if not menu.num_bits.size:
+    return linear
   steps = _steps(w, menu.num_bits)
   ratio = steps[:, None] / np.sqrt(w / 2)
   bits, spread, error = scalar.moments(ratio)
@@ -78,32 +83,30 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   free = menu.num_bits - _OVERHEAD - 2 * (bits * coded).sum(1)
   coarser = _coarsening(2 * (spread * coded).sum(1), free - _FACTOR_BITS)
   unknown = np.minimum(np.where(coded, error * _MISMATCH * coarser[:, None], 1) * w, w)
-  cost = _FAILURE_COST * menu.block_error * (w - unknown).sum(1)
-  # Row 0 is the linear code.
-  unknown = np.concatenate([w[None], unknown])
-  num_digital = np.concatenate([[0], menu.num_digital])
   order = np.argsort(-unknown, axis=1, kind='stable')[:, :num_symbols]
   sent = np.take_along_axis(unknown, order, 1)
-  power = _allocate(sent, noise_variance, num_symbols - num_digital)
+  power = _allocate(sent, noise_variance, num_symbols - menu.num_digital)
   won = (sent * power / (power + noise_variance)).sum(1)
-  expected = total - w.sum() + unknown.sum(1) - won + np.concatenate([[0], cost])
+  removed = (w - unknown).sum(1)
+  expected = np.sum(variances, dtype=np.float64) - (1 - menu.block_error) * removed - won
   best = int(np.argmin(expected))
-  num_analogue = num_symbols - num_digital[best]
-  order, power, sent = (x[best, :num_analogue] for x in (order, power, sent))
+  if expected[best] >= linear.error:
+    return linear
+  analogue = slice(num_symbols - menu.num_digital[best])
+  order, power, sent = (x[best, analogue] for x in (order, power, sent))
   gain = np.sqrt(power / sent)
-  digital = (0, 0, 0, 1.0, ())
-  if best:
-    i = best - 1
-    digital = (
-        int(menu.num_digital[i]), int(menu.num_bits[i]), int(menu.bits_per_symbol[i]),
-        float(steps[i]), tuple(np.repeat(np.sqrt(w[coded[i]] / 2), 2).tolist()))
   return Design(
-      *digital, analogue=order, gain=gain, lmmse=gain * sent / (power + noise_variance),
-      error=float(expected[best]))
+      num_digital=int(menu.num_digital[best]), num_bits=int(menu.num_bits[best]),
+      bits_per_symbol=int(menu.bits_per_symbol[best]), step=float(steps[best]),
+      deviations=tuple(np.repeat(np.sqrt(w[coded[best]] / 2), 2).tolist()), analogue=order,
+      gain=gain, lmmse=gain * sent / (power + noise_variance), error=float(expected[best]))
 
 
 def linear_design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> Design:
-  """The code without bits: the best linear one. Arguments as of `design`."""
+  """The code without bits: the best linear one. Arguments and errors as of `design`."""
+  if len(variances) < num_symbols:
+    raise InputError(
+        f'{len(variances)} variances on {num_symbols} symbols; give at least one for each symbol.')
   w = np.maximum(np.asarray(variances[:num_symbols], np.float64), _LEAST_VARIANCE)
   size = np.array([num_symbols])
   power = _allocate(w[None], noise_variance, size)[0]
