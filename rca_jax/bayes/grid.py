@@ -1,0 +1,53 @@
+"""The delay-angle grid: where power can come from.
+
+CSI at a place is close to complex Gaussian with covariance A diag(c) A^H. The columns of A, the
+*atoms*, are what paths of one delay and one angle leave in the CSI; c is the *profile*.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rca_jax.channel.response import delay_rows, steering
+from rca_jax.config import CsiConfig
+
+
+class Grid(NamedTuple):
+  """Atoms a(p, q) = delay[:, p] (x) angle[:, q], all of norm 1."""
+
+  delay: jax.Array  # [N_a, P] complex64
+  angle: jax.Array  # [N_t, Q] complex64
+
+  @property
+  def shape(self) -> tuple[int, int]:
+    """Number of delays and of angles."""
+    return self.delay.shape[1], self.angle.shape[1]
+
+
+def make_grid(config: CsiConfig, points_per_row: int = 4, num_angles: int = 64) -> Grid:
+  """Delays from half a row before the first to the last row's end, sines of angles from -1 to 1."""
+  rows = np.arange(-0.5, config.num_delay_taps, 1 / points_per_row)
+  delay = delay_rows(jnp.asarray(rows / config.bandwidth_hz, jnp.float32), config)
+  sine = jnp.arange(num_angles, dtype=jnp.float32) * (2 / num_angles) - 1
+  angle = jnp.fft.ifft(steering(sine, config.num_tx_antennas), norm='ortho').T
+  return Grid(*(a / jnp.linalg.norm(a, axis=0, keepdims=True) for a in (delay, angle)))
+
+
+def project(grid: Grid, csi: jax.Array) -> jax.Array:
+  """A^H h on the whole grid: [..., N_a, N_t] -> [..., P, Q] complex64."""
+  return jnp.einsum('dp,...da,aq->...pq', grid.delay.conj(), csi, grid.angle.conj())
+
+
+def atoms_at(grid: Grid, index: jax.Array) -> jax.Array:
+  """The atoms of flat indices p Q + q: [..., K] -> [..., K, N_a, N_t] complex64."""
+  p, q = jnp.divmod(index, grid.shape[1])
+  return grid.delay.T[p][..., :, None] * grid.angle.T[q][..., None, :]
+
+
+def gram_at(grid: Grid, index: jax.Array) -> jax.Array:
+  """A^H A of flat indices: [..., K] -> [..., K, K] complex64, from a delay and an angle table."""
+  p, q = jnp.divmod(index, grid.shape[1])
+  delay, angle = grid.delay.conj().T @ grid.delay, grid.angle.conj().T @ grid.angle
+  return delay[p[..., :, None], p[..., None, :]] * angle[q[..., :, None], q[..., None, :]]
