@@ -17,7 +17,8 @@ from rca_jax.errors import InputError
 GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are of other data
 # Fields that are younger than results that are kept: what a config without the field means, by its
 # dotted name. With this value the field does not count in hashes of configs (evaluation/rows.py).
-ABSENT_MEANS: dict[str, Any] = {'data.array': '', 'data.axes': '', 'data.select': ''}
+ABSENT_MEANS: dict[str, Any] = {
+    'data.array': '', 'data.axes': '', 'data.select': '', 'site_map': ''}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
 
@@ -311,6 +312,7 @@ class ExperimentConfig:
   num_ues: int = 2  # M, in training
   seed: int = 0  # parameters, training groups and noise
   matmul_precision: str = 'default'  # a name jax.default_matmul_precision knows
+  site_map: str = ''  # file of launch.map, for the method 'site map'
   csi: CsiConfig = CsiConfig()
   data: DataConfig = DataConfig()
   model: ModelConfig = ModelConfig()

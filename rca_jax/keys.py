@@ -26,6 +26,7 @@ class Stream(enum.IntEnum):
   STATISTICS = 10  # of launch.csi_statistics --seed: environments and positions
   TEST_PAIRS = 11  # of data.seed: pairs of UEs a given distance apart
   VALIDATION = 12  # of seed: SNR and noise on the validation groups
+  SITE_MAP = 13  # of data.seed: the UEs that a site map is fitted from
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

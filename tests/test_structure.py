@@ -25,7 +25,7 @@ MAY_IMPORT = {
     'baselines': BASE | {'channel', 'uplink'},
     'bayes': BASE | {'channel', 'uplink', 'baselines'},
     'training': BASE | {'channel', 'data', 'uplink', 'models'},
-    'evaluation': BASE | {'channel', 'data', 'uplink', 'models', 'baselines', 'training'},
+    'evaluation': BASE | {'channel', 'data', 'uplink', 'models', 'baselines', 'bayes', 'training'},
     'report': BASE | {
         'channel', 'data', 'uplink', 'models', 'baselines', 'training', 'evaluation'},
 }

@@ -89,11 +89,11 @@ def fit(
   """
   projections = project(grid, csi).reshape(*csi.shape[:2], -1)
   energy = (jnp.abs(projections) ** 2 * weights[..., None]).sum(1)
-  power, index = jax.lax.top_k(energy, schedule[0][0])
+  power, index = jax.lax.top_k(energy, min(schedule[0][0], energy.shape[-1]))
   power *= csi[0, 0].size / power.sum(-1, keepdims=True)
   level = jnp.ones(len(csi))
   for num_atoms, num_steps in schedule:
-    power, kept = jax.lax.top_k(power, num_atoms)
+    power, kept = jax.lax.top_k(power, min(num_atoms, power.shape[-1]))
     index = jnp.take_along_axis(index, kept, -1)
     gram = gram_at(grid, index)
     seen = jnp.swapaxes(jnp.take_along_axis(projections, index[:, None], 2), 1, 2)

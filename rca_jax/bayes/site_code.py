@@ -49,7 +49,7 @@ class SiteCode:
     """
     noise = 10 ** (-snr_db / 10)
     candidates = np.asarray(_candidates(self._log_powers, self._log_prior, csi))
-    split = self.label_symbols(candidates[:, 0], noise)
+    split = self.label_symbols(noise)
     errors = self._over(_error, candidates, csi, noise=noise, num_symbols=self.num_symbols - split)
     sent = candidates[np.arange(len(csi)), np.asarray(errors).argmin(1)]
     symbols = self._over(
@@ -58,30 +58,36 @@ class SiteCode:
     received = np.asarray(through(
         awgn, keys, jnp.concatenate([words[sent], jnp.asarray(symbols)], -1), snr_db))
     log_posterior = label.log_posterior(words, received[:, :split], noise, self._log_prior)
-    values, labels = map(np.asarray, jax.lax.top_k(log_posterior, _NUM_LABELS))
+    values, labels = map(np.asarray, jax.lax.top_k(log_posterior, min(_NUM_LABELS, words.shape[0])))
     weights = np.where(np.exp(values) < _MIN_PROBABILITY, 0, np.exp(values))
     weights[:, 0] = np.maximum(weights[:, 0], _MIN_PROBABILITY)
     weights /= weights.sum(1, keepdims=True)
     labels = np.where(weights > 0, labels, labels[:, :1])
     total = 0
-    for place in range(_NUM_LABELS):
+    for place in range(labels.shape[1]):
       found = self._over(
           _decode, labels[:, place], received[:, split:], noise=noise,
           num_symbols=self.num_symbols - split)
       total = total + weights[:, place, None, None] * found
     return total
 
-  def label_symbols(self, labels: np.ndarray, noise: float) -> int:
-    """How many symbols the label gets: a wrong one loses all, a symbol less some of the rest."""
-    some = self._stack(labels[:_BLOCK])
+  def label_symbols(self, noise: float) -> int:
+    """How many symbols the label gets: a wrong one loses all, a symbol less some of the rest.
+
+    The same for all reports: from entries all over the map. A map of one entry needs no label.
+    """
+    num_labels = len(self._map.los)
+    if num_labels == 1:
+      return 0
+    some = self._stack(np.linspace(0, num_labels - 1, _BLOCK).astype(int))
     size = some.basis[0, 0].size
     best = []
-    for split in range(1, self.num_symbols // 2):
+    for split in range(1, self.num_symbols):
       variances = some.variances[:, :self.num_symbols - split]
       power = klt.allocate_power(
           variances, jnp.full(len(variances), noise), jnp.full(len(variances), variances.shape[1]))
       kept = (variances * power / (power + noise)).sum(-1)
-      wrong = label.error_bound(len(self._map.los), split, noise)
+      wrong = label.error_bound(num_labels, split, noise)
       best.append(float(jnp.mean(wrong + (1 - wrong) * (1 - kept / size))))
     return 1 + int(np.argmin(best))
 

@@ -1,6 +1,7 @@
 """The site map: a power profile for every cell of the ground, fitted from CSI with positions.
 
-Cells are squares over the ground. Where LOS and NLOS meet in a square, each has an entry of its own.
+Cells are squares over the ground. Where LOS and NLOS meet in a square, each has an entry of its
+own.
 """
 
 import functools
@@ -22,7 +23,7 @@ from rca_jax.config import CsiConfig, from_dict, to_dict
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 
-NUM_ATOMS = 192  # kept of every cell
+_NUM_ATOMS = 192  # kept of every entry
 _MIN_SAMPLES = 3  # of a cell's entry
 _TILE, _BATCH = 128, 16  # cells that are drawn, entries that are fitted at a time
 _HEADER = 'rca_jax site map'
@@ -122,8 +123,8 @@ def _draw(key, site, numbers, corners, side_m, num_ues):
 
 @jax.jit
 def _fit(grid: Grid, csi: jax.Array, weights: jax.Array) -> em.Profile:
-  index, power = em.fit(grid, csi, weights)
-  power, kept = jax.lax.top_k(power, NUM_ATOMS)
+  index, power = em.fit(grid, csi, weights, schedule=em.SCHEDULE)
+  power, kept = jax.lax.top_k(power, min(_NUM_ATOMS, power.shape[-1]))
   return em.Profile(jnp.take_along_axis(index, kept, -1), power)
 
 

@@ -1,15 +1,20 @@
 """Results rows of what is not trained: linear and sparse codes, and the genie's bound."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.baselines import cdl_op, pca
 from rca_jax.baselines.genie import genie_nmse
+from rca_jax.bayes.site_code import SiteCode
+from rca_jax.bayes.site_map import load_map
 from rca_jax.channel import from_features, sample_groups, to_features
 from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.data.source import config_site, read_groups
@@ -41,6 +46,8 @@ def reference_rows(
   for item in measurements:
     if item != Measurement(item.snr_db, item.num_ues):
       raise InputError(f'{item}: of a reference only snr_db and num_ues can be chosen.')
+  if config.method != 'site map':
+    config = dataclasses.replace(config, site_map='')  # their rows do not depend on it
   data = test_data(config)
   descriptions = [describe(config, item, 0, data) for item in measurements]
   return [
@@ -94,8 +101,28 @@ def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement])
   return [Scores(values) for values in genie_nmse(config, snrs_db, num_positions)]
 
 
+def _site_map_scores(
+    config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
+  if not config.site_map:
+    raise InputError(
+        "method='site map' needs a map: make one with python -m launch.map, then give it as "
+        '--config.site_map=FILE.')
+  if None in (item.snr_db for item in measurements):
+    raise InputError('the site map needs an uplink with noise; give --snr_db.')
+  code = SiteCode(
+      load_map(Path(config.site_map), config.csi), config.csi,
+      codeword_dim(config.model, config.csi) // 2)
+
+  def estimate(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    flat = csi.reshape(-1, *csi.shape[2:])
+    return jnp.asarray(code.estimate(flat, keys.reshape(-1), snr_db)).reshape(csi.shape)
+
+  return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
+
+
 REFERENCES: dict[str, Callable] = {
-    'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores, 'genie': _genie_scores}
+    'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores, 'site map': _site_map_scores,
+    'genie': _genie_scores}
 
 
 def _code_scores(

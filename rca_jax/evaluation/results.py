@@ -59,7 +59,7 @@ def _is_errors(value: Any) -> bool:
 _FIELDS = {
     **dict.fromkeys(
         ('method', 'data', 'data_hash', 'commit', 'device', 'stage', 'channel', 'preset', 'variant',
-         'cell', 'init_weights', 'dtype'), _is_text),
+         'cell', 'init_weights', 'site_map', 'dtype'), _is_text),
     'compression_ratio': _is_ratio, 'num_ues': _IS_UES, 'trained_ues': _is_list(_IS_UES),
     'num_groups': _IS_COUNT, 'errors': _is_errors,
     'snr_db': lambda value: value is None or _IS_DB(value), 'snr_error_db': _IS_DB,

@@ -20,6 +20,7 @@ from rca_jax.data.files import content_hash
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, summarise
 from rca_jax.evaluation.results import MAX_DB, check_row, current_commit
+from rca_jax.foreign import sha256
 from rca_jax.uplink.sscc import num_symbols
 
 
@@ -96,6 +97,8 @@ def describe(
       **{name: value for name, value in item.items() if value}}
   if config.training.init_weights:
     row['init_weights'] = config.training.init_weights
+  if config.site_map:
+    row['site_map'] = sha256(Path(config.site_map))[:12]
   if num_groups is not None:
     row['num_groups'] = num_groups
   check_row(row)

@@ -1,0 +1,144 @@
+"""The map of a small site, and the code that uses it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rca_jax.bayes import em, klt, label, site_map
+from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.site_code import SiteCode
+from rca_jax.channel import sample_site
+from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig
+from rca_jax.errors import InputError
+from rca_jax.evaluation.references import reference_rows
+from rca_jax.evaluation.rows import Measurement
+
+CONFIG = CsiConfig(
+    num_subcarriers=64, num_delay_taps=6, num_tx_antennas=4, cell_size_m=8, min_bs_distance_m=1,
+    max_ue_distance_m=1)
+SIDE_M, NUM_SYMBOLS = 2.0, 8
+
+
+@pytest.fixture(scope='module')
+def parts(tmp_path_factory):
+  return tmp_path_factory.mktemp('parts')
+
+
+@pytest.fixture(scope='module')
+def fit(parts):
+  """A function that fits the map of 16 cells, in tiles of 6."""
+  site = sample_site(jax.random.key(0), CONFIG)
+
+  def call(key=1, folder=parts, num_ues=4):
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(em, 'SCHEDULE', ((60, 3), (24, 4)))
+      patch.setattr(site_map, '_TILE', 6)
+      patch.setattr(site_map, '_BATCH', 4)
+      return site_map.fit_map(jax.random.key(key), site, SIDE_M, num_ues, folder)
+
+  return call
+
+
+@pytest.fixture(scope='module')
+def found(fit):
+  return fit()
+
+
+@pytest.fixture(scope='module')
+def code(found):
+  return SiteCode(found, CONFIG, NUM_SYMBOLS)
+
+
+def from_entry(found, entry, num):
+  """CSI [num, N_a, N_t] of the covariance of one entry, and its whole KLT."""
+  whole = klt.transform(make_grid(CONFIG), found.profile(np.array(entry)), 24)
+  white = jax.random.normal(jax.random.key(2), (num, 24), jnp.complex64)
+  return np.asarray(klt.synthesise(whole, jnp.sqrt(whole.variances) * white)), whole
+
+
+def test_every_square_and_state_with_enough_ues_has_an_entry(found):
+  corners = site_map.squares(CONFIG, SIDE_M)
+  places = {tuple(place) for place in found.place}
+  assert places <= {tuple(place) for place in (corners + SIDE_M / 2).astype(np.float32)}
+  assert len({(*place, los) for place, los in zip(found.place, found.los, strict=True)}) == len(
+      found.los)
+  assert (found.num_samples >= 3).all() and (found.num_samples <= 4).all()
+  energy = found.power.astype(float).sum(1)  # less than 24: a part counts as noise
+  assert (energy > 12).all() and (energy < 26).all()
+
+
+def test_a_fit_that_was_cut_off_goes_on_to_the_same_map(fit, found, parts, tmp_path):
+  tiles = sorted(parts.iterdir())
+  assert len(tiles) == 3
+  (tmp_path / tiles[0].name).write_bytes(tiles[0].read_bytes())
+  again = fit(folder=tmp_path)
+  assert all(np.array_equal(a, b) for a, b in zip(again, found, strict=True))
+
+
+def test_a_saved_map_is_the_same(found, tmp_path):
+  site_map.save_map(tmp_path / 'a.map', found, CONFIG)
+  loaded = site_map.load_map(tmp_path / 'a.map', CONFIG)
+  assert all(np.array_equal(a, b) for a, b in zip(loaded, found, strict=True))
+
+
+def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
+  path = tmp_path / 'a.map'
+  with pytest.raises(InputError, match=r'launch\.map makes one'):
+    site_map.load_map(path, CONFIG)
+  site_map.save_map(path, found, CONFIG)
+  other = CsiConfig(num_subcarriers=64, num_delay_taps=6, num_tx_antennas=8)
+  with pytest.raises(InputError, match='num_tx_antennas=4, not 8'):
+    site_map.load_map(path, other)
+  path.write_bytes(path.read_bytes()[:-9])
+  with pytest.raises(InputError, match='no whole site map'):
+    site_map.load_map(path, CONFIG)
+  with pytest.raises(InputError, match='at least 3'):
+    fit(num_ues=2)
+
+
+def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found):
+  """Without a label: all symbols carry KLT coefficients of a Gaussian of known covariance."""
+  one = site_map.SiteMap(*(leaf[:1] for leaf in found))
+  csi, whole = from_entry(one, 0, 4000)
+  for snr_db in (0.0, 10.0):
+    noise = 10 ** (-snr_db / 10)
+    variances = np.asarray(whole.variances)[:NUM_SYMBOLS]
+    power = klt.allocate_power(
+        jnp.asarray(variances), jnp.float32(noise), jnp.float32(NUM_SYMBOLS))
+    expected = 24 - variances.sum() + (variances * noise / (power + noise)).sum()
+    hat = SiteCode(one, CONFIG, NUM_SYMBOLS).estimate(
+        csi, jax.random.split(jax.random.key(3), len(csi)), snr_db)
+    errors = (np.abs(hat - csi) ** 2).sum((1, 2))
+    assert abs(errors.mean() - expected) < 4 * errors.std() / 4000**0.5
+
+
+def test_reports_do_not_see_each_other(code, found):
+  csi, _ = from_entry(found, 5, 20)
+  keys, order = jax.random.split(jax.random.key(4), 20), np.arange(20)[::-1]
+  hat = code.estimate(csi, keys, 5.0)
+  np.testing.assert_allclose(code.estimate(csi[order], keys[order], 5.0), hat[order], atol=1e-5)
+
+
+@pytest.mark.parametrize('num_symbols', [4, 8])
+def test_wrong_labels_stay_below_the_union_bound(num_symbols):
+  words, noise = label.codewords(64, num_symbols), 0.5
+  sent = np.arange(2000) % 64
+  white = jax.random.normal(jax.random.key(1), (2000, num_symbols), jnp.complex64)
+  received = words[sent] + noise**0.5 * white
+  log_posterior = label.log_posterior(words, received, noise, jnp.zeros(64))
+  np.testing.assert_allclose(jnp.exp(log_posterior).sum(-1), 1, rtol=1e-4)
+  wrong = np.mean(np.asarray(log_posterior).argmax(-1) != sent)
+  assert 0 < wrong < float(label.error_bound(64, num_symbols, noise))
+
+
+def test_a_row_of_the_site_map(found, tmp_path):
+  """On the map's own site; without a map the line says how to make one."""
+  site_map.save_map(tmp_path / 'a.map', found, CONFIG)
+  config = ExperimentConfig(
+      method='site map', csi=CONFIG, data=DataConfig(num_test_groups=8),
+      model=ModelConfig(compression_ratio='1/3'), site_map=str(tmp_path / 'a.map'))
+  row, = reference_rows(config, [Measurement(5.0)])
+  assert row['nmse_db'] < -3 and row['num_samples'] == 8
+  with pytest.raises(InputError, match='--config.site_map=FILE'):
+    reference_rows(ExperimentConfig(method='site map', csi=CONFIG), [Measurement(10.0)])
