@@ -1,17 +1,17 @@
-"""Feedback with a site map: a label says the cell, a linear code of its KLT says the CSI.
+"""Feedback with a site map: a label says the cell, a code of its KLT coefficients says the CSI.
 
-Of the report's symbols some carry the label, all others coefficients with the powers that leave the
-least error. The UE takes the label that leaves its own CSI the least error.
+Of the report's symbols some carry the label, all others the coefficients (bayes/hybrid.py, or only
+its linear part). The UE takes the label that leaves its own CSI the least error.
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.bayes import klt, label
+from rca_jax.bayes import hybrid, klt, label
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.site_map import SiteMap, entry_powers
 from rca_jax.config import CsiConfig
@@ -27,13 +27,17 @@ _BLOCK = 16  # transforms computed, reports coded at a time
 class SiteCode:
   """Codes reports of `num_symbols` symbols with a map; keeps the transforms it has needed."""
 
-  def __init__(self, site_map: SiteMap, config: CsiConfig, num_symbols: int):
+  def __init__(
+      self, site_map: SiteMap, config: CsiConfig, num_symbols: int,
+      design: Callable[[np.ndarray, float, int], hybrid.Design] = hybrid.linear_design):
     self._map, self._grid, self.num_symbols = site_map, make_grid(config), num_symbols
+    self._size = min(3 * num_symbols // 2, config.num_delay_taps * config.num_tx_antennas)
+    self._design, self._designs = design, {}
     self._log_powers = jnp.log(entry_powers(self._grid, site_map) + _FLOOR)
     share = site_map.num_samples / site_map.num_samples.sum()
     self._log_prior = jnp.log(jnp.asarray(share, jnp.float32))
     self._transforms: dict[int, klt.Klt] = {}
-    self._compute = jax.jit(lambda profile: klt.transform(self._grid, profile, num_symbols))
+    self._compute = jax.jit(lambda profile: klt.transform(self._grid, profile, self._size))
 
   def estimate(self, csi: np.ndarray, keys: jax.Array, snr_db: float) -> np.ndarray:
     """What the BS recovers of reports, through AWGN; label and coefficients are both sent.
@@ -48,28 +52,42 @@ class SiteCode:
       csi_hat, like csi.
     """
     noise = 10 ** (-snr_db / 10)
-    candidates = np.asarray(_candidates(self._log_powers, self._log_prior, csi))
     split = self.label_symbols(noise)
-    errors = self._over(_error, candidates, csi, noise=noise, num_symbols=self.num_symbols - split)
-    sent = candidates[np.arange(len(csi)), np.asarray(errors).argmin(1)]
-    symbols = self._over(
-        _encode, sent, csi, noise=noise, num_symbols=self.num_symbols - split)
+    candidates = np.asarray(_candidates(self._log_powers, self._log_prior, csi))
+    errors = self._over(
+        _error, candidates, csi, noise=noise, num_symbols=self.num_symbols - split)
+    sent = candidates[np.arange(len(csi)), errors.argmin(1)]
+    values = self._over(klt.coefficients, sent, csi)
+    symbols = hybrid.encode(self._designs_of(sent, noise, split), values)
     words = label.codewords(len(self._map.los), split)
     received = np.asarray(through(
-        awgn, keys, jnp.concatenate([words[sent], jnp.asarray(symbols)], -1), snr_db))
-    log_posterior = label.log_posterior(words, received[:, :split], noise, self._log_prior)
-    values, labels = map(np.asarray, jax.lax.top_k(log_posterior, min(_NUM_LABELS, words.shape[0])))
-    weights = np.where(np.exp(values) < _MIN_PROBABILITY, 0, np.exp(values))
-    weights[:, 0] = np.maximum(weights[:, 0], _MIN_PROBABILITY)
-    weights /= weights.sum(1, keepdims=True)
-    labels = np.where(weights > 0, labels, labels[:, :1])
+        awgn, keys, jnp.concatenate([words[sent], symbols], -1, dtype=jnp.complex64), snr_db))
     total = 0
-    for place in range(labels.shape[1]):
-      found = self._over(
-          _decode, labels[:, place], received[:, split:], noise=noise,
-          num_symbols=self.num_symbols - split)
-      total = total + weights[:, place, None, None] * found
+    for weight, labels in self._likely(words, received[:, :split], noise):
+      values = hybrid.decode(
+          self._designs_of(labels, noise, split), received[:, split:], noise, self._size)
+      found = self._over(klt.synthesise, labels, values.astype(np.complex64))
+      total = total + weight[:, None, None] * found
     return total
+
+  def _likely(
+      self, words: jax.Array, received: np.ndarray, noise: float
+  ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The most likely labels [n] of received symbols [n, split], with their probabilities [n]."""
+    log_posterior = label.log_posterior(words, received, noise, self._log_prior)
+    values, labels = map(np.asarray, jax.lax.top_k(log_posterior, min(_NUM_LABELS, len(words))))
+    weights = np.exp(values - values[:, :1])
+    weights[weights < _MIN_PROBABILITY] = 0
+    labels = np.where(weights > 0, labels, labels[:, :1])  # whose transforms are there
+    return list(zip((weights / weights.sum(1, keepdims=True)).T, labels.T, strict=True))
+
+  def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[hybrid.Design]:
+    self._stack(labels)
+    for v in map(int, np.unique(labels)):
+      if (v, noise) not in self._designs:
+        self._designs[v, noise] = self._design(
+            self._transforms[v].variances, noise, self.num_symbols - split)
+    return [self._designs[int(v), noise] for v in labels]
 
   def label_symbols(self, noise: float) -> int:
     """How many symbols the label gets: a wrong one loses all, a symbol less some of the rest.
@@ -121,38 +139,14 @@ def _candidates(log_powers: jax.Array, log_prior: jax.Array, csi: jax.Array) -> 
   return jax.lax.top_k(score, min(_NUM_CANDIDATES, score.shape[1]))[1]
 
 
-class _Linear(NamedTuple):
-  gain: jax.Array  # [..., S] of the UE
-  estimate: jax.Array  # [..., S] of the BS: LMMSE
-  residual: jax.Array  # [..., S] share of a coefficient that is missing without noise
-
-
-def _linear(found: klt.Klt, noise: float, num_symbols: int) -> _Linear:
+@functools.partial(jax.jit, static_argnames=('num_symbols',))
+def _error(found: klt.Klt, csi: jax.Array, noise: float, num_symbols: int) -> jax.Array:
+  """Expected squared error of CSI [n, ...] with each candidate's linear code, [n, C]."""
   variances = found.variances[..., :num_symbols]
   full = jnp.full(variances.shape[:-1], 1.0)
   power = klt.allocate_power(variances, noise * full, num_symbols * full)
-  gain, estimate = jnp.sqrt(power / variances), jnp.sqrt(power * variances) / (power + noise)
-  return _Linear(gain, estimate, noise / (power + noise))
-
-
-@functools.partial(jax.jit, static_argnames=('num_symbols',))
-def _error(found: klt.Klt, csi: jax.Array, noise: float, num_symbols: int) -> jax.Array:
-  """Expected squared error of CSI [n, ...] with each of its candidates' codes [n, C]."""
-  code = _linear(found, noise, num_symbols)
-  values = klt.coefficients(found, csi[:, None])[..., :num_symbols]
-  energy = jnp.abs(values) ** 2
+  energy = jnp.abs(klt.coefficients(found, csi[:, None])[..., :num_symbols]) ** 2
+  missing, lmmse = noise / (power + noise), jnp.sqrt(power * variances) / (power + noise)
   return (
       (jnp.abs(csi) ** 2).sum((1, 2))[:, None]
-      + ((code.residual**2 - 1) * energy + code.estimate**2 * noise).sum(-1))
-
-
-@functools.partial(jax.jit, static_argnames=('num_symbols',))
-def _encode(found: klt.Klt, csi: jax.Array, noise: float, num_symbols: int) -> jax.Array:
-  return _linear(found, noise, num_symbols).gain * klt.coefficients(found, csi)[..., :num_symbols]
-
-
-@functools.partial(jax.jit, static_argnames=('num_symbols',))
-def _decode(found: klt.Klt, received: jax.Array, noise: float, num_symbols: int) -> jax.Array:
-  values = _linear(found, noise, num_symbols).estimate * received
-  rest = found.variances.shape[-1] - num_symbols
-  return klt.synthesise(found, jnp.pad(values, ((0, 0), (0, rest))))
+      + ((missing**2 - 1) * energy + lmmse**2 * noise).sum(-1))

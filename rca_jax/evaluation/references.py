@@ -13,6 +13,7 @@ import numpy as np
 
 from rca_jax.baselines import cdl_op, pca
 from rca_jax.baselines.genie import genie_nmse
+from rca_jax.bayes import hybrid
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.bayes.site_map import load_map
 from rca_jax.channel import from_features, sample_groups, to_features
@@ -46,7 +47,7 @@ def reference_rows(
   for item in measurements:
     if item != Measurement(item.snr_db, item.num_ues):
       raise InputError(f'{item}: of a reference only snr_db and num_ues can be chosen.')
-  if config.method != 'site map':
+  if not config.method.startswith('site map'):
     config = dataclasses.replace(config, site_map='')  # their rows do not depend on it
   data = test_data(config)
   descriptions = [describe(config, item, 0, data) for item in measurements]
@@ -102,16 +103,17 @@ def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement])
 
 
 def _site_map_scores(
-    config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
+    design: Callable, config: ExperimentConfig,
+    measurements: Sequence[Measurement]) -> list[Scores]:
   if not config.site_map:
     raise InputError(
-        "method='site map' needs a map: make one with python -m launch.map, then give it as "
-        '--config.site_map=FILE.')
+        f"method='{config.method}' needs a map: make one with python -m launch.map, then give it "
+        'as --config.site_map=FILE.')
   if None in (item.snr_db for item in measurements):
     raise InputError('the site map needs an uplink with noise; give --snr_db.')
   code = SiteCode(
       load_map(Path(config.site_map), config.csi), config.csi,
-      codeword_dim(config.model, config.csi) // 2)
+      codeword_dim(config.model, config.csi) // 2, design)
 
   def estimate(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     flat = csi.reshape(-1, *csi.shape[2:])
@@ -121,7 +123,9 @@ def _site_map_scores(
 
 
 REFERENCES: dict[str, Callable] = {
-    'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores, 'site map': _site_map_scores,
+    'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores,
+    'site map': functools.partial(_site_map_scores, hybrid.linear_design),
+    'site map, hybrid': functools.partial(_site_map_scores, hybrid.design),
     'genie': _genie_scores}
 
 

@@ -86,9 +86,9 @@ def table1(rows: Sequence[Row]) -> Table | None:
       'none was fine-tuned. Gains in dB are ours over the baseline, with the same seeds and as '
       'many training steps; their interval is that of the difference on the same test groups, and '
       'is left out where rows do not have the values by group. CDL-OP is noise-free; PCA/KLT is '
-      'the best linear code through the same uplink; site map: a linear code of each cell and its '
-      'label, through the same uplink; the genie knows the site and the position. '
-      '"-": not run.',
+      'the best linear code through the same uplink; site map: the label of the UE\'s cell and a '
+      'linear or hybrid code of its KLT, through the same uplink; the genie knows the site and the '
+      'position. "-": not run.',
       ('CR', 'SNR', 'steps', *REFERENCES, *_METHODS, *(f'gain over {name}' for name in _BASELINES)),
       [line for ratio in ratios for snr_db in snrs_db for line in _table1_lines(
           rows, ratio, snr_db)])
