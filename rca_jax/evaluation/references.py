@@ -125,7 +125,7 @@ def _site_map_scores(
 REFERENCES: dict[str, Callable] = {
     'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores,
     'site map': functools.partial(_site_map_scores, hybrid.linear_design),
-    'site map, hybrid': functools.partial(_site_map_scores, hybrid.design),
+    'site map (hybrid)': functools.partial(_site_map_scores, hybrid.design),
     'genie': _genie_scores}
 
 

@@ -16,7 +16,7 @@ from rca_jax.foreign import file_in
 
 Row = dict[str, Any]
 OURS, SINGLE_USER = 'RCA-MUNet', 'BL1'
-REFERENCES = ('CDL-OP', 'PCA/KLT', 'site map', 'site map, hybrid', 'genie')  # no networks
+REFERENCES = ('CDL-OP', 'PCA/KLT', 'site map', 'site map (hybrid)', 'genie')  # no networks
 ANY = object()  # every value of a field
 
 # The value of a field that a row does not have. The first ones are plain in `pick`.
