@@ -31,18 +31,19 @@ def main() -> None:
 
   from rca_jax.bayes.site_map import fit_map, save_map, squares
   from rca_jax.data.source import config_site
+  from rca_jax.evaluation.rows import config_hash
   from rca_jax.keys import Stream, stream_key
 
   out, total = Path(_OUT.value), len(squares(config.csi, _SIDE_M.value))
   # What another map would be made of goes into the name: parts are of one map only.
   parts = out.with_name(
-      f'{out.name}.{config.data.seed}-{_SIDE_M.value:g}m-{_NUM_UES.value}ues.parts')
+      f'{out.name}.{config_hash(config)}-{_SIDE_M.value!r}m-{_NUM_UES.value}ues.parts')
   say(f'map: {count(total, "cell")} of {_SIDE_M.value:g} m, {_NUM_UES.value} UEs each, '
       f'{devices()}; to {out}')
   with Bar('map', total, 'cells', doing='compiling') as bar:
     found = fit_map(
         stream_key(config.data.seed, Stream.SITE_MAP), config_site(config), _SIDE_M.value,
-        _NUM_UES.value, parts, lambda done, total: bar.update(done, total=total, doing=''))
+        _NUM_UES.value, parts, lambda done: bar.update(done, doing=''))
     save_map(out, found, config.csi)
   shutil.rmtree(parts)
   say(f'done: {len(found.los):,} entries, '

@@ -228,8 +228,7 @@ def test_fields_of_a_given_config_are_shown_as_they_are():
 
 
 def test_default_lists_of_launchers_are_those_of_the_library(helps):
-  methods = ','.join(name for name in REFERENCES if 'map' not in name)  # which needs a file
-  assert f'--methods=METHODS  (default {methods})' in helps['references', '--help'][1]
+  assert f'--methods=METHODS  (default {",".join(REFERENCES)})' in helps['references', '--help'][1]
   reproduce = helps['reproduce', '--help'][1]
   assert f'--preset={"|".join(PRESETS)} ' in reproduce
   assert ', '.join(EXPERIMENTS) in re.sub(r'\s+', ' ', reproduce)

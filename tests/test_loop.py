@@ -114,6 +114,17 @@ class At:
     return writer
 
 
+def fit_until(monkeypatch, stage, step, config, workdir, device):
+  """A run that ends at a step without a word, as after SIGKILL."""
+
+  def fault():
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    patch.setattr(loop, 'MetricsWriter', At(stage, step, fault))
+    fit(config, workdir, device)
+
+
 @pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_the_next_run_continues(
     config, finished, one_device, tmp_path, monkeypatch, signum):
@@ -225,13 +236,7 @@ def kill_and_resume(config, one_device, tmp_path):
 def test_a_run_that_ends_without_saving_goes_on_from_its_last_checkpoint(
     config, finished, one_device, tmp_path, monkeypatch):
   """As after SIGKILL: half a line of metrics and half a checkpoint are left."""
-
-  def fault():
-    raise KeyboardInterrupt
-
-  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-    patch.setattr(loop, 'MetricsWriter', At('finetune_10db', 6, fault))
-    fit(config, tmp_path, one_device)
+  fit_until(monkeypatch, 'finetune_10db', 6, config, tmp_path, one_device)
   checkpoints = tmp_path / 'checkpoints' / 'finetune_10db'
   assert [path.name for path in checkpoints.iterdir()] == ['4']
   (checkpoints / '6.orbax-checkpoint-tmp').mkdir()
@@ -317,13 +322,9 @@ def test_a_workdir_of_another_config_is_refused(config, finished, one_device):
 
 def test_before_the_first_checkpoint_another_config_may_take_the_workdir(
     config, finished, one_device, tmp_path, monkeypatch):
-  def fault():
-    raise KeyboardInterrupt
-
-  with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-    patch.setattr(loop, 'MetricsWriter', At('pretrain', 2, fault))
-    fit(with_training(config, pretrain=dataclasses.replace(
-        config.training.pretrain, snr_db_max=0.0)), tmp_path, one_device)
+  stage = dataclasses.replace(config.training.pretrain, snr_db_max=0.0)
+  fit_until(
+      monkeypatch, 'pretrain', 2, with_training(config, pretrain=stage), tmp_path, one_device)
   assert read_metrics(tmp_path)[0]['loss'] != read_metrics(finished)[0]['loss']
   fit(config, tmp_path, one_device)
   assert_same_run(config, tmp_path, finished)

@@ -388,3 +388,11 @@ assert not {'jax', 'flax', 'orbax', 'matplotlib'} & {*sys.modules}
 import rca_jax.report.csi_statistics, rca_jax.report.demo, rca_jax.report.page
 assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules
 """], check=True)
+
+
+def test_table_1_has_a_column_for_the_site_map_where_it_was_measured():
+  ours = row('RCA-MUNet', -9.0)
+  assert 'site map' not in table1([ours]).head
+  measured = table1([ours, row('site map', -7.25)])
+  assert measured.head.index('site map') == measured.head.index('genie') - 1
+  assert any('-7.25' in line[measured.head.index('site map')] for line in measured.body)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import em, klt, label, site_map
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.site_code import SiteCode
@@ -35,7 +36,7 @@ def fit(parts):
       patch.setattr(em, 'SCHEDULE', ((60, 3), (24, 4)))
       patch.setattr(site_map, '_TILE', 6)
       patch.setattr(site_map, '_BATCH', 4)
-      return site_map.fit_map(jax.random.key(key), site, SIDE_M, num_ues, folder)
+      return site_map.fit_map(jax.random.key(key), site, SIDE_M, num_ues, folder, lambda _: None)
 
   return call
 
@@ -90,6 +91,12 @@ def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
   other = CsiConfig(num_subcarriers=64, num_delay_taps=6, num_tx_antennas=8)
   with pytest.raises(InputError, match='num_tx_antennas=4, not 8'):
     site_map.load_map(path, other)
+  for name, value in (('power', np.float16(np.nan)), ('power', 0), ('index', 2**16 - 1)):
+    wrong = found._replace(**{name: np.full_like(getattr(found, name), value)})
+    site_map.save_map(path, wrong, CONFIG)
+    with pytest.raises(InputError, match='no site map|names places'):
+      site_map.load_map(path, CONFIG)
+  site_map.save_map(path, found, CONFIG)
   path.write_bytes(path.read_bytes()[:-9])
   with pytest.raises(InputError, match='no whole site map'):
     site_map.load_map(path, CONFIG)
@@ -104,8 +111,7 @@ def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found):
   for snr_db in (0.0, 10.0):
     noise = 10 ** (-snr_db / 10)
     variances = np.asarray(whole.variances)[:NUM_SYMBOLS]
-    power = klt.allocate_power(
-        jnp.asarray(variances), jnp.float32(noise), jnp.float32(NUM_SYMBOLS))
+    power = least_error_powers(variances.astype(float), noise, NUM_SYMBOLS)
     expected = 24 - variances.sum() + (variances * noise / (power + noise)).sum()
     hat = SiteCode(one, CONFIG, NUM_SYMBOLS).estimate(
         csi, jax.random.split(jax.random.key(3), len(csi)), snr_db)

@@ -73,15 +73,29 @@ def allocate_power(variances: np.ndarray, snr_db: float) -> np.ndarray:
   Returns:
     p [k], float64; zero for coefficients not worth sending.
   """
-  roots = np.sqrt(np.asarray(variances, np.float64))
-  if roots[0] == 0:
-    return np.full(roots.size, 0.5)
-  noise = _real_noise_variance(snr_db)
-  num_active = np.arange(1, roots.size + 1)
-  levels = np.cumsum(roots) / (roots.size / (2 * noise) + num_active)
+  variances = np.asarray(variances, np.float64)
+  if variances[0] == 0:
+    return np.full(variances.size, 0.5)
+  return least_error_powers(variances, _real_noise_variance(snr_db), variances.size / 2)
+
+
+def least_error_powers(
+    variances: np.ndarray, noise_variance: float, energy: np.ndarray | float) -> np.ndarray:
+  """Powers [..., S] of sum `energy` [...] that leave the least sum of LMMSE errors.
+
+  Real coefficients with the noise of a real part, or complex ones with N_0.
+
+  Args:
+    variances: [..., S] float64, largest first; where it is 0 the power is 0.
+  """
+  roots = np.sqrt(variances)
+  num_active = np.arange(1, roots.shape[-1] + 1)
+  levels = np.cumsum(roots, -1) / (np.asarray(energy)[..., None] / noise_variance + num_active)
   # Roots descend, so the last coefficient above its own level closes the active set.
-  level = levels[np.flatnonzero(roots > levels)[-1]]
-  return noise * np.maximum(0.0, roots / level - 1)
+  last = np.where(roots > levels, num_active, 0).max(-1, keepdims=True) - 1
+  level = np.take_along_axis(levels, last, -1)
+  ratio = np.divide(roots, level, out=np.zeros_like(roots), where=level > 0)
+  return noise_variance * np.maximum(0.0, ratio - 1)
 
 
 def transmit(

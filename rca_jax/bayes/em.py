@@ -15,7 +15,8 @@ from rca_jax.bayes.grid import Grid, gram_at, project
 
 # Atoms that are kept and steps that are taken with them: weak atoms are dropped on the way.
 SCHEDULE = ((700, 3), (500, 3), (400, 2), (300, 4))
-_DECAY = 0.4  # of the noise, step by step: few strong atoms are settled before many weak ones
+_NOISE = 0.01  # where the noise ends that samples are taken to have: what the grid cannot say
+_DECAY = 0.4  # of it, step by step: few strong atoms are settled before many weak ones
 
 
 class Posterior(NamedTuple):
@@ -23,7 +24,6 @@ class Posterior(NamedTuple):
 
   mean: jax.Array  # [..., K, N] complex64
   variance: jax.Array  # [..., K] float32, from 0 (seen) to 1 (as before the samples)
-  log_likelihood: jax.Array  # [..., N] float32, but for what does not depend on c
 
 
 class Profile(NamedTuple):
@@ -54,37 +54,30 @@ def posterior(
       factor, jnp.broadcast_to(eye, factor.shape), left_side=True, lower=True)
   half = inverse @ (root * projections)
   mean = jnp.swapaxes(inverse.conj(), -1, -2) @ half
-  diagonal = jnp.diagonal(factor, axis1=-2, axis2=-1).real
-  log_likelihood = (
-      (jnp.abs(half) ** 2).sum(-2) / noise[..., None]
-      - (2 * jnp.log(diagonal) - jnp.log(noise)[..., None]).sum(-1, keepdims=True))
-  return Posterior(
-      mean, noise[..., None] * (jnp.abs(inverse) ** 2).sum(-2), log_likelihood)
+  return Posterior(mean, noise[..., None] * (jnp.abs(inverse) ** 2).sum(-2))
 
 
-def step(power: jax.Array, found: Posterior, weights: jax.Array, speed: float = 1.0) -> jax.Array:
-  """c <- c (mean|a^H R^-1 y|^2 / (a^H R^-1 a))^speed.
+def step(power: jax.Array, found: Posterior, weights: jax.Array) -> jax.Array:
+  """c <- c mean|a^H R^-1 y|^2 / (a^H R^-1 a), MacKay's form of the EM step.
 
-  With speed 1/2 the likelihood never falls (a majorise-minimise step); 1 is MacKay's step, which
-  is several times as fast.
+  With the square root of that factor the likelihood could never fall (a majorise-minimise step);
+  the whole factor is several times as fast.
 
   Args:
     weights: of the samples, [..., N], of sum 1.
   """
   seen = (jnp.abs(found.mean) ** 2 * weights[..., None, :]).sum(-1)
-  ratio = seen / jnp.maximum(1 - found.variance, 1e-6)
-  return power * (ratio if speed == 1 else ratio ** speed)
+  return power * seen / jnp.maximum(1 - found.variance, 1e-6)
 
 
 def fit(
-    grid: Grid, csi: jax.Array, weights: jax.Array, noise: float = 0.01,
-    schedule: Sequence[tuple[int, int]] = SCHEDULE) -> Profile:
+    grid: Grid, csi: jax.Array, weights: jax.Array, schedule: Sequence[tuple[int, int]]
+) -> Profile:
   """Profiles of B places, of the energy of their samples.
 
   Args:
     csi: samples [B, N, N_a, N_t] complex64, mean |h|^2 = 1.
     weights: [B, N], of sum 1; 0 for samples that are not there.
-    noise: where the noise ends that the samples are taken to have: what the grid cannot say.
     schedule: (atoms kept, steps) one after the other; static under jit.
   """
   projections = project(grid, csi).reshape(*csi.shape[:2], -1)
@@ -101,7 +94,7 @@ def fit(
     def one_step(_, state, gram=gram, seen=seen):
       power, level = state
       power = step(power, posterior(power, gram, seen, level), weights)
-      return power, jnp.maximum(noise, _DECAY * level)
+      return power, jnp.maximum(_NOISE, _DECAY * level)
 
     power, level = jax.lax.fori_loop(0, num_steps, one_step, (power, level))
   return Profile(index, power)

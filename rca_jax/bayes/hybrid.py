@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import gammainc, gammaincc, ndtri
 
+from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import polar, scalar
 from rca_jax.errors import InputError
 
@@ -84,15 +85,17 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   coarser = _coarsening(2 * (spread * coded).sum(1), free - _FACTOR_BITS)
   unknown = np.minimum(np.where(coded, error * _MISMATCH * coarser[:, None], 1) * w, w)
   order = np.argsort(-unknown, axis=1, kind='stable')[:, :num_symbols]
+  num_analogue = num_symbols - menu.num_digital
   sent = np.take_along_axis(unknown, order, 1)
-  power = _allocate(sent, noise_variance, num_symbols - menu.num_digital)
+  sent = np.where(np.arange(num_symbols) < num_analogue[:, None], sent, 0)
+  power = least_error_powers(sent, noise_variance, num_analogue)
   won = (sent * power / (power + noise_variance)).sum(1)
   removed = (w - unknown).sum(1)
   expected = np.sum(variances, dtype=np.float64) - (1 - menu.block_error) * removed - won
   best = int(np.argmin(expected))
   if expected[best] >= linear.error:
     return linear
-  analogue = slice(num_symbols - menu.num_digital[best])
+  analogue = slice(num_analogue[best])
   order, power, sent = (x[best, analogue] for x in (order, power, sent))
   gain = np.sqrt(power / sent)
   return Design(
@@ -108,8 +111,7 @@ def linear_design(variances: np.ndarray, noise_variance: float, num_symbols: int
     raise InputError(
         f'{len(variances)} variances on {num_symbols} symbols; give at least one for each symbol.')
   w = np.maximum(np.asarray(variances[:num_symbols], np.float64), _LEAST_VARIANCE)
-  size = np.array([num_symbols])
-  power = _allocate(w[None], noise_variance, size)[0]
+  power = least_error_powers(w, noise_variance, num_symbols)
   gain = np.sqrt(power / w)
   lmmse = gain * w / (power + noise_variance)
   error = float(np.sum(variances, dtype=np.float64) - (lmmse * gain * w).sum())
@@ -182,21 +184,6 @@ def _coarsening(variance: np.ndarray, free: np.ndarray) -> np.ndarray:
   rate = slope * np.log(2) / k
   over = np.exp(-most * rate - k * np.log1p(-rate)) * gammaincc(k, most * (1 - rate))
   return np.where(k < _LEAST_COEFFICIENTS, np.inf, over + gammainc(k, most))
-
-
-def _allocate(variances: np.ndarray, noise_variance: float, num_symbols: np.ndarray) -> np.ndarray:
-  """Powers [c, S] of least summed LMMSE error; row c uses its first num_symbols[c] and that energy.
-
-  As `baselines.pca.allocate_power`, for complex symbols.
-  """
-  active = np.arange(1, variances.shape[1] + 1)
-  roots = np.sqrt(variances)
-  levels = np.cumsum(roots, 1) / (num_symbols[:, None] / noise_variance + active)
-  is_active = (roots > levels) & (active <= num_symbols[:, None])
-  last = np.maximum(is_active.shape[1] - 1 - np.argmax(is_active[:, ::-1], 1), 0)
-  level = np.take_along_axis(levels, last[:, None], 1)
-  power = noise_variance * np.maximum(roots / level - 1, 0)
-  return np.where(active <= num_symbols[:, None], power, 0)
 
 
 @functools.lru_cache(maxsize=256)

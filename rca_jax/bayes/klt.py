@@ -1,4 +1,4 @@
-"""From a profile to the transform that codes CSI with it, and the linear code's powers."""
+"""From a profile to the transform that codes CSI with it."""
 
 from typing import NamedTuple
 
@@ -42,22 +42,3 @@ def coefficients(klt: Klt, csi: jax.Array) -> jax.Array:
 def synthesise(klt: Klt, values: jax.Array) -> jax.Array:
   """U z: [..., S] -> [..., N_a, N_t]."""
   return jnp.einsum('...sda,...s->...da', klt.basis, values)
-
-
-def allocate_power(variances: jax.Array, noise: jax.Array, energy: jax.Array) -> jax.Array:
-  """Powers [..., S] of sum `energy` [...] that leave the least error under noise.
-
-  As `baselines.pca.allocate_power`, for complex coefficients:
-  p_i = N_0 max(0, sqrt(l_i) / level - 1).
-
-  Args:
-    variances: l [..., S], largest first, positive.
-    noise: N_0 [...].
-  """
-  roots = jnp.sqrt(variances)
-  count = jnp.arange(1, roots.shape[-1] + 1)
-  levels = jnp.cumsum(roots, -1) / ((energy / noise)[..., None] + count)
-  # Roots descend: the last one above its own level closes the active set.
-  last = jnp.where(roots > levels, count, 0).max(-1, keepdims=True) - 1
-  level = jnp.take_along_axis(levels, last, -1)
-  return noise[..., None] * jnp.maximum(0, roots / level - 1)

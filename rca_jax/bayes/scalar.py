@@ -59,7 +59,9 @@ def _moments(ratio: float) -> tuple[float, float, float]:
   return expected, float(probability @ bits**2) - expected**2, error
 
 
-_TABLE = np.array([_moments(ratio) for ratio in _RATIOS]).T
+@functools.cache
+def _table() -> np.ndarray:
+  return np.array([_moments(ratio) for ratio in _RATIOS]).T
 
 
 def moments(ratio: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -68,7 +70,7 @@ def moments(ratio: np.ndarray) -> tuple[np.ndarray, ...]:
   position = np.clip(position, 0, _RATIOS.size - 1.001)
   index = position.astype(int)
   part = position - index
-  return tuple(row[index] * (1 - part) + row[index + 1] * part for row in _TABLE)
+  return tuple(row[index] * (1 - part) + row[index + 1] * part for row in _table())
 
 
 class Cells(NamedTuple):

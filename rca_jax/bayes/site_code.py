@@ -55,7 +55,8 @@ class SiteCode:
     split = self.label_symbols(noise)
     candidates = np.asarray(_candidates(self._log_powers, self._log_prior, csi))
     errors = self._over(
-        _error, candidates, csi, noise=noise, num_symbols=self.num_symbols - split)
+        functools.partial(_error, noise=noise), candidates, csi,
+        *self._linear(candidates, noise, self.num_symbols - split))
     sent = candidates[np.arange(len(csi)), errors.argmin(1)]
     values = self._over(klt.coefficients, sent, csi)
     symbols = hybrid.encode(self._designs_of(sent, noise, split), values)
@@ -98,24 +99,32 @@ class SiteCode:
     if num_labels == 1:
       return 0
     some = self._stack(np.linspace(0, num_labels - 1, _BLOCK).astype(int))
-    size = some.basis[0, 0].size
     best = []
     for split in range(1, self.num_symbols):
-      variances = some.variances[:, :self.num_symbols - split]
-      power = klt.allocate_power(
-          variances, jnp.full(len(variances), noise), jnp.full(len(variances), variances.shape[1]))
-      kept = (variances * power / (power + noise)).sum(-1)
+      left = [
+          hybrid.linear_design(w, noise, self.num_symbols - split).error + rest
+          for w, rest in zip(some.variances, some.rest, strict=True)]
       wrong = label.error_bound(num_labels, split, noise)
-      best.append(float(jnp.mean(wrong + (1 - wrong) * (1 - kept / size))))
+      best.append(float(wrong + (1 - wrong) * np.mean(left) / some.basis[0, 0].size))
     return 1 + int(np.argmin(best))
 
-  def _over(self, function, labels, values, **fixed) -> np.ndarray:
-    """`function` of the transforms of `labels` and of `values`, block by block."""
+  def _linear(
+      self, labels: np.ndarray, noise: float, num_symbols: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gains of the UE and of the BS with the linear codes of `labels`, [*labels.shape, S]."""
+    different, place = np.unique(labels, return_inverse=True)
+    codes = [
+        hybrid.linear_design(w, noise, num_symbols) for w in self._stack(different).variances]
+    return tuple(
+        np.array(part, np.float32)[place.reshape(labels.shape)]
+        for part in zip(*((code.gain, code.lmmse) for code in codes), strict=True))
+
+  def _over(self, function, labels: np.ndarray, *values: np.ndarray) -> np.ndarray:
+    """`function` of the transforms of `labels` [n, ...] and of `values`, block by block."""
     found = []
-    for start in range(0, len(values), _BLOCK):
-      rows = start + np.arange(_BLOCK) % min(_BLOCK, len(values) - start)
-      found.append(np.asarray(function(self._stack(labels[rows]), values[rows], **fixed)))
-    return np.concatenate(found)[:len(values)]
+    for start in range(0, len(labels), _BLOCK):
+      rows = start + np.arange(_BLOCK) % min(_BLOCK, len(labels) - start)
+      found.append(np.asarray(function(self._stack(labels[rows]), *(v[rows] for v in values))))
+    return np.concatenate(found)[:len(labels)]
 
   def _stack(self, labels: np.ndarray) -> klt.Klt:
     """Transforms with leaves [*labels.shape, ...]."""
@@ -139,14 +148,12 @@ def _candidates(log_powers: jax.Array, log_prior: jax.Array, csi: jax.Array) -> 
   return jax.lax.top_k(score, min(_NUM_CANDIDATES, score.shape[1]))[1]
 
 
-@functools.partial(jax.jit, static_argnames=('num_symbols',))
-def _error(found: klt.Klt, csi: jax.Array, noise: float, num_symbols: int) -> jax.Array:
-  """Expected squared error of CSI [n, ...] with each candidate's linear code, [n, C]."""
-  variances = found.variances[..., :num_symbols]
-  full = jnp.full(variances.shape[:-1], 1.0)
-  power = klt.allocate_power(variances, noise * full, num_symbols * full)
-  energy = jnp.abs(klt.coefficients(found, csi[:, None])[..., :num_symbols]) ** 2
-  missing, lmmse = noise / (power + noise), jnp.sqrt(power * variances) / (power + noise)
+@jax.jit
+def _error(
+    found: klt.Klt, csi: jax.Array, gain: jax.Array, lmmse: jax.Array, noise: float) -> jax.Array:
+  """Expected squared error of CSI [n, ...] with each candidate's linear code [n, C, S]: [n, C]."""
+  energy = jnp.abs(klt.coefficients(found, csi[:, None])[..., :gain.shape[-1]]) ** 2
+  missing = (1 - lmmse * gain) ** 2
   return (
       (jnp.abs(csi) ** 2).sum((1, 2))[:, None]
-      + ((missing**2 - 1) * energy + lmmse**2 * noise).sum(-1))
+      + ((missing - 1) * energy + lmmse**2 * noise).sum(-1))

@@ -6,6 +6,7 @@ own.
 
 import functools
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from rca_jax.channel.site import Site
 from rca_jax.config import CsiConfig, from_dict, to_dict
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
+from rca_jax.foreign import parse_json
 
 _NUM_ATOMS = 192  # kept of every entry
 _MIN_SAMPLES = 3  # of a cell's entry
@@ -58,10 +60,11 @@ def squares(config: CsiConfig, side_m: float) -> np.ndarray:
 
 def fit_map(
     key: jax.Array, site: Site, side_m: float, num_ues: int, folder: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None) -> SiteMap:
+    progress: Callable[[int], None]) -> SiteMap:
   """A map of generated CSI: `num_ues` UEs at uniform places of every square of `side_m` metres.
 
-  Every finished tile is a file of `folder`: the same call goes on from there.
+  Every finished tile is a file of `folder`: the same call goes on from there. `progress` gets the
+  number of squares that are done.
 
   Raises:
     InputError: fewer than 3 UEs a square, or the folder cannot be written.
@@ -79,7 +82,7 @@ def fit_map(
       with writing(folder):
         write_atomically(path, safetensors.numpy.save(tile._asdict()))
     parts.append(SiteMap(**safetensors.numpy.load(path.read_bytes())))
-    progress(min(start + _TILE, len(corners)), len(corners))
+    progress(min(start + _TILE, len(corners)))
   return SiteMap(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
 
 
@@ -167,12 +170,31 @@ def load_map(path: Path, config: CsiConfig) -> SiteMap:
   except (OSError, safetensors.SafetensorError) as error:
     raise InputError(
         f'{path}: is no whole site map ({error}); python -m launch.map makes one.') from None
-  if _HEADER not in header or {n: str(a.dtype) for n, a in arrays.items()} != _DTYPES:
+  if not _is_map(header, arrays):
     raise InputError(f'{path}: is no site map; python -m launch.map makes one.')
-  theirs = from_dict(CsiConfig, json.loads(header[_HEADER]), 'csi')
+  theirs = from_dict(CsiConfig, parse_json(header[_HEADER]), 'csi')
+  if arrays['index'].max() >= math.prod(make_grid(theirs).shape):
+    raise InputError(f'{path}: names places that the grid has not; fit the map again.')
   for name in ('bandwidth_hz', 'num_subcarriers', 'num_delay_taps', 'num_tx_antennas'):
     if getattr(theirs, name) != getattr(config, name):
       raise InputError(
           f'{path}: is a map for csi.{name}={getattr(theirs, name)}, not {getattr(config, name)}; '
           'make one of this array with python -m launch.map.')
   return SiteMap(**arrays)
+
+
+def _is_map(header: dict[str, str], arrays: dict[str, np.ndarray]) -> bool:
+  """Whether a file has the arrays of a map, of one length, and numbers that can be used."""
+  try:
+    parse_json(header[_HEADER])
+    entries = SiteMap(**arrays)
+  except (KeyError, TypeError, ValueError):
+    return False
+  num, atoms = len(entries.los), entries.index.shape[-1:]
+  shapes = ((num, 2), (num,), (num,), (num, *atoms), (num, *atoms))
+  return (
+      num > 0 and tuple(leaf.shape for leaf in entries) == shapes
+      and {name: str(leaf.dtype) for name, leaf in arrays.items()} == _DTYPES
+      and bool((entries.power.astype(np.float32).sum(1) > 0).all())
+      and bool(np.isfinite(entries.power).all()) and bool((entries.power >= 0).all())
+      and bool(entries.num_samples.all()))

@@ -16,15 +16,16 @@ from rca_jax.foreign import file_in
 
 Row = dict[str, Any]
 OURS, SINGLE_USER = 'RCA-MUNet', 'BL1'
-REFERENCES = ('CDL-OP', 'PCA/KLT', 'site map', 'site map (hybrid)', 'genie')  # no networks
+WITH_MAP = ('site map', 'site map (hybrid)')
+REFERENCES = ('CDL-OP', 'PCA/KLT', *WITH_MAP, 'genie')  # no networks
 ANY = object()  # every value of a field
 
 # The value of a field that a row does not have. The first ones are plain in `pick`.
 _PLAIN = {
     'stage': stage_name(), 'channel': '', 'distance_m': 0.0, 'snr_error_db': 0.0, 'code_rate': 0.0,
     'qam_order': 0, 'num_lost': 0, 'of_lost': False, 'variant': ''}
-_ABSENT = _PLAIN | {'dtype': 'float32', 'data_hash': '', 'preset': '', 'init_weights': '',
-    'site_map': ''}
+_ABSENT = _PLAIN | {
+    'dtype': 'float32', 'data_hash': '', 'preset': '', 'init_weights': '', 'site_map': ''}
 # What a measurement finds, and where; all other fields say what was measured.
 _FOUND = {
     'nmse_db', 'nmse_ci95_db', 'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'errors', 'num_samples',

@@ -10,6 +10,7 @@ from rca_jax.report import paper
 from rca_jax.report.levels import (
   OURS,
   REFERENCES,
+  WITH_MAP,
   Estimate,
   Level,
   Row,
@@ -80,6 +81,9 @@ def table1(rows: Sequence[Row]) -> Table | None:
       | {ratio for ratio, _ in paper.TABLE1}, key=Fraction, reverse=True)
   snrs_db = sorted(
       {snr_db for _, snr_db in paper.TABLE1} | set(values(tuned(rows), 'snr_db')), reverse=True)
+  methods = [
+      name for name in (*REFERENCES, *_METHODS)
+      if name not in WITH_MAP or name in values(rows, 'method')]
   return Table(
       f'NMSE in dB, lower is better; 2 UEs. {INTERVALS}; in square brackets the paper\'s number, '
       'which is of its own data and size. Networks are fine-tuned at the SNR, or of stage 1 where '
@@ -89,13 +93,15 @@ def table1(rows: Sequence[Row]) -> Table | None:
       'the best linear code through the same uplink; site map: the label of the UE\'s cell and a '
       'linear or hybrid code of its KLT, through the same uplink; the genie knows the site and the '
       'position. "-": not run.',
-      ('CR', 'SNR', 'steps', *REFERENCES, *_METHODS, *(f'gain over {name}' for name in _BASELINES)),
+      ('CR', 'SNR', 'steps', *methods, *(f'gain over {name}' for name in _BASELINES)),
       [line for ratio in ratios for snr_db in snrs_db for line in _table1_lines(
-          rows, ratio, snr_db)])
+          rows, methods, ratio, snr_db)])
 
 
-def _table1_lines(rows: Sequence[Row], ratio: str, snr_db: float) -> list[tuple[str, ...]]:
-  at = {name: None if name == 'CDL-OP' else snr_db for name in (*REFERENCES, *_METHODS)}
+def _table1_lines(
+    rows: Sequence[Row], methods: Sequence[str], ratio: str, snr_db: float
+) -> list[tuple[str, ...]]:
+  at = {name: None if name == 'CDL-OP' else snr_db for name in methods}
   printed = {name: paper.table1(name, ratio, at[name]) for name in at}
   lines = []
   for steps, found in by_steps({
