@@ -126,16 +126,32 @@ def test_reports_do_not_see_each_other(code, found):
   np.testing.assert_allclose(code.estimate(csi[order], keys[order], 5.0), hat[order], atol=1e-5)
 
 
-@pytest.mark.parametrize('num_symbols', [4, 8])
-def test_wrong_labels_stay_below_the_union_bound(num_symbols):
-  words, noise = label.codewords(64, num_symbols), 0.5
-  sent = np.arange(2000) % 64
-  white = jax.random.normal(jax.random.key(1), (2000, num_symbols), jnp.complex64)
+@pytest.mark.parametrize(('num_symbols', 'noise'), [(1, 0.05), (4, 0.5), (8, 0.5), (8, 3.0)])
+def test_labels_are_wrong_as_often_as_the_formula_says(num_symbols, noise):
+  """The real decoder on a code book of its own words; and below the union bound (Chernoff)."""
+  words = label.codewords(64, num_symbols)
+  np.testing.assert_allclose((np.abs(words) ** 2).mean(1), 1, rtol=1e-5)
+  sent = np.arange(6400) % 64
+  white = jax.random.normal(jax.random.key(1), (6400, num_symbols), jnp.complex64)
   received = words[sent] + noise**0.5 * white
   log_posterior = label.log_posterior(words, received, noise, jnp.zeros(64))
   np.testing.assert_allclose(jnp.exp(log_posterior).sum(-1), 1, rtol=1e-4)
-  wrong = np.mean(np.asarray(log_posterior).argmax(-1) != sent)
-  assert 0 < wrong < float(label.error_bound(64, num_symbols, noise))
+  wrong = np.asarray(log_posterior).argmax(-1) != sent
+  rate = label.error_rate(64, num_symbols, noise)
+  # The words of one label are wrong together: 64 independent means.
+  assert abs(wrong.mean() - rate) < 4 * wrong.reshape(-1, 64).mean(0).std() / 8 + 1e-3
+  # Two words at a distance d are mistaken with probability at most exp(-d^2 / (4 noise)); between
+  # random words of n symbols d^2 is 2 n (1 - t), t the cosine of their angle.
+  cosine = np.random.default_rng(0).normal(size=(100_000, 2 * num_symbols))
+  cosine = cosine[:, 0] / np.linalg.norm(cosine, axis=1)
+  assert rate < 63 * np.exp(-num_symbols * (1 - cosine) / (2 * noise)).mean()
+
+
+def test_error_rate_ends_where_it_must():
+  assert label.error_rate(1, np.arange(4), 1.0).max() == 0
+  np.testing.assert_allclose(label.error_rate(10, np.array([0, 8]), 1e9), 0.9, atol=1e-3)
+  rates = label.error_rate(80_000, np.arange(60), 0.1)
+  assert (np.diff(rates) < 0).all() and rates[-1] < 1e-9
 
 
 def test_a_row_of_the_site_map(found, tmp_path):

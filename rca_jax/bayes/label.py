@@ -6,8 +6,13 @@ structured code is much better, and the decision is soft: the BS gets a probabil
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from scipy.special import betainc, gammaincinv, ndtr
 
 _SEED = 0  # UE and BS draw the same words
+# Of a mean over a normal variable.
+_NODES = np.linspace(-6, 6, 61)
+_WEIGHTS = np.exp(-(_NODES**2) / 2) / np.exp(-(_NODES**2) / 2).sum()
 
 
 def codewords(num_labels: int, num_symbols: int) -> jax.Array:
@@ -31,10 +36,23 @@ def log_posterior(
   return jax.nn.log_softmax(match / noise + log_prior, -1)
 
 
-def error_bound(num_labels: int, num_symbols: jax.Array, noise: jax.Array) -> jax.Array:
-  """Union (Chernoff) bound of a wrong label over random Gaussian words, at most 1.
+def error_rate(num_labels: float, num_symbols: np.ndarray, noise: float) -> np.ndarray:
+  """Probability that another label is more likely than the one sent: its mean over random words.
 
-  Two words at a distance d are mistaken with probability at most exp(-d^2 / (4 N_0)); d^2 is a sum
-  of n independent exponentials of mean 2.
+  Given t, the cosine of the angle between received and sent word in 2n real dimensions, a random
+  direction is nearer with probability p(t), a beta distribution's; none of the others is with
+  (1 - p)^(V - 1). The noise along the word is normal, that across it gamma distributed.
+
+  Args:
+    num_labels: V >= 1, equally likely; need not be whole.
+    num_symbols: n, any shape; without symbols the label is a guess.
+    noise: N_0.
   """
-  return jnp.minimum(1, (num_labels - 1) * (1 + 1 / (2 * noise)) ** -jnp.float32(num_symbols))
+  n = np.maximum(num_symbols, 1)[..., None, None]
+  along = np.sqrt(n) + np.sqrt(noise / 2) * _NODES[:, None]
+  across = noise * gammaincinv(n - 0.5, ndtr(_NODES))
+  cosine = along / np.sqrt(along**2 + across)
+  tail = betainc(n - 0.5, 0.5, 1 - cosine**2) / 2
+  nearer = np.where(cosine > 0, tail, 1 - tail)
+  wrong = -np.expm1((num_labels - 1) * np.log1p(-np.minimum(nearer, 1 - 1e-12)))
+  return np.where(np.greater(num_symbols, 0), wrong @ _WEIGHTS @ _WEIGHTS, 1 - 1 / num_labels)

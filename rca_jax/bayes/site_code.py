@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import hybrid, klt, label
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.site_map import SiteMap, entry_powers
@@ -19,6 +20,9 @@ from rca_jax.uplink.djscc import awgn, through
 
 _NUM_CANDIDATES = 8  # labels that a UE tries out
 _NUM_LABELS = 2  # that a BS weighs
+# What of the coefficients' worth is lost for each wrong label, by simulation: when the most likely
+# label is wrong, and when the right one is not certain.
+_COST = 1.5
 _MIN_PROBABILITY = 1e-3  # of a label that is weighed
 _FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
@@ -31,7 +35,8 @@ class SiteCode:
       self, site_map: SiteMap, config: CsiConfig, num_symbols: int,
       design: Callable[[np.ndarray, float, int], hybrid.Design] = hybrid.linear_design):
     self._map, self._grid, self.num_symbols = site_map, make_grid(config), num_symbols
-    self._size = min(3 * num_symbols // 2, config.num_delay_taps * config.num_tx_antennas)
+    self._num_entries = config.num_delay_taps * config.num_tx_antennas
+    self._size = min(3 * num_symbols // 2, self._num_entries)
     self._design, self._designs = design, {}
     self._log_powers = jnp.log(entry_powers(self._grid, site_map) + _FLOOR)
     share = site_map.num_samples / site_map.num_samples.sum()
@@ -77,10 +82,10 @@ class SiteCode:
     """The most likely labels [n] of received symbols [n, split], with their probabilities [n]."""
     log_posterior = label.log_posterior(words, received, noise, self._log_prior)
     values, labels = map(np.asarray, jax.lax.top_k(log_posterior, min(_NUM_LABELS, len(words))))
-    weights = np.exp(values - values[:, :1])
+    weights = np.exp(values)  # all other labels count with the mean of CSI, zero
     weights[weights < _MIN_PROBABILITY] = 0
     labels = np.where(weights > 0, labels, labels[:, :1])  # whose transforms are there
-    return list(zip((weights / weights.sum(1, keepdims=True)).T, labels.T, strict=True))
+    return list(zip(weights.T, labels.T, strict=True))
 
   def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[hybrid.Design]:
     self._stack(labels)
@@ -91,22 +96,21 @@ class SiteCode:
     return [self._designs[int(v), noise] for v in labels]
 
   def label_symbols(self, noise: float) -> int:
-    """How many symbols the label gets: a wrong one loses all, a symbol less some of the rest.
+    """How many symbols the label gets: those of the least expected error.
 
     The same for all reports: from entries all over the map. A map of one entry needs no label.
     """
-    num_labels = len(self._map.los)
-    if num_labels == 1:
+    if len(self._map.los) == 1:
       return 0
-    some = self._stack(np.linspace(0, num_labels - 1, _BLOCK).astype(int))
-    best = []
-    for split in range(1, self.num_symbols):
-      left = [
-          hybrid.linear_design(w, noise, self.num_symbols - split).error + rest
-          for w, rest in zip(some.variances, some.rest, strict=True)]
-      wrong = label.error_bound(num_labels, split, noise)
-      best.append(float(wrong + (1 - wrong) * np.mean(left) / some.basis[0, 0].size))
-    return 1 + int(np.argmin(best))
+    variances = self._stack(np.linspace(0, len(self._map.los) - 1, _BLOCK).astype(int)).variances
+    split = np.arange(1, self.num_symbols)
+    left = self.num_symbols - split
+    sent = np.where(np.arange(variances.shape[1]) < left[:, None, None], variances, 0.0)
+    power = least_error_powers(sent, noise, left[:, None])
+    won = (sent * power / (power + noise)).sum(-1).mean(1) / self._num_entries
+    num_labels = np.exp(-(self._log_prior * jnp.exp(self._log_prior)).sum())
+    wrong = label.error_rate(float(num_labels), split, noise)
+    return int(split[np.argmax(won * (1 - np.minimum(1, _COST * wrong)))])
 
   def _linear(
       self, labels: np.ndarray, noise: float, num_symbols: int) -> tuple[np.ndarray, np.ndarray]:
