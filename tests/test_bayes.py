@@ -1,5 +1,6 @@
 """Grid, EM step and KLT against closed forms and plain numpy."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -113,7 +114,13 @@ def test_klt_is_that_of_the_covariance(grid, dense):
   scaled = covariance * 24 / np.trace(covariance).real
   values = np.linalg.eigvalsh(scaled)[::-1]
   np.testing.assert_allclose(found.variances, values[:4], rtol=1e-4)
-  np.testing.assert_allclose(found.rest, 24 - values[:4].sum(), atol=1e-3)
-  basis = np.asarray(found.basis).reshape(4, -1).T
+  atoms = np.asarray(atoms_at(grid, INDEX)).reshape(len(INDEX), -1).T
+  basis = atoms @ np.asarray(found.mixing)
   np.testing.assert_allclose(basis.conj().T @ basis, np.eye(4), atol=1e-4)
   np.testing.assert_allclose(basis.conj().T @ scaled @ basis, np.diag(values[:4]), atol=1e-2)
+  csi = draw(covariance, 3)
+  many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3, *leaf.shape)), found)
+  coded = np.asarray(klt.coefficients(grid, many, csi))
+  np.testing.assert_allclose(coded, csi.reshape(3, -1) @ basis.conj(), atol=1e-4)
+  np.testing.assert_allclose(
+      klt.synthesise(grid, many, coded).reshape(3, -1), coded @ basis.T, atol=1e-4)

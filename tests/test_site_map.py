@@ -1,5 +1,7 @@
 """The map of a small site, and the code that uses it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import em, klt, label, site_map
 from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.channel import sample_site
 from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig
@@ -48,14 +51,16 @@ def found(fit):
 
 @pytest.fixture(scope='module')
 def code(found):
-  return SiteCode(found, CONFIG, NUM_SYMBOLS)
+  return SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
 
 
 def from_entry(found, entry, num):
   """CSI [num, N_a, N_t] of the covariance of one entry, and its whole KLT."""
   whole = klt.transform(make_grid(CONFIG), found.profile(np.array(entry)), 24)
   white = jax.random.normal(jax.random.key(2), (num, 24), jnp.complex64)
-  return np.asarray(klt.synthesise(whole, jnp.sqrt(whole.variances) * white)), whole
+  many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (num, *leaf.shape)), whole)
+  values = jnp.sqrt(whole.variances) * white
+  return np.asarray(klt.synthesise(make_grid(CONFIG), many, values)), whole
 
 
 def test_every_square_and_state_with_enough_ues_has_an_entry(found):
@@ -107,23 +112,36 @@ def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
 def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found):
   """Without a label: all symbols carry KLT coefficients of a Gaussian of known covariance."""
   one = site_map.SiteMap(*(leaf[:1] for leaf in found))
-  csi, whole = from_entry(one, 0, 4000)
+  csi, whole = from_entry(one, 0, 1500)
   for snr_db in (0.0, 10.0):
     noise = 10 ** (-snr_db / 10)
     variances = np.asarray(whole.variances)[:NUM_SYMBOLS]
     power = least_error_powers(variances.astype(float), noise, NUM_SYMBOLS)
     expected = 24 - variances.sum() + (variances * noise / (power + noise)).sum()
-    hat = SiteCode(one, CONFIG, NUM_SYMBOLS).estimate(
-        csi, jax.random.split(jax.random.key(3), len(csi)), snr_db)
-    errors = (np.abs(hat - csi) ** 2).sum((1, 2))
-    assert abs(errors.mean() - expected) < 4 * errors.std() / 4000**0.5
+    hat = SiteCode(one, CONFIG, NUM_SYMBOLS, Paid(one)).estimate(
+        csi[:, None], jax.random.split(jax.random.key(3), (len(csi), 1)), snr_db)
+    errors = (np.abs(hat[:, 0] - csi) ** 2).sum((1, 2))
+    assert abs(errors.mean() - expected) < 4 * errors.std() / 1500**0.5
 
 
 def test_reports_do_not_see_each_other(code, found):
   csi, _ = from_entry(found, 5, 20)
-  keys, order = jax.random.split(jax.random.key(4), 20), np.arange(20)[::-1]
+  csi, keys = csi[:, None], jax.random.split(jax.random.key(4), (20, 1))
+  order = np.arange(20)[::-1]
   hat = code.estimate(csi, keys, 5.0)
   np.testing.assert_allclose(code.estimate(csi[order], keys[order], 5.0), hat[order], atol=1e-5)
+
+
+def test_joint_ues_may_change_places_and_a_ue_alone_is_paid(code, found):
+  csi, _ = from_entry(found, 5, 12)
+  keys, order = jax.random.split(jax.random.key(4), (4, 3)), [2, 0, 1]
+  joint = SiteCode(found, CONFIG, NUM_SYMBOLS, Joint(found, CONFIG.max_ue_distance_m))
+  groups = csi.reshape(4, 3, *csi.shape[1:])
+  hat = joint.estimate(groups, keys, 5.0)
+  np.testing.assert_allclose(
+      joint.estimate(groups[:, order], keys[:, order], 5.0), hat[:, order], atol=1e-5)
+  alone = groups[:, :1], keys[:, :1], 5.0
+  np.testing.assert_array_equal(joint.estimate(*alone), code.estimate(*alone))
 
 
 @pytest.mark.parametrize(('num_symbols', 'noise'), [(1, 0.05), (4, 0.5), (8, 0.5), (8, 3.0)])
@@ -134,9 +152,7 @@ def test_labels_are_wrong_as_often_as_the_formula_says(num_symbols, noise):
   sent = np.arange(6400) % 64
   white = jax.random.normal(jax.random.key(1), (6400, num_symbols), jnp.complex64)
   received = words[sent] + noise**0.5 * white
-  log_posterior = label.log_posterior(words, received, noise, jnp.zeros(64))
-  np.testing.assert_allclose(jnp.exp(log_posterior).sum(-1), 1, rtol=1e-4)
-  wrong = np.asarray(log_posterior).argmax(-1) != sent
+  wrong = np.asarray(label.log_likelihood(words, received, noise)).argmax(-1) != sent
   rate = label.error_rate(64, num_symbols, noise)
   # The words of one label are wrong together: 64 independent means.
   assert abs(wrong.mean() - rate) < 4 * wrong.reshape(-1, 64).mean(0).std() / 8 + 1e-3
@@ -162,5 +178,12 @@ def test_a_row_of_the_site_map(found, tmp_path):
       model=ModelConfig(compression_ratio='1/3'), site_map=str(tmp_path / 'a.map'))
   row, = reference_rows(config, [Measurement(5.0)])
   assert row['nmse_db'] < -3 and row['num_samples'] == 8
+  tracked, = reference_rows(
+      dataclasses.replace(config, method='site map (tracked)'), [Measurement(5.0)])
+  assert tracked['nmse_db'] < row['nmse_db']
+  with pytest.raises(InputError, match='generated groups of one site only'):
+    reference_rows(dataclasses.replace(
+        config, method='site map (tracked)', data=DataConfig(test_path=str(tmp_path / 'a.map'))),
+        [Measurement(5.0)])
   with pytest.raises(InputError, match='--config.site_map=FILE'):
     reference_rows(ExperimentConfig(method='site map', csi=CONFIG), [Measurement(10.0)])

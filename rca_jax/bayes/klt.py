@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from rca_jax.bayes.em import Profile
-from rca_jax.bayes.grid import Grid, atoms_at, gram_at
+from rca_jax.bayes.grid import Grid, gram_at, project
 
 
 class Klt(NamedTuple):
-  """The S strongest directions of a covariance."""
+  """The S strongest directions of a covariance: A_K `mixing`, A_K the atoms at `index`."""
 
   variances: jax.Array  # [..., S] float32, largest first
-  basis: jax.Array  # [..., S, N_a, N_t] complex64, orthonormal
-  rest: jax.Array  # [...] float32, variance in all other directions together
+  index: jax.Array  # [..., K] int32, see em.Profile
+  mixing: jax.Array  # [..., K, S] complex64
 
 
 def transform(grid: Grid, profile: Profile, size: int) -> Klt:
@@ -29,16 +29,21 @@ def transform(grid: Grid, profile: Profile, size: int) -> Klt:
   variances, vectors = jnp.linalg.eigh(root * gram * jnp.swapaxes(root, -1, -2))
   variances, vectors = variances[..., ::-1][..., :size], vectors[..., ::-1][..., :size]
   variances = jnp.maximum(variances, 1e-6)
-  mixing = root * vectors / jnp.sqrt(variances)[..., None, :]
-  basis = jnp.einsum('...ks,...kda->...sda', mixing, atoms_at(grid, profile.index))
-  return Klt(variances, basis, jnp.maximum(num_entries - variances.sum(-1), 0))
+  return Klt(variances, profile.index, root * vectors / jnp.sqrt(variances)[..., None, :])
 
 
-def coefficients(klt: Klt, csi: jax.Array) -> jax.Array:
+def coefficients(grid: Grid, klt: Klt, csi: jax.Array) -> jax.Array:
   """U^H h: [..., N_a, N_t] -> [..., S]."""
-  return jnp.einsum('...sda,...da->...s', klt.basis.conj(), csi)
+  projections = project(grid, csi)
+  projections = projections.reshape(*projections.shape[:-2], -1)
+  seen = jnp.take_along_axis(projections, klt.index, -1)
+  return jnp.einsum('...ks,...k->...s', klt.mixing.conj(), seen)
 
 
-def synthesise(klt: Klt, values: jax.Array) -> jax.Array:
-  """U z: [..., S] -> [..., N_a, N_t]."""
-  return jnp.einsum('...sda,...s->...da', klt.basis, values)
+def synthesise(grid: Grid, klt: Klt, values: jax.Array) -> jax.Array:
+  """U z: [n, S] -> [n, N_a, N_t]."""
+  amplitudes = jnp.einsum('nks,ns->nk', klt.mixing, values)
+  rows = jnp.arange(len(values))[:, None]
+  whole = jnp.zeros((len(values), grid.delay.shape[1] * grid.angle.shape[1]), amplitudes.dtype)
+  whole = whole.at[rows, klt.index].add(amplitudes).reshape(-1, *grid.shape)
+  return jnp.einsum('dp,npq,aq->nda', grid.delay, whole, grid.angle)

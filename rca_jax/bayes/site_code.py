@@ -1,11 +1,13 @@
 """Feedback with a site map: a label says the cell, a code of its KLT coefficients says the CSI.
 
-Of the report's symbols some carry the label, all others the coefficients (bayes/hybrid.py, or only
-its linear part). The UE takes the label that leaves its own CSI the least error.
+Of the report's symbols some carry the label (bayes/label_source.py: how many, and what the BS knows
+without them), all others the coefficients (bayes/hybrid.py, or only its linear part). The UE takes
+the label that leaves its own CSI the least error.
 """
 
-import functools
+import hashlib
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +16,12 @@ import numpy as np
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import hybrid, klt, label
 from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_map import SiteMap, entry_powers
 from rca_jax.config import CsiConfig
 from rca_jax.uplink.djscc import awgn, through
 
-_NUM_CANDIDATES = 8  # labels that a UE tries out
+_NUM_CANDIDATES = 4  # labels that a UE tries out; 8 gain 0.02 dB
 _NUM_LABELS = 2  # that a BS weighs
 # What of the coefficients' worth is lost for each wrong label, by simulation: when the most likely
 # label is wrong, and when the right one is not certain.
@@ -26,138 +29,189 @@ _COST = 1.5
 _MIN_PROBABILITY = 1e-3  # of a label that is weighed
 _FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
+_KEPT_BYTES = 1e9  # of transforms
+
+_transform = jax.jit(klt.transform, static_argnums=2)
+_coefficients, _synthesise = jax.jit(klt.coefficients), jax.jit(klt.synthesise)
+
+
+class _Tried(NamedTuple):
+  """What UEs know of their candidates; no SNR is in it."""
+
+  labels: np.ndarray  # [n, C]
+  variances: np.ndarray  # [n, C, S]
+  coefficients: np.ndarray  # [n, C, S]
 
 
 class SiteCode:
-  """Codes reports of `num_symbols` symbols with a map; keeps the transforms it has needed."""
+  """Codes reports of `num_symbols` symbols with a map."""
 
   def __init__(
-      self, site_map: SiteMap, config: CsiConfig, num_symbols: int,
+      self, site_map: SiteMap, config: CsiConfig, num_symbols: int, source: Paid,
       design: Callable[[np.ndarray, float, int], hybrid.Design] = hybrid.linear_design):
     self._map, self._grid, self.num_symbols = site_map, make_grid(config), num_symbols
     self._num_entries = config.num_delay_taps * config.num_tx_antennas
     self._size = min(3 * num_symbols // 2, self._num_entries)
-    self._design, self._designs = design, {}
-    self._log_powers = jnp.log(entry_powers(self._grid, site_map) + _FLOOR)
-    share = site_map.num_samples / site_map.num_samples.sum()
-    self._log_prior = jnp.log(jnp.asarray(share, jnp.float32))
-    self._transforms: dict[int, klt.Klt] = {}
-    self._compute = jax.jit(lambda profile: klt.transform(self._grid, profile, self._size))
+    self._paid, self._source, self._design = Paid(site_map), source, design
+    powers = entry_powers(self._grid, site_map) + _FLOOR
+    self._inverse, self._log_det = 1 / powers, jnp.log(powers).sum(-1)
+    self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
+    self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
+    self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
 
-  def estimate(self, csi: np.ndarray, keys: jax.Array, snr_db: float) -> np.ndarray:
+  def estimate(
+      self, csi: np.ndarray, keys: jax.Array, snr_db: float, past: np.ndarray | None = None
+  ) -> np.ndarray:
     """What the BS recovers of reports, through AWGN; label and coefficients are both sent.
 
     Deviation: as in `baselines.pca.transmit` the power constraint holds on average.
 
     Args:
-      csi: [n, N_a, N_t] complex64.
-      keys: of the noise, [n].
+      csi: [G, M, N_a, N_t] complex64.
+      keys: of the noise, [G, M].
+      past: CSI at the last report, for `label_source.Tracked`: each UE chose its last label by it.
 
     Returns:
       csi_hat, like csi.
     """
-    noise = 10 ** (-snr_db / 10)
-    split = self.label_symbols(noise)
-    candidates = np.asarray(_candidates(self._log_powers, self._log_prior, csi))
-    errors = self._over(
-        functools.partial(_error, noise=noise), candidates, csi,
-        *self._linear(candidates, noise, self.num_symbols - split))
-    sent = candidates[np.arange(len(csi)), errors.argmin(1)]
-    values = self._over(klt.coefficients, sent, csi)
+    noise, num_ues = 10 ** (-snr_db / 10), csi.shape[1]
+    flat = csi.reshape(-1, *csi.shape[2:])
+    split = self.label_symbols(noise, num_ues)
+    last = None
+    if past is not None:
+      last, _ = self._choose(past.reshape(flat.shape), noise, split, self._paid, None)
+    sent, values = self._choose(flat, noise, split, self._source, last)
     symbols = hybrid.encode(self._designs_of(sent, noise, split), values)
     words = label.codewords(len(self._map.los), split)
     received = np.asarray(through(
-        awgn, keys, jnp.concatenate([words[sent], symbols], -1, dtype=jnp.complex64), snr_db))
-    total = 0
-    for weight, labels in self._likely(words, received[:, :split], noise):
-      values = hybrid.decode(
-          self._designs_of(labels, noise, split), received[:, split:], noise, self._size)
-      found = self._over(klt.synthesise, labels, values.astype(np.complex64))
-      total = total + weight[:, None, None] * found
-    return total
+        awgn, keys.reshape(-1),
+        jnp.concatenate([words[sent], symbols], -1, dtype=jnp.complex64), snr_db))
+    weights, labels = self._likely(words, received[:, :split], noise, num_ues, last)
+    total = np.zeros_like(flat)
+    for weight, of_weight in zip(weights.T, labels.T, strict=True):
+      counted = np.flatnonzero(weight)
+      if counted.size:
+        found = self._decode(of_weight[counted], received[counted, split:], noise, split)
+        total[counted] += weight[counted, None, None] * found
+    return total.reshape(csi.shape)
 
-  def _likely(
-      self, words: jax.Array, received: np.ndarray, noise: float
-  ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The most likely labels [n] of received symbols [n, split], with their probabilities [n]."""
-    log_posterior = label.log_posterior(words, received, noise, self._log_prior)
-    values, labels = map(np.asarray, jax.lax.top_k(log_posterior, min(_NUM_LABELS, len(words))))
-    weights = np.exp(values)  # all other labels count with the mean of CSI, zero
-    weights[weights < _MIN_PROBABILITY] = 0
-    labels = np.where(weights > 0, labels, labels[:, :1])  # whose transforms are there
-    return list(zip(weights.T, labels.T, strict=True))
-
-  def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[hybrid.Design]:
-    self._stack(labels)
-    for v in map(int, np.unique(labels)):
-      if (v, noise) not in self._designs:
-        self._designs[v, noise] = self._design(
-            self._transforms[v].variances, noise, self.num_symbols - split)
-    return [self._designs[int(v), noise] for v in labels]
-
-  def label_symbols(self, noise: float) -> int:
+  def label_symbols(self, noise: float, num_ues: int) -> int:
     """How many symbols the label gets: those of the least expected error.
 
-    The same for all reports: from entries all over the map. A map of one entry needs no label.
+    The same for all reports: from entries all over the map.
     """
-    if len(self._map.los) == 1:
-      return 0
-    variances = self._stack(np.linspace(0, len(self._map.los) - 1, _BLOCK).astype(int)).variances
-    split = np.arange(1, self.num_symbols)
+    some = np.linspace(0, len(self._map.los) - 1, _BLOCK).astype(int)
+    variances = self._stack(some).variances
+    split = np.arange(self.num_symbols)
     left = self.num_symbols - split
     sent = np.where(np.arange(variances.shape[1]) < left[:, None, None], variances, 0.0)
     power = least_error_powers(sent, noise, left[:, None])
-    won = (sent * power / (power + noise)).sum(-1).mean(1) / self._num_entries
-    num_labels = np.exp(-(self._log_prior * jnp.exp(self._log_prior)).sum())
-    wrong = label.error_rate(float(num_labels), split, noise)
-    return int(split[np.argmax(won * (1 - np.minimum(1, _COST * wrong)))])
+    won = (sent * power / (power + noise)).sum(-1).mean(1)
+    wrong = self._source.error_rate(split, noise, num_ues)
+    return int(np.argmax(won * (1 - np.minimum(1, _COST * wrong))))
 
-  def _linear(
-      self, labels: np.ndarray, noise: float, num_symbols: int) -> tuple[np.ndarray, np.ndarray]:
-    """Gains of the UE and of the BS with the linear codes of `labels`, [*labels.shape, S]."""
-    different, place = np.unique(labels, return_inverse=True)
-    codes = [
-        hybrid.linear_design(w, noise, num_symbols) for w in self._stack(different).variances]
-    return tuple(
-        np.array(part, np.float32)[place.reshape(labels.shape)]
-        for part in zip(*((code.gain, code.lmmse) for code in codes), strict=True))
+  def _choose(
+      self, csi: np.ndarray, noise: float, split: int, source: Paid, last: np.ndarray | None
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """The labels that UEs send [n], and the coefficients [n, S] of their CSI [n, N_a, N_t].
 
-  def _over(self, function, labels: np.ndarray, *values: np.ndarray) -> np.ndarray:
-    """`function` of the transforms of `labels` [n, ...] and of `values`, block by block."""
-    found = []
-    for start in range(0, len(labels), _BLOCK):
-      rows = start + np.arange(_BLOCK) % min(_BLOCK, len(labels) - start)
-      found.append(np.asarray(function(self._stack(labels[rows]), *(v[rows] for v in values))))
-    return np.concatenate(found)[:len(labels)]
+    The squared error of every candidate's linear code, for the CSI at hand, decides.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(csi))
+    digest.update(b'' if last is None else last.tobytes())
+    tried = self._tried.get(digest.digest())
+    if tried is None:
+      tried = self._tried[digest.digest()] = self._try_out(csi, source, last)
+    num_left = self.num_symbols - split
+    variances = tried.variances[..., :num_left].astype(np.float64)
+    power = least_error_powers(variances, noise, num_left)
+    missing = noise / (power + noise)
+    energy = np.abs(tried.coefficients[..., :num_left]) ** 2
+    change = (missing**2 - 1) * energy + variances * power * noise / (power + noise) ** 2
+    best = change.sum(-1).argmin(1)
+    rows = np.arange(len(csi))
+    return tried.labels[rows, best], tried.coefficients[rows, best]
+
+  def _try_out(self, csi: np.ndarray, source: Paid, last: np.ndarray | None) -> _Tried:
+
+    def part(rows: np.ndarray) -> _Tried:
+      expected = source.expected(None if last is None else last[rows])
+      labels = np.asarray(_candidates(self._inverse, self._log_det, expected, csi[rows]))
+      transforms = self._stack(labels)
+      values = _coefficients(self._grid, transforms, csi[rows][:, None])
+      return _Tried(labels, transforms.variances, np.asarray(values))
+
+    return _in_blocks(part, len(csi))
+
+  def _decode(
+      self, labels: np.ndarray, received: np.ndarray, noise: float, split: int) -> np.ndarray:
+    """CSI [n, N_a, N_t] of the coefficients' symbols [n, num_symbols - split]."""
+    values = hybrid.decode(
+        self._designs_of(labels, noise, split), received, noise, self._size).astype(np.complex64)
+    return _in_blocks(
+        lambda rows: np.asarray(_synthesise(self._grid, self._stack(labels[rows]), values[rows])),
+        len(labels))
+
+  def _likely(
+      self, words: jax.Array, received: np.ndarray, noise: float, num_ues: int,
+      last: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and labels [n, 2], the most likely ones of received symbols [n, split].
+
+    Labels that are not among them count with the mean of CSI, zero.
+    """
+    count = min(_NUM_LABELS, len(words))
+    weights, labels = [], []
+    for start in range(0, len(received), num_ues):
+      group = slice(start, start + num_ues)
+      likelihood = np.asarray(label.log_likelihood(words, received[group], noise), np.float64)
+      posterior = self._source.posterior(likelihood, None if last is None else last[group])
+      top = np.argpartition(-posterior, count - 1, axis=-1)[:, :count]
+      labels.append(top)
+      weights.append(np.take_along_axis(posterior, top, -1))
+    weights = np.concatenate(weights)
+    return np.where(weights < _MIN_PROBABILITY, 0, weights), np.concatenate(labels)
+
+  def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[hybrid.Design]:
+    for v in map(int, np.unique(labels)):
+      if (v, noise, split) not in self._designs:
+        variances = self._stack(np.array([v])).variances[0]
+        self._designs[v, noise, split] = self._design(variances, noise, self.num_symbols - split)
+    return [self._designs[int(v), noise, split] for v in labels]
 
   def _stack(self, labels: np.ndarray) -> klt.Klt:
     """Transforms with leaves [*labels.shape, ...]."""
-    missing = [int(v) for v in np.unique(labels) if int(v) not in self._transforms]
+    needed = np.unique(labels).tolist()
+    missing = [v for v in needed if v not in self._transforms]
     for start in range(0, len(missing), _BLOCK):
       part = missing[start:start + _BLOCK]
       filled = np.array(part + part[:1] * (_BLOCK - len(part)))
-      found = jax.tree.map(np.asarray, self._compute(self._map.profile(filled)))
+      found = jax.tree.map(np.array, _transform(self._grid, self._map.profile(filled), self._size))
       self._transforms |= {
-          v: jax.tree.map(lambda leaf, i=i: leaf[i], found) for i, v in enumerate(part)}
+          v: jax.tree.map(lambda leaf, i=i: leaf[i].copy(), found) for i, v in enumerate(part)}
+    for v in needed:
+      self._transforms[v] = self._transforms.pop(v)
+    each = sum(leaf.nbytes for leaf in self._transforms[needed[0]])
+    while len(self._transforms) > max(_KEPT_BYTES // each, len(needed)):
+      del self._transforms[next(iter(self._transforms))]
     flat = [self._transforms[int(v)] for v in labels.ravel()]
     return jax.tree.map(
         lambda *leaves: np.stack(leaves).reshape(*labels.shape, *leaves[0].shape), *flat)
 
 
+def _in_blocks(function: Callable[[np.ndarray], Any], count: int) -> Any:
+  """The tree of arrays [count, ...] of a function of row numbers, called with `_BLOCK` of them."""
+  parts = []
+  for start in range(0, count, _BLOCK):
+    num = min(_BLOCK, count - start)  # the last block is filled up with its own rows
+    found = function(start + np.arange(_BLOCK) % num)
+    parts.append(jax.tree.map(lambda leaf, num=num: leaf[:num], found))
+  return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
 @jax.jit
-def _candidates(log_powers: jax.Array, log_prior: jax.Array, csi: jax.Array) -> jax.Array:
+def _candidates(
+    inverse: jax.Array, log_det: jax.Array, expected: jax.Array, csi: jax.Array) -> jax.Array:
   """The most likely labels [n, C] if all entries of CSI were independent."""
   energy = (jnp.abs(csi) ** 2).reshape(len(csi), -1)
-  score = log_prior - log_powers.sum(-1) - energy @ jnp.exp(-log_powers).T
+  score = expected - log_det - energy @ inverse.T
   return jax.lax.top_k(score, min(_NUM_CANDIDATES, score.shape[1]))[1]
-
-
-@jax.jit
-def _error(
-    found: klt.Klt, csi: jax.Array, gain: jax.Array, lmmse: jax.Array, noise: float) -> jax.Array:
-  """Expected squared error of CSI [n, ...] with each candidate's linear code [n, C, S]: [n, C]."""
-  energy = jnp.abs(klt.coefficients(found, csi[:, None])[..., :gain.shape[-1]]) ** 2
-  missing = (1 - lmmse * gain) ** 2
-  return (
-      (jnp.abs(csi) ** 2).sum((1, 2))[:, None]
-      + ((missing - 1) * energy + lmmse**2 * noise).sum(-1))

@@ -4,9 +4,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.channel import Site, groups_at, sample_groups, sample_pairs
+from rca_jax.channel import (
+    Site,
+    csi_at,
+    groups_at,
+    sample_groups,
+    sample_pairs,
+    sample_positions,
+)
 from rca_jax.config import ExperimentConfig
 from rca_jax.data.source import config_site, read_groups
 from rca_jax.errors import InputError
@@ -45,6 +53,28 @@ def load_test_csi(
   if path:
     return read_groups(config, path, 'test', num_ues)[:num_groups]
   return _generated_test_csi(config, num_ues, num_groups)
+
+
+def load_past_csi(config: ExperimentConfig, num_ues: int, distance_m: float) -> np.ndarray:
+  """What `load_test_csi` gives, where every UE was a walk of `distance_m` before, in any direction.
+
+  Raises:
+    InputError: the test groups are no generated ones of one site.
+  """
+  if config.data.path or config.data.test_path or config.csi.mode != 'site':
+    raise InputError(
+        'where a UE was before its report is known of generated groups of one site only: '
+        '--config.csi.mode=site, and no --config.data.path or --config.data.test_path.')
+
+  def draw(key: jax.Array, site: Site) -> jax.Array:
+    # The keys of `sample_groups`; that of a site is free where the site is given.
+    walk_key, position_key = jax.random.split(key)
+    positions = sample_positions(position_key, config.csi, _CHUNK, num_ues)
+    angle = 2 * jnp.pi * jax.random.uniform(walk_key, positions.shape[:2], jnp.float32)
+    step = jnp.stack([jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)], -1)
+    return csi_at(site, positions + distance_m * step).csi
+
+  return _in_chunks(draw, config, Stream.TEST_GROUPS, config.data.num_test_groups)
 
 
 def _generated_test_csi(config: ExperimentConfig, num_ues: int, num_groups: int) -> np.ndarray:

@@ -14,12 +14,13 @@ import numpy as np
 from rca_jax.baselines import cdl_op, pca
 from rca_jax.baselines.genie import genie_nmse
 from rca_jax.bayes import hybrid
+from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
 from rca_jax.bayes.site_code import SiteCode
-from rca_jax.bayes.site_map import load_map
+from rca_jax.bayes.site_map import SiteMap, load_map
 from rca_jax.channel import from_features, sample_groups, to_features
 from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.data.source import config_site, read_groups
-from rca_jax.data.test_groups import load_test_csi
+from rca_jax.data.test_groups import load_past_csi, load_test_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Estimate, Scores, evaluate
 from rca_jax.evaluation.rows import Measurement, describe, result_row, test_data
@@ -103,7 +104,7 @@ def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement])
 
 
 def _site_map_scores(
-    design: Callable, config: ExperimentConfig,
+    source: str, design: Callable, config: ExperimentConfig,
     measurements: Sequence[Measurement]) -> list[Scores]:
   if not config.site_map:
     raise InputError(
@@ -111,23 +112,60 @@ def _site_map_scores(
         'as --config.site_map=FILE.')
   if None in (item.snr_db for item in measurements):
     raise InputError('the site map needs an uplink with noise; give --snr_db.')
+  site_map = load_map(Path(config.site_map), config.csi)
   code = SiteCode(
-      load_map(Path(config.site_map), config.csi), config.csi,
-      codeword_dim(config.model, config.csi) // 2, design)
+      site_map, config.csi, codeword_dim(config.model, config.csi) // 2,
+      _SOURCES[source](site_map, config), design)
 
   def estimate(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    flat = csi.reshape(-1, *csi.shape[2:])
-    return jnp.asarray(code.estimate(flat, keys.reshape(-1), snr_db)).reshape(csi.shape)
+    return jnp.asarray(code.estimate(csi, keys, snr_db))
 
+  def tracked(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    now, past = np.split(csi, 2, axis=1)
+    return jnp.asarray(code.estimate(now, np.split(keys, 2, axis=1)[0], snr_db, past))
+
+  if source == 'tracked':
+    return _tracked_scores(config, measurements, tracked)
   return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
 
 
+def _tracked_scores(
+    config: ExperimentConfig, measurements: Sequence[Measurement], estimate: Callable
+) -> list[Scores]:
+  """As `_code_scores`; the estimate gets the CSI of the UEs' last reports too, as further UEs.
+
+  They stand where the UEs stood a report before, a second's walk away, and nothing is sent.
+  """
+  key = stream_key(config.data.seed, Stream.EVALUATION)
+
+  @functools.lru_cache(maxsize=1)
+  def csi(num_ues: int) -> np.ndarray:
+    past = load_past_csi(config, num_ues, _PERIOD_S * WALKING_SPEED_M_S)
+    return np.concatenate([load_test_csi(config, num_ues), past], 1)
+
+  with jax.default_matmul_precision('highest'):
+    return [
+        evaluate(
+            functools.partial(estimate, item.snr_db), csi(item.num_ues), key, item.num_ues)
+        for item in measurements]
+
+
+_PERIOD_S = 1.0  # from report to report of a UE whose label is tracked
+_SOURCES: dict[str, Callable[[SiteMap, ExperimentConfig], Paid]] = {
+    'paid': lambda site_map, _: Paid(site_map),
+    'joint': lambda site_map, config: Joint(site_map, config.csi.max_ue_distance_m),
+    'tracked': lambda site_map, _: Tracked(site_map, _PERIOD_S)}
 REFERENCES: dict[str, Callable] = {
     'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores, 'genie': _genie_scores}
 # Not in the matrix of launch.reproduce: they need the file that `config.site_map` names.
 WITH_MAP: dict[str, Callable] = {
-    'site map': functools.partial(_site_map_scores, hybrid.linear_design),
-    'site map (hybrid)': functools.partial(_site_map_scores, hybrid.design)}
+    name: functools.partial(_site_map_scores, source, design) for name, source, design in (
+        ('site map', 'paid', hybrid.linear_design),
+        ('site map (joint)', 'joint', hybrid.linear_design),
+        ('site map (tracked)', 'tracked', hybrid.linear_design),
+        ('site map (hybrid)', 'paid', hybrid.design),
+        ('site map (hybrid joint)', 'joint', hybrid.design),
+        ('site map (hybrid tracked)', 'tracked', hybrid.design))}
 
 
 def _code_scores(

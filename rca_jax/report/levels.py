@@ -16,7 +16,9 @@ from rca_jax.foreign import file_in
 
 Row = dict[str, Any]
 OURS, SINGLE_USER = 'RCA-MUNet', 'BL1'
-WITH_MAP = ('site map', 'site map (hybrid)')
+WITH_MAP = (
+    'site map', 'site map (joint)', 'site map (tracked)', 'site map (hybrid)',
+    'site map (hybrid joint)', 'site map (hybrid tracked)')
 REFERENCES = ('CDL-OP', 'PCA/KLT', *WITH_MAP, 'genie')  # no networks
 ANY = object()  # every value of a field
 
