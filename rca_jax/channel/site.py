@@ -254,8 +254,9 @@ def _ray_angles(site, table, lsp, los, cluster, power, los_share, anchor) -> jax
   log_ratio = -jnp.log(jnp.maximum(relative, 1e-6))
   c_phi = table.azimuth_scaling * jnp.where(los, uma.los_azimuth_scaling(lsp['K']), 1)
   c_theta = table.zenith_scaling * jnp.where(los, uma.los_zenith_scaling(lsp['K']), 1)
-  # The floor keeps the gradient finite at the strongest cluster, where the root is zero.
-  azimuth_shape = 2 / 1.4 * jnp.sqrt(jnp.maximum(log_ratio, 1e-9)) / c_phi
+  # The strongest cluster's ratio is zero, or round-off of 6e-8 whose root would turn its phase by a
+  # radian, otherwise in every compiled program. Not zero, so that the gradient is finite.
+  azimuth_shape = 2 / 1.4 * jnp.sqrt(jnp.where(log_ratio < 1e-6, 1e-9, log_ratio)) / c_phi
   zenith_shape = log_ratio / c_theta
   # Not stacked: XLA would compute each part of the stack anew, in one large program.
   shape = jnp.where(_IS_AZIMUTH, azimuth_shape, zenith_shape)  # [4, C]
