@@ -29,6 +29,7 @@ _COST = 1.5
 _MIN_PROBABILITY = 1e-3  # of a label that is weighed
 _FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
+_SCORED = 64  # reports that all labels are compared with at a time
 _KEPT_BYTES = 1e9  # of transforms
 
 _transform = jax.jit(klt.transform, static_argnums=2)
@@ -134,14 +135,17 @@ class SiteCode:
 
   def _try_out(self, csi: np.ndarray, source: Paid, last: np.ndarray | None) -> _Tried:
 
-    def part(rows: np.ndarray) -> _Tried:
+    def likely(rows: np.ndarray) -> np.ndarray:
       expected = source.expected(None if last is None else last[rows])
-      labels = np.asarray(_candidates(self._inverse, self._log_det, expected, csi[rows]))
-      transforms = self._stack(labels)
-      values = _coefficients(self._grid, transforms, csi[rows][:, None])
-      return _Tried(labels, transforms.variances, np.asarray(values))
+      return np.asarray(_candidates(self._inverse, self._log_det, expected, csi[rows]))
 
-    return _in_blocks(part, len(csi))
+    def coded(rows: np.ndarray) -> _Tried:
+      transforms = self._stack(labels[rows])
+      values = _coefficients(self._grid, transforms, csi[rows][:, None])
+      return _Tried(labels[rows], transforms.variances, np.asarray(values))
+
+    labels = _in_blocks(likely, len(csi), _SCORED)
+    return _in_blocks(coded, len(csi))
 
   def _decode(
       self, labels: np.ndarray, received: np.ndarray, noise: float, split: int) -> np.ndarray:
@@ -172,9 +176,10 @@ class SiteCode:
     return np.where(weights < _MIN_PROBABILITY, 0, weights), np.concatenate(labels)
 
   def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[hybrid.Design]:
-    for v in map(int, np.unique(labels)):
-      if (v, noise, split) not in self._designs:
-        variances = self._stack(np.array([v])).variances[0]
+    new = [v for v in np.unique(labels).tolist() if (v, noise, split) not in self._designs]
+    for start in range(0, len(new), _BLOCK):
+      part = new[start:start + _BLOCK]
+      for v, variances in zip(part, self._stack(np.array(part)).variances, strict=True):
         self._designs[v, noise, split] = self._design(variances, noise, self.num_symbols - split)
     return [self._designs[int(v), noise, split] for v in labels]
 
@@ -198,12 +203,13 @@ class SiteCode:
         lambda *leaves: np.stack(leaves).reshape(*labels.shape, *leaves[0].shape), *flat)
 
 
-def _in_blocks(function: Callable[[np.ndarray], Any], count: int) -> Any:
-  """The tree of arrays [count, ...] of a function of row numbers, called with `_BLOCK` of them."""
+def _in_blocks(
+    function: Callable[[np.ndarray], Any], count: int, size: int = _BLOCK) -> Any:
+  """The tree of arrays [count, ...] of a function of row numbers, called with `size` of them."""
   parts = []
-  for start in range(0, count, _BLOCK):
-    num = min(_BLOCK, count - start)  # the last block is filled up with its own rows
-    found = function(start + np.arange(_BLOCK) % num)
+  for start in range(0, count, size):
+    num = min(size, count - start)  # the last block is filled up with its own rows
+    found = function(start + np.arange(size) % num)
     parts.append(jax.tree.map(lambda leaf, num=num: leaf[:num], found))
   return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 

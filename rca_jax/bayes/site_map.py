@@ -17,7 +17,7 @@ import numpy as np
 import safetensors.numpy
 
 from rca_jax.bayes import em
-from rca_jax.bayes.grid import Grid, atoms_at, make_grid
+from rca_jax.bayes.grid import Grid, make_grid
 from rca_jax.channel.groups import csi_at
 from rca_jax.channel.site import Site
 from rca_jax.config import CsiConfig, from_dict, to_dict
@@ -136,7 +136,10 @@ def entry_powers(grid: Grid, site_map: SiteMap) -> jax.Array:
 
   @jax.jit
   def part(profile: em.Profile) -> jax.Array:
-    power = jnp.einsum('vk,vkda->vda', profile.power, jnp.abs(atoms_at(grid, profile.index)) ** 2)
+    rows = jnp.arange(len(profile.index))[:, None]
+    whole = jnp.zeros((len(rows), math.prod(grid.shape))).at[rows, profile.index].add(profile.power)
+    energies = [jnp.abs(atoms) ** 2 for atoms in grid]
+    power = jnp.einsum('dp,vpq,aq->vda', energies[0], whole.reshape(-1, *grid.shape), energies[1])
     return (power / power.mean((1, 2), keepdims=True)).reshape(len(power), -1)
 
   return jnp.concatenate([part(site_map.profile(rows)) for rows in _blocks(site_map)])
