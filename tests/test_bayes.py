@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rca_jax.bayes import em, klt
-from rca_jax.bayes.grid import atoms_at, gram_at, make_grid, project
+from rca_jax.bayes.grid import gram_at, make_grid, project
 from rca_jax.config import CsiConfig
 
 CONFIG = CsiConfig(num_subcarriers=64, num_delay_taps=6, num_tx_antennas=4)
@@ -18,6 +18,13 @@ NOISE = 0.3
 @pytest.fixture(scope='module')
 def grid():
   return make_grid(CONFIG, points_per_row=2, num_angles=16)
+
+
+def atoms_at(grid, index):
+  """The atoms of flat indices p Q + q: [..., K] -> [..., K, N_a, N_t]."""
+  p, q = np.divmod(np.asarray(index), grid.shape[1])
+  delay, angle = np.asarray(grid.delay).T[p], np.asarray(grid.angle).T[q]
+  return delay[..., :, None] * angle[..., None, :]
 
 
 @pytest.fixture(scope='module')

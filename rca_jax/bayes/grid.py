@@ -40,12 +40,6 @@ def project(grid: Grid, csi: jax.Array) -> jax.Array:
   return jnp.einsum('dp,...da,aq->...pq', grid.delay.conj(), csi, grid.angle.conj())
 
 
-def atoms_at(grid: Grid, index: jax.Array) -> jax.Array:
-  """The atoms of flat indices p Q + q: [..., K] -> [..., K, N_a, N_t] complex64."""
-  p, q = jnp.divmod(index, grid.shape[1])
-  return grid.delay.T[p][..., :, None] * grid.angle.T[q][..., None, :]
-
-
 def gram_at(grid: Grid, index: jax.Array) -> jax.Array:
   """A^H A of flat indices: [..., K] -> [..., K, K] complex64, from a delay and an angle table."""
   p, q = jnp.divmod(index, grid.shape[1])
