@@ -36,11 +36,12 @@ def test_offsets_are_those_of_drawn_places():
   radius, turn = 3.5 * np.sqrt(rng.random(400_000)), 2 * np.pi * rng.random(400_000)
   moved = np.stack([radius * np.cos(turn), radius * np.sin(turn)], 1) / 1.5
   at = np.floor(rng.random((400_000, 2)) + moved)
-  size = np.random.default_rng(2).choice([0, 1, 3], 400_000, p=[0.7, 0.2, 0.1])[:, None]
+  size = np.random.default_rng(2).choice([0, 1, 3], 400_000, p=[0.76, 0.2, 0.04])[:, None]
   at += rng.integers(-size, size + 1, (400_000, 2))
   edges = np.arange(len(found) + 1) - len(found) / 2
   drawn, *_ = np.histogram2d(at[:, 0], at[:, 1], (edges, edges))
-  assert np.abs(drawn / 400_000 - found).max() < 1e-3
+  # 2e-4: the disc is a sum over points.
+  assert (np.abs(drawn / 400_000 - found) < 5 * np.sqrt(found / 400_000) + 2e-4).all()
 
 
 @pytest.fixture(scope='module')

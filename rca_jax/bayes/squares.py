@@ -14,9 +14,10 @@ import scipy.sparse
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.errors import InputError
 
-# How far the label that fits best is from the UE's own square, by measurement: in it, or uniform
-# over so many squares by so many around it.
-_CHOICE = {1: 0.7, 3: 0.2, 7: 0.1}
+# How far the label that fits best is from the UE's own square: in it, or uniform over so many
+# squares by so many around it. Of 179 UEs on a map of 1.2 m, NLOS, 79 % had the label of their
+# square and all others one that touches it; UEs beyond the map's edge need the rest.
+_CHOICE = {1: 0.76, 3: 0.2, 7: 0.04}
 _STRAY = 0.01  # probability that a label is from anywhere
 
 
@@ -58,9 +59,10 @@ class Squares:
     # A point that is uniform in [0, 1), moved by d, ends in [k, k + 1) with this probability.
     along = np.maximum(0, 1 - np.abs(points[..., None] - line))
     own = np.einsum('nx,ny->xy', along[:, 0], along[:, 1]) / len(points)
-    return sum(
+    spread = sum(
         share * scipy.ndimage.uniform_filter(own, size, mode='constant')
         for size, share in _CHOICE.items())
+    return np.maximum(spread, 0)  # running sums leave -1e-22 where there is nothing
 
   def num_labels(self, offsets: np.ndarray) -> float:
     """How many labels at these offsets there are, exp of the entropy."""
