@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rca_jax.baselines.pca import least_error_powers
-from rca_jax.bayes import em, klt, label, site_map
+from rca_jax.bayes import klt, label, site_map
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
@@ -36,9 +36,9 @@ def fit(parts):
 
   def call(key=1, folder=parts, num_ues=4):
     with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(em, 'SCHEDULE', ((60, 3), (24, 4)))
+      patch.setattr(site_map, '_NUM_ATOMS', 24)
       patch.setattr(site_map, '_TILE', 6)
-      patch.setattr(site_map, '_BATCH', 4)
+      patch.setattr(site_map, '_BATCH', 1)
       return site_map.fit_map(jax.random.key(key), site, SIDE_M, num_ues, folder, lambda _: None)
 
   return call

@@ -5,7 +5,6 @@ and A^H y (the *projections*) enter, so compressed noisy reports y = F h + n tak
 F A in place of A.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -13,10 +12,10 @@ import jax.numpy as jnp
 
 from rca_jax.bayes.grid import Grid, gram_at, project
 
-# Atoms that are kept and steps that are taken with them: weak atoms are dropped on the way.
-SCHEDULE = ((700, 3), (500, 3), (400, 2), (300, 4))
-_NOISE = 0.01  # where the noise ends that samples are taken to have: what the grid cannot say
-_DECAY = 0.4  # of it, step by step: few strong atoms are settled before many weak ones
+_NUM_ATOMS = 300  # of a fit
+_NUM_DECONVOLUTIONS = 5  # more follow the speckle of few samples
+# The noise that samples are taken to have, step by step. It stands for what the grid cannot say.
+_NOISE = (0.04, 0.016)
 
 
 class Posterior(NamedTuple):
@@ -70,31 +69,47 @@ def step(power: jax.Array, found: Posterior, weights: jax.Array) -> jax.Array:
   return power * seen / jnp.maximum(1 - found.variance, 1e-6)
 
 
-def fit(
-    grid: Grid, csi: jax.Array, weights: jax.Array, schedule: Sequence[tuple[int, int]]
-) -> Profile:
+def deconvolve(grid: Grid, energy: jax.Array) -> jax.Array:
+  """Richardson-Lucy: powers whose atoms leave the energies that are seen, sidelobes and all.
+
+  One atom of power 1 is seen at another place of the grid with the square of their inner product,
+  a product of a delay and an angle table: a step is four small matrix products.
+
+  Args:
+    energy: mean |a^H y|^2 [..., P, Q] float32.
+
+  Returns:
+    c, like energy.
+  """
+  delay, angle = (jnp.abs(atoms.conj().T @ atoms) ** 2 for atoms in grid)
+
+  def spread(values: jax.Array) -> jax.Array:
+    return delay @ values @ angle
+
+  def one_step(_, power: jax.Array) -> jax.Array:
+    return power * spread(energy / (spread(power) + floor)) / spread(jnp.ones(grid.shape))
+
+  floor = 1e-5 * energy.mean((-2, -1), keepdims=True)
+  return jax.lax.fori_loop(0, _NUM_DECONVOLUTIONS, one_step, energy)
+
+
+def fit(grid: Grid, csi: jax.Array, weights: jax.Array, num_atoms: int = _NUM_ATOMS) -> Profile:
   """Profiles of B places, of the energy of their samples.
+
+  The deconvolved energies choose the atoms, EM steps settle their powers.
 
   Args:
     csi: samples [B, N, N_a, N_t] complex64, mean |h|^2 = 1.
     weights: [B, N], of sum 1; 0 for samples that are not there.
-    schedule: (atoms kept, steps) one after the other; static under jit.
   """
-  projections = project(grid, csi).reshape(*csi.shape[:2], -1)
-  energy = (jnp.abs(projections) ** 2 * weights[..., None]).sum(1)
-  power, index = jax.lax.top_k(energy, min(schedule[0][0], energy.shape[-1]))
+  projections = project(grid, csi)
+  energy = (jnp.abs(projections) ** 2 * weights[..., None, None]).sum(1)
+  clear = deconvolve(grid, energy).reshape(len(csi), -1)
+  power, index = jax.lax.top_k(clear, min(num_atoms, clear.shape[-1]))
   power *= csi[0, 0].size / power.sum(-1, keepdims=True)
-  level = jnp.ones(len(csi))
-  for num_atoms, num_steps in schedule:
-    power, kept = jax.lax.top_k(power, min(num_atoms, power.shape[-1]))
-    index = jnp.take_along_axis(index, kept, -1)
-    gram = gram_at(grid, index)
-    seen = jnp.swapaxes(jnp.take_along_axis(projections, index[:, None], 2), 1, 2)
-
-    def one_step(_, state, gram=gram, seen=seen):
-      power, level = state
-      power = step(power, posterior(power, gram, seen, level), weights)
-      return power, jnp.maximum(_NOISE, _DECAY * level)
-
-    power, level = jax.lax.fori_loop(0, num_steps, one_step, (power, level))
+  gram = gram_at(grid, index)
+  flat = projections.reshape(*csi.shape[:2], -1)
+  seen = jnp.swapaxes(jnp.take_along_axis(flat, index[:, None], 2), 1, 2)
+  for noise in _NOISE:
+    power = step(power, posterior(power, gram, seen, jnp.full(len(csi), noise)), weights)
   return Profile(index, power)

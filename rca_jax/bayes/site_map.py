@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 
 from rca_jax.bayes import em
 from rca_jax.bayes.grid import Grid, make_grid
@@ -26,8 +28,10 @@ from rca_jax.errors import InputError
 from rca_jax.foreign import parse_json
 
 _NUM_ATOMS = 192  # kept of every entry
+_NUM_KNOTS = 20  # powers that say the powers of all of them
+_LEAST_POWER = 1e-6  # of an atom
 _MIN_SAMPLES = 3  # of a cell's entry
-_TILE, _BATCH = 128, 16  # cells that are drawn, entries that are fitted at a time
+_TILE, _BATCH = 128, 16  # cells that are drawn, entries that a device fits at a time
 _HEADER = 'rca_jax site map'
 _DTYPES = {'place': 'float32', 'los': 'bool', 'num_samples': 'uint16', 'index': 'uint16',
            'power': 'float16'}
@@ -39,13 +43,24 @@ class SiteMap(NamedTuple):
   place: np.ndarray  # [V, 2] float32 m, the middle of the cell
   los: np.ndarray  # [V] bool
   num_samples: np.ndarray  # [V] uint16, UEs that it was fitted from
-  index: np.ndarray  # [V, K] uint16, see em.Profile
-  power: np.ndarray  # [V, K] float16
+  index: np.ndarray  # [V, K] uint16, atoms in order of their power, see em.Profile
+  power: np.ndarray  # [V, k] float16, of the atoms number `knots(K)`; smooth between
 
   def profile(self, labels: np.ndarray) -> em.Profile:
     """Of the entries `labels`."""
-    return em.Profile(
-        jnp.asarray(self.index[labels], jnp.int32), jnp.asarray(self.power[labels], jnp.float32))
+    index = jnp.asarray(self.index[labels], jnp.int32)
+    powers = jnp.asarray(self.power[labels], jnp.float32)
+    number = jnp.arange(index.shape[-1])
+    between = jnp.interp(number, knots(index.shape[-1]), jnp.arange(powers.shape[-1]))
+    low = jnp.floor(between).astype(int)
+    logs = jnp.log(jnp.maximum(powers, _LEAST_POWER))
+    low_log, high_log = logs[..., low], logs[..., jnp.minimum(low + 1, logs.shape[-1] - 1)]
+    return em.Profile(index, jnp.exp(low_log + (between - low) * (high_log - low_log)))
+
+
+def knots(num_atoms: int) -> np.ndarray:
+  """Whose powers are kept of so many atoms in order of power: close for the strong ones."""
+  return np.unique(np.round(np.geomspace(1, num_atoms, _NUM_KNOTS)).astype(int)) - 1
 
 
 def squares(config: CsiConfig, side_m: float) -> np.ndarray:
@@ -95,9 +110,9 @@ def _fit_tile(key, site, grid, corners, start, side_m, num_ues) -> SiteMap:
   jobs = [
       (cell, state) for cell in range(min(_TILE, len(corners) - start)) for state in (False, True)
       if (los[cell] == state).sum() >= _MIN_SAMPLES]
-  found = []
-  for first in range(0, len(jobs), _BATCH):
-    batch = [jobs[min(first + i, len(jobs) - 1)] for i in range(_BATCH)]
+  found, num = [], _BATCH * jax.device_count()
+  for first in range(0, len(jobs), num):
+    batch = [jobs[min(first + i, len(jobs) - 1)] for i in range(num)]
     cells = [cell for cell, _ in batch]
     counted = np.stack([los[cell] == state for cell, state in batch]).astype(np.float32)
     profile = _fit(grid, csi[cells], counted / counted.sum(1, keepdims=True))
@@ -126,9 +141,15 @@ def _draw(key, site, numbers, corners, side_m, num_ues):
 
 @jax.jit
 def _fit(grid: Grid, csi: jax.Array, weights: jax.Array) -> em.Profile:
-  index, power = em.fit(grid, csi, weights, schedule=em.SCHEDULE)
-  power, kept = jax.lax.top_k(power, min(_NUM_ATOMS, power.shape[-1]))
-  return em.Profile(jnp.take_along_axis(index, kept, -1), power)
+  """Profiles with the powers at their knots; every device fits entries of its own."""
+
+  def part(csi: jax.Array, weights: jax.Array) -> em.Profile:
+    index, power = em.fit(grid, csi, weights)
+    power, kept = jax.lax.top_k(power, min(_NUM_ATOMS, power.shape[-1]))
+    return em.Profile(jnp.take_along_axis(index, kept, -1), power[:, knots(power.shape[-1])])
+
+  mesh = jax.make_mesh((jax.device_count(),), ('entry',), axis_types=(AxisType.Auto,))
+  return jax.shard_map(part, mesh=mesh, in_specs=P('entry'), out_specs=P('entry'))(csi, weights)
 
 
 def entry_powers(grid: Grid, site_map: SiteMap) -> jax.Array:
@@ -193,8 +214,8 @@ def _is_map(header: dict[str, str], arrays: dict[str, np.ndarray]) -> bool:
     entries = SiteMap(**arrays)
   except (KeyError, TypeError, ValueError):
     return False
-  num, atoms = len(entries.los), entries.index.shape[-1:]
-  shapes = ((num, 2), (num,), (num,), (num, *atoms), (num, *atoms))
+  num, atoms = len(entries.los), entries.index.shape[-1]
+  shapes = ((num, 2), (num,), (num,), (num, atoms), (num, len(knots(atoms))))
   return (
       num > 0 and tuple(leaf.shape for leaf in entries) == shapes
       and {name: str(leaf.dtype) for name, leaf in arrays.items()} == _DTYPES
