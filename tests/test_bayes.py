@@ -100,6 +100,20 @@ def test_true_profile_is_a_fixed_point(grid, dense):
   np.testing.assert_allclose(em.step(POWER, found, jnp.full(40_000, 1 / 40_000)), POWER, rtol=0.06)
 
 
+def test_deconvolution_keeps_the_energy_and_comes_nearer_to_the_powers(grid):
+  """Of two atoms: the energy that they explain is all there is, and fits better than at first."""
+  delay, angle = (np.abs(np.asarray(atoms).conj().T @ np.asarray(atoms)) ** 2 for atoms in grid)
+  power = np.zeros(grid.shape, np.float32)
+  power[5, 3], power[12, 1] = 4, 1
+  energy = delay @ power @ angle
+  found = np.asarray(em.deconvolve(grid, jnp.asarray(energy)))
+  np.testing.assert_allclose((found * delay.sum(0)[:, None] * angle.sum(0)).sum(), energy.sum(),
+                             rtol=1e-3)
+  assert found.argmax() == power.argmax()
+  assert np.abs(delay @ found @ angle - energy).sum() < 0.5 * np.abs(
+      delay @ (energy * power.sum() / energy.sum()) @ angle - energy).sum()
+
+
 def test_fit_of_few_samples_is_nearer_than_their_covariance(grid, dense):
   """Ten places, six samples each, and six of no weight from elsewhere."""
   _, covariance = dense

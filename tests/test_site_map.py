@@ -36,9 +36,9 @@ def fit(parts):
 
   def call(key=1, folder=parts, num_ues=4):
     with pytest.MonkeyPatch.context() as patch:
-      patch.setattr(site_map, '_NUM_ATOMS', 24)
+      patch.setattr(site_map, '_NUM_ATOMS', 60)
       patch.setattr(site_map, '_TILE', 6)
-      patch.setattr(site_map, '_BATCH', 1)
+      patch.setattr(site_map, '_BATCH', 4)
       return site_map.fit_map(jax.random.key(key), site, SIDE_M, num_ues, folder, lambda _: None)
 
   return call
@@ -70,8 +70,16 @@ def test_every_square_and_state_with_enough_ues_has_an_entry(found):
   assert len({(*place, los) for place, los in zip(found.place, found.los, strict=True)}) == len(
       found.los)
   assert (found.num_samples >= 3).all() and (found.num_samples <= 4).all()
-  energy = found.power.astype(float).sum(1)  # less than 24: a part counts as noise
+  powers = np.asarray(found.profile(np.arange(len(found.los))).power)
+  energy = powers.sum(1)  # less than 24: a part counts as noise
   assert (energy > 12).all() and (energy < 26).all()
+
+
+def test_powers_are_kept_at_their_knots_and_smooth_between(found):
+  powers = np.asarray(found.profile(np.arange(len(found.los))).power)
+  np.testing.assert_allclose(
+      powers[:, site_map.knots(powers.shape[1])], found.power.astype(np.float32), rtol=1e-4)
+  assert (np.diff(powers) <= 0).all()
 
 
 def test_a_fit_that_was_cut_off_goes_on_to_the_same_map(fit, found, parts, tmp_path):

@@ -15,8 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
-from jax.sharding import AxisType
-from jax.sharding import PartitionSpec as P
 
 from rca_jax.bayes import em
 from rca_jax.bayes.grid import Grid, make_grid
@@ -31,7 +29,7 @@ _NUM_ATOMS = 192  # kept of every entry
 _NUM_KNOTS = 20  # powers that say the powers of all of them
 _LEAST_POWER = 1e-6  # of an atom
 _MIN_SAMPLES = 3  # of a cell's entry
-_TILE, _BATCH = 128, 16  # cells that are drawn, entries that a device fits at a time
+_TILE, _BATCH = 128, 16  # cells that are drawn, entries that are fitted at a time
 _HEADER = 'rca_jax site map'
 _DTYPES = {'place': 'float32', 'los': 'bool', 'num_samples': 'uint16', 'index': 'uint16',
            'power': 'float16'}
@@ -110,9 +108,9 @@ def _fit_tile(key, site, grid, corners, start, side_m, num_ues) -> SiteMap:
   jobs = [
       (cell, state) for cell in range(min(_TILE, len(corners) - start)) for state in (False, True)
       if (los[cell] == state).sum() >= _MIN_SAMPLES]
-  found, num = [], _BATCH * jax.device_count()
-  for first in range(0, len(jobs), num):
-    batch = [jobs[min(first + i, len(jobs) - 1)] for i in range(num)]
+  found = []
+  for first in range(0, len(jobs), _BATCH):
+    batch = [jobs[min(first + i, len(jobs) - 1)] for i in range(_BATCH)]
     cells = [cell for cell, _ in batch]
     counted = np.stack([los[cell] == state for cell, state in batch]).astype(np.float32)
     profile = _fit(grid, csi[cells], counted / counted.sum(1, keepdims=True))
@@ -141,15 +139,10 @@ def _draw(key, site, numbers, corners, side_m, num_ues):
 
 @jax.jit
 def _fit(grid: Grid, csi: jax.Array, weights: jax.Array) -> em.Profile:
-  """Profiles with the powers at their knots; every device fits entries of its own."""
-
-  def part(csi: jax.Array, weights: jax.Array) -> em.Profile:
-    index, power = em.fit(grid, csi, weights)
-    power, kept = jax.lax.top_k(power, min(_NUM_ATOMS, power.shape[-1]))
-    return em.Profile(jnp.take_along_axis(index, kept, -1), power[:, knots(power.shape[-1])])
-
-  mesh = jax.make_mesh((jax.device_count(),), ('entry',), axis_types=(AxisType.Auto,))
-  return jax.shard_map(part, mesh=mesh, in_specs=P('entry'), out_specs=P('entry'))(csi, weights)
+  """Profiles with the powers at their knots."""
+  index, power = em.fit(grid, csi, weights)
+  power, kept = jax.lax.top_k(power, min(_NUM_ATOMS, power.shape[-1]))
+  return em.Profile(jnp.take_along_axis(index, kept, -1), power[:, knots(power.shape[-1])])
 
 
 def entry_powers(grid: Grid, site_map: SiteMap) -> jax.Array:
