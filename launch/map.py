@@ -31,8 +31,10 @@ def main() -> None:
 
   from rca_jax.bayes.site_map import fit_map, save_map, squares
   from rca_jax.data.source import config_site
+  from rca_jax.durable import writing
   from rca_jax.evaluation.rows import config_hash
   from rca_jax.keys import Stream, stream_key
+  from rca_jax.report.site_map import figure
 
   out, total = Path(_OUT.value), len(squares(config.csi, _SIDE_M.value))
   # What another map would be made of goes into the name: parts are of one map only.
@@ -46,9 +48,12 @@ def main() -> None:
         _NUM_UES.value, parts, lambda done: bar.update(done, doing=''))
     save_map(out, found, config.csi)
   shutil.rmtree(parts)
-  say(f'done: {len(found.los):,} entries, '
-      f'{out.stat().st_size / 1e6:.1f} MB in {out}; measure it: python -m launch.references '
-      f"--config=... --methods='PCA/KLT,site map' --config.site_map={out}")
+  picture = out.with_name(f'{out.name}.png')
+  with writing(picture):
+    figure(found, config.csi).savefig(picture, dpi=120)
+  say(f'done: {len(found.los):,} entries, {out.stat().st_size / 1e6:.1f} MB in {out}, drawn in '
+      f'{picture}; measure it: python -m launch.references --config=... '
+      f"--methods='PCA/KLT,site map' --config.site_map={out}")
 
 
 if __name__ == '__main__':

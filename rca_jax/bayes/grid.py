@@ -13,6 +13,9 @@ import numpy as np
 from rca_jax.channel.response import delay_rows, steering
 from rca_jax.config import CsiConfig
 
+POINTS_PER_ROW, NUM_ANGLES = 4, 64
+_FIRST_ROW = -0.5
+
 
 class Grid(NamedTuple):
   """Atoms a(p, q) = delay[:, p] (x) angle[:, q], all of norm 1."""
@@ -26,13 +29,20 @@ class Grid(NamedTuple):
     return self.delay.shape[1], self.angle.shape[1]
 
 
-def make_grid(config: CsiConfig, points_per_row: int = 4, num_angles: int = 64) -> Grid:
+def make_grid(
+    config: CsiConfig, points_per_row: int = POINTS_PER_ROW, num_angles: int = NUM_ANGLES) -> Grid:
   """Delays from half a row before the first to the last row's end, sines of angles from -1 to 1."""
-  rows = np.arange(-0.5, config.num_delay_taps, 1 / points_per_row)
+  rows = np.arange(_FIRST_ROW, config.num_delay_taps, 1 / points_per_row)
   delay = delay_rows(jnp.asarray(rows / config.bandwidth_hz, jnp.float32), config)
   sine = jnp.arange(num_angles, dtype=jnp.float32) * (2 / num_angles) - 1
   angle = jnp.fft.ifft(steering(sine, config.num_tx_antennas), norm='ortho').T
   return Grid(*(a / jnp.linalg.norm(a, axis=0, keepdims=True) for a in (delay, angle)))
+
+
+def delays_and_angles(index: np.ndarray, config: CsiConfig) -> tuple[np.ndarray, np.ndarray]:
+  """Where the atoms of flat indices are: delays in s, sines of angles, like index."""
+  p, q = np.divmod(index, NUM_ANGLES)
+  return (p / POINTS_PER_ROW + _FIRST_ROW) / config.bandwidth_hz, q * (2 / NUM_ANGLES) - 1
 
 
 def project(grid: Grid, csi: jax.Array) -> jax.Array:
