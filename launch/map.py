@@ -8,8 +8,13 @@ The site is that of the config's data.seed. Killed and run again it goes on. The
       --config.site_map=site.map
 """
 
+import os
 import shutil
 from pathlib import Path
+
+# The matrices of a cell are small: threads of BLAS only wait for each other, up to 50 times longer.
+# It is read when scipy is first imported.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 from absl import flags
 

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     'training': BASE | {'channel', 'data', 'uplink', 'models'},
     'evaluation': BASE | {'channel', 'data', 'uplink', 'models', 'baselines', 'bayes', 'training'},
     'report': BASE | {
-        'channel', 'data', 'uplink', 'models', 'baselines', 'training', 'evaluation'},
+        'channel', 'data', 'uplink', 'models', 'baselines', 'bayes', 'training', 'evaluation'},
 }
 FORBIDDEN_IMPORTS = {'pickle', 'cPickle', 'dill', 'cloudpickle', 'joblib', 'shelve', 'marshal'}
 FORBIDDEN_CALLS = {'eval', 'exec', 'compile', '__import__', 'jax.config.update', 'config.update'}

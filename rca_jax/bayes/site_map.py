@@ -94,8 +94,8 @@ def fit_map(
       tile = _fit_tile(key, site, grid, corners, start, side_m, num_ues)
       with writing(folder):
         write_atomically(path, safetensors.numpy.save(tile._asdict()))
+      progress(min(start + _TILE, len(corners)))  # not of tiles found: the rate is of work done
     parts.append(SiteMap(**safetensors.numpy.load(path.read_bytes())))
-    progress(min(start + _TILE, len(corners)))
   return SiteMap(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
 
 
