@@ -43,6 +43,8 @@ def main() -> None:
     rows = [row for folder in workdirs.values()
             for row in evaluate_run(folder, _SNRS_DB, [config.num_ues])]
     rows += demo.linear_rows(config, _SNRS_DB)
+    site_map = Path(demo_config.__file__).with_name('demo.map')
+    rows += demo.site_map_rows(config, site_map, _SNRS_DB)
     (out / 'results.json').unlink(missing_ok=True)
     append_rows(out / 'results.json', rows)
     bar.update(doing='drawing')

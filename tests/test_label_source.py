@@ -6,7 +6,7 @@ import pytest
 from rca_jax.bayes import label
 from rca_jax.bayes.label_source import Joint, Paid, Tracked
 from rca_jax.bayes.site_map import SiteMap
-from rca_jax.bayes.squares import Squares, circle, disc
+from rca_jax.bayes.squares import STRAY, Squares, circle, disc
 from rca_jax.errors import InputError
 
 
@@ -63,8 +63,8 @@ def test_joint_posterior_is_the_sum_over_centres(small_map):
       same = (column == column[v]).all(1)
       share = small_map.num_samples[v] / small_map.num_samples[same].sum()
       given[centre, v] = offsets[reach + dx, reach + dy] * share if inside else 0
-  given = 0.99 * given / given.sum(1, keepdims=True)
-  given += 0.01 * small_map.num_samples / small_map.num_samples.sum()
+  given = (1 - STRAY) * given / given.sum(1, keepdims=True)
+  given += STRAY * small_map.num_samples / small_map.num_samples.sum()
   likelihood = np.random.default_rng(1).normal(size=(3, num)) * 3
   whole = np.einsum('ca,cb,cd,a,b,d->abd', given, given, given, *np.exp(likelihood))
   expected = np.stack([whole.sum((1, 2)), whole.sum((0, 2)), whole.sum((0, 1))])
@@ -90,7 +90,7 @@ def test_tracked_labels_are_expected_around_the_last_one(small_map):
   expected = np.exp(tracked.expected(last))
   np.testing.assert_allclose(expected.sum(1), 1)
   distance = np.linalg.norm(small_map.place[last][:, None] - small_map.place, axis=-1)
-  assert (expected[distance > 6] < 0.01 / 20).all()
+  assert (expected[distance > 6] < STRAY / 20).all()
   assert ((expected * (distance < 2)).sum(1) > 0.75).all()
   assert tracked.error_rate(3, 0.3, 2) < Paid(small_map).error_rate(3, 0.3, 2)
 

@@ -11,7 +11,7 @@ import scipy.special
 
 from rca_jax.bayes import label
 from rca_jax.bayes.site_map import SiteMap
-from rca_jax.bayes.squares import Squares, circle, disc
+from rca_jax.bayes.squares import STRAY, Squares, circle, disc
 
 WALKING_SPEED_M_S = 1.0
 
@@ -68,12 +68,17 @@ class Joint(Paid):
     return found / found.sum(-1, keepdims=True)
 
   def error_rate(self, num_symbols: np.ndarray, noise: float, num_ues: int) -> np.ndarray:
-    """All labels together are one of V K^(M-1) words, and each is one of K near the others'."""
+    """All labels together are one of V K^(M-1) words, and each is one of K near the others'.
+
+    A label that is not near the others' is one of V, and must be told by its own word.
+    """
     if num_ues == 1:
       return super().error_rate(num_symbols, noise, num_ues)
     together = label.error_rate(
         self._num_labels * self._num_near ** (num_ues - 1), num_ues * num_symbols, noise)
-    return np.minimum(1, together + label.error_rate(self._num_near, num_symbols, noise))
+    near = label.error_rate(self._num_near, num_symbols, noise)
+    stray = STRAY * super().error_rate(num_symbols, noise, num_ues)
+    return np.minimum(1, together + near + stray)
 
 
 class Tracked(Paid):
@@ -83,7 +88,11 @@ class Tracked(Paid):
     super().__init__(site_map)
     self._squares = Squares(site_map)
     self._offsets = self._squares.offsets(circle(period_s * WALKING_SPEED_M_S))
-    self._num_labels = self._squares.num_labels(self._offsets)
+    self._num_near = self._squares.num_labels(self._offsets)
+
+  def error_rate(self, num_symbols: np.ndarray, noise: float, num_ues: int) -> np.ndarray:
+    near = label.error_rate(self._num_near, num_symbols, noise)
+    return np.minimum(1, near + STRAY * super().error_rate(num_symbols, noise, num_ues))
 
   def expected(self, last: np.ndarray | None) -> np.ndarray:
     return np.log(self._squares.from_square_of(last, self._offsets))

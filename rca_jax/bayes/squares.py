@@ -18,7 +18,7 @@ from rca_jax.errors import InputError
 # squares by so many around it. Of 179 UEs on a map of 1.2 m, NLOS, 79 % had the label of their
 # square and all others one that touches it; UEs beyond the map's edge need the rest.
 _CHOICE = {1: 0.76, 3: 0.2, 7: 0.04}
-_STRAY = 0.01  # probability that a label is from anywhere
+STRAY = 0.05  # probability that a label is from anywhere: with less, joint loses to paid at 20 dB
 
 
 class Squares:
@@ -76,19 +76,19 @@ class Squares:
     index = np.clip(self._column - self._column[labels][..., None, :] + reach + 1, 0, 2 * reach + 2)
     near = padded[index[..., 0], index[..., 1]] * self._share
     near = near / np.maximum(near.sum(-1, keepdims=True), 1e-12)
-    return (1 - _STRAY) * near + _STRAY * self.anywhere
+    return (1 - STRAY) * near + STRAY * self.anywhere
 
   def to_centres(self, weights: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """sum_v p(v | centre) weights[v]: [M, V] -> [M, X, Y], centres in every square."""
     squares = (self._labels_of @ weights.T).T.reshape(-1, *self.shape)
     stray = (weights @ self.anywhere)[:, None, None]
-    return (1 - _STRAY) * _convolve(squares, offsets) / self._whole(offsets) + _STRAY * stray
+    return (1 - STRAY) * _convolve(squares, offsets) / self._whole(offsets) + STRAY * stray
 
   def from_centres(self, weights: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """sum_centre p(v | centre) weights[centre]: [M, X, Y] -> [M, V]."""
     squares = _convolve(weights / self._whole(offsets), offsets).reshape(len(weights), -1)
     stray = weights.sum((1, 2))[:, None] * self.anywhere
-    return (1 - _STRAY) * (self._labels_of.T @ squares.T).T + _STRAY * stray
+    return (1 - STRAY) * (self._labels_of.T @ squares.T).T + STRAY * stray
 
   def _whole(self, offsets: np.ndarray) -> np.ndarray:
     """Probability that the label of a group with that centre is on the map, [X, Y]."""

@@ -23,11 +23,12 @@ from rca_jax.report.panels import Curve, Panel, draw
 from rca_jax.report.tables import Table, cell, nmse_cell
 from rca_jax.training.writer import read_metrics
 
-_LINEAR = 'PCA/KLT'
+_LINEAR, _SITE_MAP = 'PCA/KLT', 'site map (joint)'
 _SHORTCUT = (
     'Both networks have `model.shortcut`, which the paper\'s have not: their layers add to a '
     'linear code.')
-_STYLE = {OURS: ('o-', 'C3'), SINGLE_USER: ('s-', 'C0'), _LINEAR: ('^--', 'k')}
+_STYLE = {
+    OURS: ('o-', 'C3'), SINGLE_USER: ('s-', 'C0'), _LINEAR: ('^--', 'k'), _SITE_MAP: ('D-', 'C2')}
 
 
 def linear_rows(config: ExperimentConfig, snrs_db: Sequence[float]) -> list[dict[str, Any]]:
@@ -38,6 +39,13 @@ def linear_rows(config: ExperimentConfig, snrs_db: Sequence[float]) -> list[dict
   linear = dataclasses.replace(config, method=_LINEAR)
   return reference_rows(
       linear, [Measurement(snr_db, config.num_ues) for snr_db in [*snrs_db, None]])
+
+
+def site_map_rows(
+    config: ExperimentConfig, site_map: Path, snrs_db: Sequence[float]) -> list[dict[str, Any]]:
+  """Results rows of the code that knows its site by a map, on the network's test groups."""
+  config = dataclasses.replace(config, method=_SITE_MAP, site_map=str(site_map))
+  return reference_rows(config, [Measurement(snr_db, config.num_ues) for snr_db in snrs_db])
 
 
 def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> Figure:
@@ -130,6 +138,8 @@ CSI ({config.csi.num_delay_taps} delay rows x {config.csi.num_tx_antennas} anten
 `{config.csi.scenario}`) in {k // 2} noisy uplink symbols each. RCA-MUNet recovers all of them
 together; BL1 is the same network with plain self-attention, so that every UE stands alone;
 {_LINEAR} is the best linear code of the same length. {_SHORTCUT if config.model.shortcut else ''}
+The site map is not trained: it knows from where power comes at every square of this cell, and each
+report says its square (docs/site_map.md).
 Both networks were trained for
 {rows[0]['steps']} steps of {config.training.batch_size} groups, at uplink SNRs uniform in
 [{stage.snr_db_min:g}, {stage.snr_db_max:g}] dB, and are tested on {rows[0]['num_samples']}
