@@ -1,6 +1,6 @@
 # Every target sets itself up; a machine needs Python >= 3.11 and make, nothing else.
 #   make demo        train a small network and draw one page of results, in demo/
-#   make test        the test suite          make test-slow   its long tests
+#   make test        the test suite          make test-slow   its long tests (FUZZ=10: more of it)
 #   make test-extras its tests beside PyTorch, Sionna, QuaDRiGa, DeepMIMO, TPU, GPU (some GB)
 #   make lint        ruff                    make bench       speed of this machine
 #   make clean       remove everything that make and Python left here
@@ -29,7 +29,7 @@ test: $(READY)
 	$(RUN) -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY)
-	$(RUN) -m pytest -q -n 2 --dist loadfile -m slow
+	$(RUN) -m pytest -q -n 2 --dist loadgroup -m slow --durations=15
 
 lint: $(READY)
 	$(RUN) -m ruff check

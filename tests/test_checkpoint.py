@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+from fuzz import FUZZ
 
 from rca_jax.errors import InputError
 from rca_jax.training import checkpoint
@@ -222,7 +223,7 @@ def test_no_flipped_bit_in_any_file_goes_unseen(large):
   rng = np.random.default_rng(0)
   whole, found = restore_for_writing(large, 'stop'), {'refused': 0, 'same': 0}
   files = sorted(path for path in (large / '2').rglob('*') if path.is_file())
-  for _ in range(300):
+  for _ in range(100 * FUZZ):
     path = files[rng.integers(len(files))]
     content = path.read_bytes()
     damaged = bytearray(content)
@@ -235,7 +236,7 @@ def test_no_flipped_bit_in_any_file_goes_unseen(large):
       assert '\n' not in str(error)
       found['refused'] += 1
     path.write_bytes(content)
-  assert min(found.values()) > 50, found
+  assert min(found.values()) > 15, found
 
 
 def test_what_a_kill_left_of_an_old_checkpoint_goes(folder):

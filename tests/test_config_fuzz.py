@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from fuzz import FUZZ
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,10 @@ VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.integers(-3, 40), st.floats(), st.text(max_size=9),
     st.sampled_from([10**400, -1, 0, '1/0', '1/16', 'nan', '9' * 5000]),
     st.lists(st.integers(-1, 5), max_size=3), st.dictionaries(st.text(max_size=5), st.none()))
+
+
+MANY = pytest.mark.parametrize(
+    'max_examples', [25, pytest.param(300 * FUZZ, marks=pytest.mark.slow)])
 
 
 def fields(values, path=()):
@@ -64,14 +69,14 @@ def fuzzed(max_examples):
       suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.mark.parametrize('max_examples', [25, pytest.param(1000, marks=pytest.mark.slow)])
+@MANY
 def test_a_changed_field_gives_a_config_or_one_line(max_examples):
   change = given(st.sampled_from(FIELDS), VALUES, st.none() | st.text(max_size=9))(check_a_change)
   endless = example(('config', 'model', 'compression_ratio'), '1e999999999', None)
   fuzzed(max_examples)(endless(change))()
 
 
-@pytest.mark.parametrize('max_examples', [25, pytest.param(1000, marks=pytest.mark.slow)])
+@MANY
 def test_a_damaged_config_json_gives_a_config_or_one_line(max_examples, tmp_path):
   damage = given(
       cut=st.none() | st.integers(0, 4000), bits=st.lists(st.integers(0, 2**16), max_size=4))(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from rca_jax.channel.groups import sample_groups
+from rca_jax.channel import paths, response, sample_positions, sample_site
 from rca_jax.config import CsiConfig, Layout
 from rca_jax.data.files import read_csi
 from rca_jax.data.formats.angular_delay import delays_and_angles
@@ -116,19 +116,36 @@ def test_too_few_ues_or_independent_numbers_are_not_judged():
   assert complaint(FREQUENCY[:8], CONFIG) == '' != complaint(FREQUENCY, CONFIG)
 
 
+@pytest.fixture(scope='module')
+def sites():
+  """100 environments."""
+  return jax.jit(jax.vmap(functools.partial(sample_site, config=CsiConfig())))(
+      jax.random.split(jax.random.key(0), 100))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def csi_of(found, config):
+  return response.normalise(
+      response.delay_angle(response.taps(found, config.num_tx_antennas), config))
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures('quick_compilation')
 @pytest.mark.parametrize('mode', ['site', 'fresh'])
 @pytest.mark.parametrize('scenario', ['uma', 'uma_los', 'uma_nlos', 'multipath'])
-@pytest.mark.parametrize('sizes', [(4, 8, 64), (16, 16, 1024), (32, 32, 1024)])
-def test_csi_of_the_generator_is_never_refused(scenario, mode, sizes):
-  num_rows, num_antennas, num_carriers = sizes
-  config = CsiConfig(
-      scenario=scenario, mode=mode, num_delay_taps=num_rows, num_tx_antennas=num_antennas,
-      num_subcarriers=num_carriers)
-  draw = jax.jit(functools.partial(sample_groups, config=config, num_groups=100, num_ues=2))
-  csi = np.asarray(draw(jax.random.key(0)).csi)
-  for start in range(0, 90, 10):
-    assert complaint(csi[start:start + 20], config) == ''
-  response = np.fft.fft2(csi)
-  assert complaint(response, config) and complaint(np.fft.fft(csi, axis=-1), config)
-  assert complaint(delays_and_angles(response, True, True), config) == ''
+def test_csi_of_the_generator_is_never_refused(scenario, mode, sites):
+  sites = sites.replace(config=CsiConfig(scenario=scenario))
+  positions = sample_positions(jax.random.key(1), sites.config, 100, 2)
+  if mode == 'fresh':
+    found = jax.jit(jax.vmap(paths))(sites, positions)
+  else:
+    found = jax.jit(paths)(jax.tree.map(lambda leaf: leaf[0], sites), positions)
+  for num_rows, num_antennas, num_carriers in ((4, 8, 64), (16, 16, 1024), (32, 32, 1024)):
+    config = CsiConfig(  # of the scenario nothing is left in the paths
+        num_delay_taps=num_rows, num_tx_antennas=num_antennas, num_subcarriers=num_carriers)
+    csi = np.asarray(csi_of(found, config))
+    for start in range(0, 90, 10):
+      assert complaint(csi[start:start + 20], config) == ''
+    frequency = np.fft.fft2(csi)
+    assert complaint(frequency, config) and complaint(np.fft.fft(csi, axis=-1), config)
+    assert complaint(delays_and_angles(frequency, True, True), config) == ''

@@ -7,6 +7,7 @@ import tempfile
 import imitations
 import numpy as np
 import pytest
+from fuzz import FUZZ
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -58,7 +59,7 @@ def test_a_few_damaged_files(name, damage):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', imitations.FILES)
-@fuzz(max_examples=300)
+@fuzz(max_examples=100 * FUZZ)
 @given(damage=DAMAGE)
 def test_many_damaged_files(name, damage):
   check(name, damage)

@@ -11,6 +11,7 @@ import tempfile
 import jax
 import numpy as np
 import pytest
+from fuzz import FUZZ
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_config_fuzz import VALUES
@@ -87,7 +88,8 @@ def fuzzed(max_examples, check, **arguments):
   assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 * 1024  # KiB
 
 
-MANY = pytest.mark.parametrize('max_examples', [20, pytest.param(500, marks=pytest.mark.slow)])
+MANY = pytest.mark.parametrize(
+    'max_examples', [20, pytest.param(120 * FUZZ, marks=pytest.mark.slow)])
 
 
 def groups(seed):

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -215,24 +216,6 @@ def start_process(config, workdir, *more):
       env={**os.environ, 'JAX_PLATFORMS': 'cpu'})
 
 
-def kill_and_resume(config, one_device, tmp_path):
-  """One run killed at a random moment in its first half, one uninterrupted."""
-  killed, whole = tmp_path / 'killed', tmp_path / 'whole'
-  every, half = config.training.checkpoint_every_steps, config.training.pretrain.num_steps // 2
-  at = random.randrange(every, half, every)
-  process = start_process(config, killed)
-  while not (killed / 'checkpoints' / 'pretrain' / str(at)).exists():
-    assert process.poll() is None, process.stderr.read()
-    time.sleep(0.002)
-  time.sleep(random.uniform(0, 0.1))
-  assert process.poll() is None, 'the run ended before it could be killed'
-  process.kill()
-  process.communicate()
-  fit(config, killed, one_device)
-  fit(config, whole, one_device)
-  assert_same_run(config, killed, whole)
-
-
 def test_a_run_that_ends_without_saving_goes_on_from_its_last_checkpoint(
     config, finished, one_device, tmp_path, monkeypatch):
   """As after SIGKILL: half a line of metrics and half a checkpoint are left."""
@@ -248,15 +231,22 @@ def test_a_run_that_ends_without_saving_goes_on_from_its_last_checkpoint(
 
 @pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(config, one_device, tmp_path):
+  """Killed at a random moment of its first half; test_faults does it on generated groups."""
   stage = dataclasses.replace(config.training.pretrain, num_steps=48)
-  kill_and_resume(with_training(config, pretrain=stage, finetune_snr_db=()), one_device, tmp_path)
-
-
-@pytest.mark.slow
-def test_killed_and_resumed_equals_uninterrupted_on_generated_groups(
-    tiny_config, one_device, tmp_path):
-  stage = dataclasses.replace(tiny_config.training.pretrain, num_steps=400)
-  kill_and_resume(with_training(tiny_config, pretrain=stage), one_device, tmp_path)
+  config = with_training(config, pretrain=stage, finetune_snr_db=())
+  killed, whole = tmp_path / 'killed', tmp_path / 'whole'
+  at = random.randrange(4, 24, 4)
+  process = start_process(config, killed)
+  while not (killed / 'checkpoints' / 'pretrain' / str(at)).exists():
+    assert process.poll() is None, process.stderr.read()
+    time.sleep(0.002)
+  time.sleep(random.uniform(0, 0.1))
+  assert process.poll() is None, 'the run ended before it could be killed'
+  process.kill()
+  process.communicate()
+  fit(config, killed, one_device)
+  fit(config, whole, one_device)
+  assert_same_run(config, killed, whole)
 
 
 def test_divergence_stops_with_the_step_and_saves_nothing(config, one_device, tmp_path):
@@ -440,13 +430,13 @@ def run_two_processes(config, workdir, *more, expected=0):
   return errors
 
 
-@pytest.fixture
-def insensitive(config):
+@pytest.fixture(scope='module')
+def insensitive(file_config):
   """eps far above round-off, or Adam divides the noise of vanishing gradients by itself."""
-  stage = config.training.pretrain
+  stage = file_config.training.pretrain
   optimizer = dataclasses.replace(stage.optimizer, eps=1e-2)
   return with_training(
-      config, pretrain=dataclasses.replace(stage, optimizer=optimizer), finetune_snr_db=())
+      file_config, pretrain=dataclasses.replace(stage, optimizer=optimizer), finetune_snr_db=())
 
 
 def assert_same_curve(config, *workdirs):
@@ -458,26 +448,39 @@ def assert_same_curve(config, *workdirs):
     chex.assert_trees_all_close(params, first, atol=1e-5)
 
 
-@pytest.fixture
-def full_compilation(quick_compilation):
+@contextlib.contextmanager
+def full_compilation():
   """XLA's optimizations on: without them one CPU device rounds otherwise than several do."""
   with pytest.MonkeyPatch.context() as patch:
     patch.delenv('JAX_DISABLE_MOST_OPTIMIZATIONS')
     jax.config.update('jax_disable_most_optimizations', False)
-    yield
-    jax.config.update('jax_disable_most_optimizations', True)
+    try:
+      yield
+    finally:
+      jax.config.update('jax_disable_most_optimizations', True)
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures('full_compilation')
-def test_two_processes_agree_with_one_device(insensitive, one_device, tmp_path):
-  run_two_processes(insensitive, tmp_path / 'two')
-  fit(insensitive, tmp_path / 'one', one_device)
-  assert_same_curve(insensitive, tmp_path / 'one', tmp_path / 'two')
+@pytest.fixture(scope='module')
+def two_processes(insensitive, tmp_path_factory):
+  """The folder of an uninterrupted run; to be read only."""
+  workdir = tmp_path_factory.mktemp('two_processes')
+  with full_compilation():
+    run_two_processes(insensitive, workdir)
+  return workdir
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures('full_compilation')
+def slow_in_two_processes(test):
+  """Its tests go to one worker, which has `two_processes`."""
+  return pytest.mark.slow(pytest.mark.xdist_group('two_processes')(full_compilation()(test)))
+
+
+@slow_in_two_processes
+def test_two_processes_agree_with_one_device(insensitive, two_processes, one_device, tmp_path):
+  fit(insensitive, tmp_path, one_device)
+  assert_same_curve(insensitive, tmp_path, two_processes)
+
+
+@slow_in_two_processes
 def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
     insensitive, one_device, tmp_path, monkeypatch):
   whole, to_one, to_two = (tmp_path / name for name in ('whole', 'to_one', 'to_two'))
@@ -492,7 +495,7 @@ def test_a_checkpoint_of_eight_devices_goes_on_with_one_and_with_two_processes(
   assert_same_curve(insensitive, whole, to_one, to_two)
 
 
-@pytest.mark.slow
+@slow_in_two_processes
 def test_two_processes_are_refused_together(insensitive, tmp_path):
   claim(tmp_path, dataclasses.replace(insensitive, seed=5))  # which process 0 alone sees
   (tmp_path / 'checkpoints' / 'pretrain' / '4').mkdir(parents=True)
@@ -501,18 +504,18 @@ def test_two_processes_are_refused_together(insensitive, tmp_path):
   assert second == 'error: another process of this run stopped; its line says why.\n'
 
 
-@pytest.mark.slow
-def test_two_processes_stop_at_a_damaged_checkpoint_or_go_back_together(insensitive, tmp_path):
-  whole, damaged = tmp_path / 'whole', tmp_path / 'damaged'
-  run_two_processes(insensitive, whole)
-  shutil.copytree(whole, damaged)
+@slow_in_two_processes
+def test_two_processes_stop_at_a_damaged_checkpoint_or_go_back_together(
+    insensitive, two_processes, tmp_path):
+  damaged = tmp_path / 'damaged'
+  shutil.copytree(two_processes, damaged)
   cut(damaged / 'checkpoints' / 'pretrain' / '8')
   for error in run_two_processes(insensitive, damaged, expected=2):
     assert re.fullmatch(
         r'error: .*/8: .* damaged .*step 4 is whole.*=previous.*', error.splitlines()[-1]), error
   first, second = run_two_processes(insensitive, damaged, '--on_damaged_checkpoint=previous')
   assert first.count('warning: ') == 1 and second == ''
-  assert_same_run(insensitive, damaged, whole)
+  assert_same_run(insensitive, damaged, two_processes)
   assert sorted(path.name for path in (damaged / 'checkpoints' / 'pretrain').iterdir()) == [
       '4', '8', '8.damaged']
 
