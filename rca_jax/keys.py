@@ -27,6 +27,7 @@ class Stream(enum.IntEnum):
   TEST_PAIRS = 11  # of data.seed: pairs of UEs a given distance apart
   VALIDATION = 12  # of seed: SNR and noise on the validation groups
   SITE_MAP = 13  # of data.seed: the UEs that a site map is fitted from
+  UPLINK_CSI = 14  # of data.seed: phases and noise of the uplink CSI of the test groups
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

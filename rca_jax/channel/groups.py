@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rca_jax.channel import response
-from rca_jax.channel.site import Site, paths, sample_site
+from rca_jax.channel.site import Site, at_other_carrier, paths, sample_site
 from rca_jax.config import CsiConfig
 
 _NUM_TRIES = 24  # of a group's centre; 6 % of the default cell are too near to the BS
@@ -46,10 +46,15 @@ def groups_at(
   return csi_at(sample_site(key, config) if site is None else site, positions)
 
 
-def csi_at(site: Site, positions: jax.Array) -> CsiGroups:
-  """CSI at positions [..., ue, 3] in m. Differentiable in them."""
+def csi_at(site: Site, positions: jax.Array, carrier_key: jax.Array | None = None) -> CsiGroups:
+  """CSI at positions [..., ue, 3] in m. Differentiable in them.
+
+  With a key it is the CSI at another carrier: of the same paths, with phases of its own.
+  """
   config = site.config
   found = paths(site, positions)
+  if carrier_key is not None:
+    found = at_other_carrier(carrier_key, found)
   with jax.default_matmul_precision('highest'):
     taps = response.taps(found, config.num_tx_antennas)
     csi = response.delay_angle(taps, config)

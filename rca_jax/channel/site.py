@@ -132,6 +132,16 @@ def paths(site: Site, positions: jax.Array) -> Paths:
   return jax.tree.map(lambda leaf: leaf.reshape(positions.shape[:-1] + leaf.shape[1:]), flat)
 
 
+def at_other_carrier(key: jax.Array, found: Paths) -> Paths:
+  """The same paths as another carrier sees them: every ray has a new phase, drawn uniformly."""
+  shape = found.gain.shape
+  turns = jax.random.uniform(key, (*shape[:-2], math.prod(shape[-2:]) + 1), jnp.float32)
+  phase = 2 * jnp.pi * turns
+  return found._replace(
+      gain=polar(jnp.abs(found.gain), phase[..., 1:].reshape(shape)),
+      los_gain=polar(jnp.abs(found.los_gain), phase[..., 0]))
+
+
 def _paths_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
   """`paths` of one UE at `position` [3], with the clusters drawn for `anchor` [3]."""
   config = site.config

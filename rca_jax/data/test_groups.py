@@ -61,28 +61,66 @@ def load_past_csi(config: ExperimentConfig, num_ues: int, distance_m: float) -> 
   Raises:
     InputError: the test groups are no generated ones of one site.
   """
-  if config.data.path or config.data.test_path or config.csi.mode != 'site':
-    raise InputError(
-        'where a UE was before its report is known of generated groups of one site only: '
-        '--config.csi.mode=site, and no --config.data.path or --config.data.test_path.')
+  _require_known_places(config)
 
-  def draw(key: jax.Array, site: Site) -> jax.Array:
-    # The keys of `sample_groups`; that of a site is free where the site is given.
-    walk_key, position_key = jax.random.split(key)
-    positions = sample_positions(position_key, config.csi, _CHUNK, num_ues)
+  def draw(site: Site, key: jax.Array) -> jax.Array:
+    walk_key, positions = _test_positions(key, config, num_ues)
     angle = 2 * jnp.pi * jax.random.uniform(walk_key, positions.shape[:2], jnp.float32)
     step = jnp.stack([jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)], -1)
     return csi_at(site, positions + distance_m * step).csi
 
-  return _in_chunks(draw, config, Stream.TEST_GROUPS, config.data.num_test_groups)
+  return _in_chunks(draw, config, config.data.num_test_groups, Stream.TEST_GROUPS)
+
+
+def load_uplink_csi(
+    config: ExperimentConfig, num_ues: int, num_looks: int, snr_db: float) -> np.ndarray:
+  """What a BS sees of `load_test_csi`'s UEs in the uplink: looks [G, num_ues, L, N_a, N_t].
+
+  Every look is of the same paths at a carrier of its own, with independent phases; it is CSI of
+  mean |h|^2 = 1 and complex Gaussian noise. Fewer looks are the first of more.
+
+  Raises:
+    InputError: the test groups are no generated ones of one site.
+  """
+  _require_known_places(config)
+  deviation = (10 ** (-snr_db / 10) / 2) ** 0.5
+
+  def draw(site: Site, key: jax.Array, look_key: jax.Array) -> jax.Array:
+    _, positions = _test_positions(key, config, num_ues)
+
+    def look(key: jax.Array) -> jax.Array:
+      carrier_key, noise_key = jax.random.split(key)
+      csi = csi_at(site, positions, carrier_key).csi
+      return csi + deviation * jax.lax.complex(
+          *jax.random.normal(noise_key, (2, *csi.shape), jnp.float32))
+
+    return jax.vmap(look, out_axes=2)(jax.random.split(look_key, num_looks))
+
+  return _in_chunks(
+      draw, config, config.data.num_test_groups, Stream.TEST_GROUPS, Stream.UPLINK_CSI)
+
+
+def _require_known_places(config: ExperimentConfig) -> None:
+  if config.data.path or config.data.test_path or config.csi.mode != 'site':
+    raise InputError(
+        'where a UE is, and was, is known of generated groups of one site only: '
+        '--config.csi.mode=site, and no --config.data.path or --config.data.test_path.')
+
+
+def _test_positions(
+    key: jax.Array, config: ExperimentConfig, num_ues: int) -> tuple[jax.Array, jax.Array]:
+  """A free key, and the positions [G, M, 3] m that `sample_groups` draws with the same key."""
+  # Its other key is that of a site, free where the site is given.
+  free_key, position_key = jax.random.split(key)
+  return free_key, sample_positions(position_key, config.csi, _CHUNK, num_ues)
 
 
 def _generated_test_csi(config: ExperimentConfig, num_ues: int, num_groups: int) -> np.ndarray:
 
-  def draw(key: jax.Array, site: Site | None) -> jax.Array:
+  def draw(site: Site | None, key: jax.Array) -> jax.Array:
     return sample_groups(key, config.csi, _CHUNK, num_ues, site=site).csi
 
-  return _in_chunks(draw, config, Stream.TEST_GROUPS, num_groups)
+  return _in_chunks(draw, config, num_groups, Stream.TEST_GROUPS)
 
 
 def _generated_test_pairs(
@@ -92,12 +130,12 @@ def _generated_test_pairs(
   if distance_m < 0:
     raise InputError(f'distance_m={distance_m:g} must be positive.')
 
-  def draw(key: jax.Array, site: Site | None) -> jax.Array:
+  def draw(site: Site | None, key: jax.Array) -> jax.Array:
     site_key, position_key = jax.random.split(key)
     positions = sample_pairs(position_key, config.csi, _CHUNK, distance_m)
     return groups_at(site_key, config.csi, positions, site).csi
 
-  csi = _in_chunks(draw, config, Stream.TEST_PAIRS, num_groups)
+  csi = _in_chunks(draw, config, num_groups, Stream.TEST_PAIRS)
   if np.isnan(csi).any():
     raise InputError(
         f'distance_m={distance_m:g}: pairs of UEs so far apart hardly fit into a cell of '
@@ -107,9 +145,10 @@ def _generated_test_pairs(
 
 
 def _in_chunks(
-    draw: Callable, config: ExperimentConfig, stream: Stream, num_groups: int) -> np.ndarray:
-  """Test groups of `draw(key, site)`, a chunk a call."""
-  site, key = config_site(config), stream_key(config.data.seed, stream)
-  chunk = jax.jit(lambda site, index: draw(jax.random.fold_in(key, index), site))
+    draw: Callable, config: ExperimentConfig, num_groups: int, *streams: Stream) -> np.ndarray:
+  """Test groups of `draw(site, *keys)`, one key of every stream, a chunk a call."""
+  site, keys = config_site(config), [stream_key(config.data.seed, stream) for stream in streams]
+  chunk = jax.jit(lambda site, index: draw(
+      site, *(jax.random.fold_in(key, index) for key in keys)))
   num_chunks = -(-num_groups // _CHUNK)
   return np.concatenate([np.asarray(chunk(site, i)) for i in range(num_chunks)])[:num_groups]
