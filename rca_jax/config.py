@@ -18,7 +18,8 @@ GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are
 # Fields that are younger than results that are kept: what a config without the field means, by its
 # dotted name. With this value the field does not count in hashes of configs (evaluation/rows.py).
 ABSENT_MEANS: dict[str, Any] = {
-    'data.array': '', 'data.axes': '', 'data.select': '', 'site_map': ''}
+    'data.array': '', 'data.axes': '', 'data.select': '', 'site_map': '',
+    'uplink.num_looks': 1, 'uplink.look_snr_db': 10.0}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
 
@@ -232,8 +233,17 @@ class UplinkConfig:
 
   channel: str = 'awgn'  # a name of uplink.djscc.CHANNELS
   quantiser_bits: int = 0  # 0: analogue symbols (DJSCC); q: SSCC, q error-free bits an entry
+  # Where a BS chooses the labels, 'site map (uplink)': by so many looks at uplink CSI, each with
+  # phases of its own, mean |h|^2 = 1.
+  num_looks: int = 1
+  look_snr_db: float = 10.0
 
   def __post_init__(self):
+    _require(
+        1 <= self.num_looks <= 100, f'uplink.num_looks={self.num_looks} must be from 1 to 100.')
+    _require(
+        abs(self.look_snr_db) <= 100,
+        f'uplink.look_snr_db={self.look_snr_db} must be from -100 to 100.')
     _require(
         0 <= self.quantiser_bits <= 16,
         f'uplink.quantiser_bits={self.quantiser_bits} must be from 0 (analogue) to 16.')

@@ -2,9 +2,11 @@
 
 Of the report's symbols some carry the label (bayes/label_source.py: how many, and what the BS knows
 without them), all others the coefficients (bayes/hybrid.py, or only its linear part). The UE takes
-the label that leaves its own CSI the least error.
+the label that leaves its own CSI the least error. Or the BS chooses it by the CSI that it sees in
+the uplink, at another carrier, and tells the UE: then all symbols carry coefficients.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -22,6 +24,9 @@ from rca_jax.config import CsiConfig
 from rca_jax.uplink.djscc import awgn, through
 
 _NUM_CANDIDATES = 4  # labels that a UE tries out; 8 gain 0.02 dB
+# Labels that a BS tries out by what it sees in the uplink, and how many of them, the likeliest, it
+# compares by their error: noise leads the error astray, the likelihood loses 0.1 dB without noise.
+_NUM_UPLINK_CANDIDATES, _NUM_COMPARED = 8, 2
 _NUM_LABELS = 2  # that a BS weighs
 # What of the coefficients' worth is lost for each wrong label, by simulation: when the most likely
 # label is wrong, and when the right one is not certain.
@@ -37,11 +42,11 @@ _coefficients, _synthesise = jax.jit(klt.coefficients), jax.jit(klt.synthesise)
 
 
 class _Tried(NamedTuple):
-  """What UEs know of their candidates; no SNR is in it."""
+  """What is known of the candidates for L looks at CSI; no SNR of the report is in it."""
 
   labels: np.ndarray  # [n, C]
   variances: np.ndarray  # [n, C, S]
-  coefficients: np.ndarray  # [n, C, S]
+  coefficients: np.ndarray  # [n, C, L, S]
 
 
 class SiteCode:
@@ -54,8 +59,7 @@ class SiteCode:
     self._num_entries = config.num_delay_taps * config.num_tx_antennas
     self._size = min(3 * num_symbols // 2, self._num_entries)
     self._paid, self._source, self._design = Paid(site_map), source, design
-    powers = entry_powers(self._grid, site_map) + _FLOOR
-    self._inverse, self._log_det = 1 / powers, jnp.log(powers).sum(-1)
+    self._expected_powers = functools.lru_cache(maxsize=1)(self._expected_powers)
     self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
     self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
     self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
@@ -96,6 +100,41 @@ class SiteCode:
         total[counted] += weight[counted, None, None] * found
     return total.reshape(csi.shape)
 
+  def estimate_agreed(
+      self, csi: np.ndarray, keys: jax.Array, snr_db: float, labels: np.ndarray) -> np.ndarray:
+    """As `estimate`, where UE and BS know the labels [G, M]: all symbols carry coefficients."""
+    noise, flat, labels = 10 ** (-snr_db / 10), csi.reshape(-1, *csi.shape[2:]), labels.ravel()
+    values = _in_blocks(
+        lambda rows: np.asarray(_coefficients(self._grid, self._stack(labels[rows]), flat[rows])),
+        len(flat))
+    symbols = hybrid.encode(self._designs_of(labels, noise, 0), values)
+    received = np.asarray(through(awgn, keys.reshape(-1), symbols, snr_db))
+    return self._decode(labels, received, noise, 0).reshape(csi.shape)
+
+  def uplink_labels(self, looks: np.ndarray, look_snr_db: float, snr_db: float) -> np.ndarray:
+    """The labels [G, M] that the BS chooses by noisy looks at CSI of the same paths.
+
+    Of the labels v of largest log p(v) + sum over looks of log N(look; 0, R_v + N_0 I) that whose
+    code leaves the least error, if CSI has the energies of the looks less those of the noise.
+
+    Args:
+      looks: [G, M, L, N_a, N_t] complex64, of independent phases.
+      snr_db: of the reports to come.
+    """
+    look_noise = 10 ** (-look_snr_db / 10)
+    tried = self._try_out(
+        looks.reshape(-1, *looks.shape[2:]), look_noise, _NUM_UPLINK_CANDIDATES, self._paid, None)
+    energy = (np.abs(tried.coefficients) ** 2).mean(2)
+    floor = look_noise + _FLOOR
+    gain = tried.variances / floor  # a look's likelihood against that of noise alone
+    fit = (energy / floor * gain / (1 + gain) - np.log1p(gain)).sum(-1)
+    fit = looks.shape[2] * fit + self._paid.expected(None)[tried.labels]
+    change = _change(
+        tried.variances, energy - look_noise, 10 ** (-snr_db / 10), self.num_symbols)
+    unlikely = np.argsort(-fit, axis=1)[:, _NUM_COMPARED:]
+    np.put_along_axis(change, unlikely, np.inf, 1)
+    return tried.labels[np.arange(len(fit)), change.argmin(1)].reshape(looks.shape[:2])
+
   def label_symbols(self, noise: float, num_ues: int) -> int:
     """How many symbols the label gets: those of the least expected error.
 
@@ -118,34 +157,41 @@ class SiteCode:
 
     The squared error of every candidate's linear code, for the CSI at hand, decides.
     """
-    digest = hashlib.sha256(np.ascontiguousarray(csi))
-    digest.update(b'' if last is None else last.tobytes())
-    tried = self._tried.get(digest.digest())
-    if tried is None:
-      tried = self._tried[digest.digest()] = self._try_out(csi, source, last)
-    num_left = self.num_symbols - split
-    variances = tried.variances[..., :num_left].astype(np.float64)
-    power = least_error_powers(variances, noise, num_left)
-    missing = noise / (power + noise)
-    energy = np.abs(tried.coefficients[..., :num_left]) ** 2
-    change = (missing**2 - 1) * energy + variances * power * noise / (power + noise) ** 2
-    best = change.sum(-1).argmin(1)
-    rows = np.arange(len(csi))
-    return tried.labels[rows, best], tried.coefficients[rows, best]
+    tried = self._try_out(csi[:, None], 0.0, _NUM_CANDIDATES, source, last)
+    values = tried.coefficients[:, :, 0]
+    change = _change(tried.variances, np.abs(values) ** 2, noise, self.num_symbols - split)
+    rows, best = np.arange(len(csi)), change.argmin(1)
+    return tried.labels[rows, best], values[rows, best]
 
-  def _try_out(self, csi: np.ndarray, source: Paid, last: np.ndarray | None) -> _Tried:
+  def _try_out(
+      self, looks: np.ndarray, noise: float, num_candidates: int, source: Paid,
+      last: np.ndarray | None) -> _Tried:
+    """Candidates for UEs by looks [n, L, N_a, N_t] with noise of variance `noise`."""
+    digest = hashlib.sha256(np.ascontiguousarray(looks))
+    digest.update(repr((noise, num_candidates)).encode())
+    digest.update(b'' if last is None else last.tobytes())
+    if (found := self._tried.get(digest.digest())) is not None:
+      return found
+    inverse, log_det = self._expected_powers(noise)
 
     def likely(rows: np.ndarray) -> np.ndarray:
       expected = source.expected(None if last is None else last[rows])
-      return np.asarray(_candidates(self._inverse, self._log_det, expected, csi[rows]))
+      return np.asarray(_candidates(inverse, log_det, expected, looks[rows], num_candidates))
 
     def coded(rows: np.ndarray) -> _Tried:
       transforms = self._stack(labels[rows])
-      values = _coefficients(self._grid, transforms, csi[rows][:, None])
+      of_each = jax.tree.map(lambda leaf: leaf[:, :, None], transforms)
+      values = _coefficients(self._grid, of_each, looks[rows][:, None])
       return _Tried(labels[rows], transforms.variances, np.asarray(values))
 
-    labels = _in_blocks(likely, len(csi), _SCORED)
-    return _in_blocks(coded, len(csi))
+    labels = _in_blocks(likely, len(looks), _SCORED)
+    found = self._tried[digest.digest()] = _in_blocks(coded, len(looks))
+    return found
+
+  def _expected_powers(self, noise: float) -> tuple[jax.Array, jax.Array]:
+    """Of looks with so much noise, for every entry: inverses [V, N], sums of logarithms [V]."""
+    powers = entry_powers(self._grid, self._map) + (_FLOOR + noise)
+    return 1 / powers, jnp.log(powers).sum(-1)
 
   def _decode(
       self, labels: np.ndarray, received: np.ndarray, noise: float, split: int) -> np.ndarray:
@@ -214,10 +260,21 @@ def _in_blocks(
   return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-@jax.jit
+def _change(
+    variances: np.ndarray, energy: np.ndarray, noise: float, num_symbols: int) -> np.ndarray:
+  """What the linear code adds to the squared error [n, C], for coefficients' energies [n, C, S]."""
+  variances = variances[..., :num_symbols].astype(np.float64)
+  power = least_error_powers(variances, noise, num_symbols)
+  missing = noise / (power + noise)
+  sent = (missing**2 - 1) * energy[..., :num_symbols]
+  return (sent + variances * power * noise / (power + noise) ** 2).sum(-1)
+
+
+@functools.partial(jax.jit, static_argnums=4)
 def _candidates(
-    inverse: jax.Array, log_det: jax.Array, expected: jax.Array, csi: jax.Array) -> jax.Array:
+    inverse: jax.Array, log_det: jax.Array, expected: jax.Array, looks: jax.Array,
+    count: int) -> jax.Array:
   """The most likely labels [n, C] if all entries of CSI were independent."""
-  energy = (jnp.abs(csi) ** 2).reshape(len(csi), -1)
-  score = expected - log_det - energy @ inverse.T
-  return jax.lax.top_k(score, min(_NUM_CANDIDATES, score.shape[1]))[1]
+  energy = (jnp.abs(looks) ** 2).sum(1).reshape(len(looks), -1)
+  score = expected - looks.shape[1] * log_det - energy @ inverse.T
+  return jax.lax.top_k(score, min(count, score.shape[1]))[1]

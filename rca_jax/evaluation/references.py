@@ -18,9 +18,9 @@ from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.bayes.site_map import SiteMap, load_map
 from rca_jax.channel import from_features, sample_groups, to_features
-from rca_jax.config import ExperimentConfig, codeword_dim
+from rca_jax.config import ExperimentConfig, UplinkConfig, codeword_dim
 from rca_jax.data.source import config_site, read_groups
-from rca_jax.data.test_groups import load_past_csi, load_test_csi
+from rca_jax.data.test_groups import load_past_csi, load_test_csi, load_uplink_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Estimate, Scores, evaluate
 from rca_jax.evaluation.rows import Measurement, describe, result_row, test_data
@@ -50,8 +50,13 @@ def reference_rows(
       raise InputError(f'{item}: of a reference only snr_db and num_ues can be chosen.')
   if config.method not in WITH_MAP:
     config = dataclasses.replace(config, site_map='')  # their rows do not depend on it
+  looks = {}
+  if config.method in _FROM_UPLINK:
+    looks = {'num_looks': config.uplink.num_looks, 'look_snr_db': config.uplink.look_snr_db}
+  else:
+    config = dataclasses.replace(config, uplink=dataclasses.replace(config.uplink, **_PLAIN_LOOKS))
   data = test_data(config)
-  descriptions = [describe(config, item, 0, data) for item in measurements]
+  descriptions = [describe(config, item, 0, data) | looks for item in measurements]
   return [
       result_row(description, scores, config.data.seed) for description, scores in zip(
           descriptions, known[config.method](config, measurements), strict=True)]
@@ -124,29 +129,47 @@ def _site_map_scores(
     now, past = np.split(csi, 2, axis=1)
     return jnp.asarray(code.estimate(now, np.split(keys, 2, axis=1)[0], snr_db, past))
 
+  def past_csi(num_ues: int) -> np.ndarray:
+    return load_past_csi(config, num_ues, _PERIOD_S * WALKING_SPEED_M_S)
+
+  def from_uplink(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    num_ues = csi.shape[1] // (1 + num_looks)
+    now, looks = np.split(csi, [num_ues], axis=1)
+    looks = looks.reshape(len(csi), num_ues, num_looks, *csi.shape[2:])
+    labels = code.uplink_labels(looks, look_snr_db, snr_db)
+    return jnp.asarray(code.estimate_agreed(now, keys[:, :num_ues], snr_db, labels))
+
+  def uplink_csi(num_ues: int) -> np.ndarray:
+    looks = load_uplink_csi(config, num_ues, num_looks, look_snr_db)
+    return looks.reshape(len(looks), -1, *looks.shape[3:])
+
+  num_looks, look_snr_db = config.uplink.num_looks, config.uplink.look_snr_db
   if source == 'tracked':
-    return _tracked_scores(config, measurements, tracked)
+    return _scores_beside(config, measurements, tracked, past_csi)
+  if source == 'uplink':
+    return _scores_beside(config, measurements, from_uplink, uplink_csi)
   return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
 
 
-def _tracked_scores(
-    config: ExperimentConfig, measurements: Sequence[Measurement], estimate: Callable
-) -> list[Scores]:
-  """As `_code_scores`; the estimate gets the CSI of the UEs' last reports too, as further UEs.
+def _scores_beside(
+    config: ExperimentConfig, measurements: Sequence[Measurement], estimate: Callable,
+    beside: Callable[[int], np.ndarray]) -> list[Scores]:
+  """As `_code_scores`; the estimate gets other CSI of the UEs too, as that of further UEs.
 
-  They stand where the UEs stood a report before, a second's walk away, and nothing is sent.
+  What is `beside(num_ues)` [G, n, N_a, N_t] is known before the report, and not sent.
   """
   key = stream_key(config.data.seed, Stream.EVALUATION)
 
   @functools.lru_cache(maxsize=1)
   def csi(num_ues: int) -> np.ndarray:
-    past = load_past_csi(config, num_ues, _PERIOD_S * WALKING_SPEED_M_S)
-    return np.concatenate([load_test_csi(config, num_ues), past], 1)
+    others = beside(num_ues)  # first: it says why CSI of a file has none
+    return np.concatenate([load_test_csi(config, num_ues), others], 1)
 
   with jax.default_matmul_precision('highest'):
     return [
         evaluate(
-            functools.partial(estimate, item.snr_db), csi(item.num_ues), key, item.num_ues)
+            functools.partial(estimate, item.snr_db), csi(item.num_ues), key,
+            csi(item.num_ues).shape[1] - item.num_ues)
         for item in measurements]
 
 
@@ -154,7 +177,8 @@ _PERIOD_S = 1.0  # from report to report of a UE whose label is tracked
 _SOURCES: dict[str, Callable[[SiteMap, ExperimentConfig], Paid]] = {
     'paid': lambda site_map, _: Paid(site_map),
     'joint': lambda site_map, config: Joint(site_map, config.csi.max_ue_distance_m),
-    'tracked': lambda site_map, _: Tracked(site_map, _PERIOD_S)}
+    'tracked': lambda site_map, _: Tracked(site_map, _PERIOD_S),
+    'uplink': lambda site_map, _: Paid(site_map)}
 REFERENCES: dict[str, Callable] = {
     'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores, 'genie': _genie_scores}
 # Not in the matrix of launch.reproduce: they need the file that `config.site_map` names.
@@ -163,9 +187,14 @@ WITH_MAP: dict[str, Callable] = {
         ('site map', 'paid', hybrid.linear_design),
         ('site map (joint)', 'joint', hybrid.linear_design),
         ('site map (tracked)', 'tracked', hybrid.linear_design),
+        ('site map (uplink)', 'uplink', hybrid.linear_design),
         ('site map (hybrid)', 'paid', hybrid.design),
         ('site map (hybrid joint)', 'joint', hybrid.design),
-        ('site map (hybrid tracked)', 'tracked', hybrid.design))}
+        ('site map (hybrid tracked)', 'tracked', hybrid.design),
+        ('site map (hybrid uplink)', 'uplink', hybrid.design))}
+# Their rows say the looks; others do not depend on them.
+_FROM_UPLINK = ('site map (uplink)', 'site map (hybrid uplink)')
+_PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig.look_snr_db}
 
 
 def _code_scores(

@@ -64,6 +64,7 @@ _FIELDS = {
     'num_groups': _IS_COUNT, 'errors': _is_errors,
     'snr_db': lambda value: value is None or _IS_DB(value), 'snr_error_db': _IS_DB,
     'seed': _is_whole(-2**63, 2**64), 'steps': _IS_COUNT, 'num_samples': _IS_COUNT,
+    'num_looks': _IS_COUNT, 'look_snr_db': _IS_DB,
     'overhead': _IS_COUNT, 'distance_m': _is_number(0, 1e6), 'code_rate': _is_number(0, 1),
     'qam_order': _IS_COUNT, 'num_lost': _is_whole(0, 1000),
     'of_lost': lambda value: isinstance(value, bool),
