@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rca_jax.channel import csi_at, paths, sample_positions, sample_site, uma
-from rca_jax.channel.site import SPEED_OF_LIGHT, large_scale_parameters
+from rca_jax.channel.site import SPEED_OF_LIGHT, at_other_carrier, large_scale_parameters
 from rca_jax.config import CsiConfig
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -33,6 +33,24 @@ def test_power_is_one_and_delays_are_not_negative(make_site, scenario):
   assert (found.delay_s >= 0).all()
   assert found.los.all() == (scenario == 'uma_los')
   assert found.los.any() == (scenario == 'uma_los')
+
+
+def test_another_carrier_sees_the_same_paths_with_phases_of_its_own(make_site):
+  found = _paths(make_site('uma_los'), _positions())
+  other = at_other_carrier(jax.random.key(3), found)
+  turns = []
+  for name, ours in found._asdict().items():
+    theirs = getattr(other, name)
+    np.testing.assert_allclose(np.abs(theirs), np.abs(ours), rtol=1e-5)
+    if name in ('gain', 'los_gain'):
+      there = np.abs(ours) > 0
+      turns.append(np.asarray(theirs)[there] / np.asarray(ours)[there])
+    else:
+      np.testing.assert_array_equal(theirs, ours)
+  for turn in turns:  # uniform, and no two rays or UEs turn together
+    turn = turn / np.abs(turn)
+    for moment in (turn, turn**2, turn[1:] * turn[:-1].conj()):
+      assert abs(moment.mean()) < 4 / np.sqrt(moment.size)
 
 
 def test_the_los_path_follows_geometry(make_site):

@@ -13,7 +13,7 @@ from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.channel import sample_site
-from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig
+from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig, UplinkConfig
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.rows import Measurement
@@ -189,6 +189,13 @@ def test_a_row_of_the_site_map(found, tmp_path):
   tracked, = reference_rows(
       dataclasses.replace(config, method='site map (tracked)'), [Measurement(5.0)])
   assert tracked['nmse_db'] < row['nmse_db']
+  looks = dataclasses.replace(config, uplink=UplinkConfig(num_looks=2, look_snr_db=20.0))
+  uplink, = reference_rows(
+      dataclasses.replace(looks, method='site map (uplink)'), [Measurement(5.0)])
+  assert uplink['nmse_db'] < row['nmse_db']
+  assert (uplink['num_looks'], uplink['look_snr_db']) == (2, 20.0)
+  paid, = reference_rows(looks, [Measurement(5.0)])
+  assert 'num_looks' not in paid and paid['cell'] == row['cell'] != uplink['cell']
   with pytest.raises(InputError, match='generated groups of one site only'):
     reference_rows(dataclasses.replace(
         config, method='site map (tracked)', data=DataConfig(test_path=str(tmp_path / 'a.map'))),

@@ -1,6 +1,7 @@
 """Where the label comes from: what the BS expects before the report, and how long a label must be.
 
-Where neighbours count, error rates leave out the labels that stray from where they are expected.
+Where neighbours count, error rates leave out the labels that stray from where they are expected. A
+label that the BS chooses in the uplink (`SiteCode.uplink_labels`) is not in the report: no source.
 
 A source has `expected`, the log prior of the labels that UE and BS share; `posterior`, which adds
 what the BS received; and `error_rate` of labels of so many symbols. Label lengths are chosen by it.
