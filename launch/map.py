@@ -1,9 +1,11 @@
-"""Fits the site map of generated CSI: where power comes from, for every cell of the ground.
+"""Fits a site map: where power comes from, for every square of the ground.
 
   python -m launch.map --config=configs/demo.py --out=site.map
-  python -m launch.map --config=configs/rca_munet.py:cr=1/16 --out=uma.map --side_m=1.2 --num_ues=5
+  python -m launch.map --config=configs/rca_munet.py:cr=1/16 --out=uma.map
+  python -m launch.map --config=configs/rca_munet.py:cr=1/16 --config.data.path=csi.npz --out=my.map
 
-The site is that of the config's data.seed. Killed and run again it goes on. Then:
+Of the generated site of the config's data.seed, or of a file with positions. Killed and run again
+it goes on. Then:
   python -m launch.references --config=configs/demo.py --methods='PCA/KLT,site map' \\
       --config.site_map=site.map
 """
@@ -24,33 +26,47 @@ from rca_jax.terminal import Bar
 
 _CONFIG = define_config()
 _OUT = flags.DEFINE_string('out', None, 'File of the map.', required=True)
-_SIDE_M = flags.DEFINE_float('side_m', 1.2, 'Side of a square cell.', lower_bound=0.1)
-_NUM_UES = flags.DEFINE_integer('num_ues', 8, 'UEs that a cell is fitted from.', lower_bound=3)
+_SIDE_M = flags.DEFINE_float(
+    'side_m', None, 'Side of a square; by default 0.85 m, of files so that --num_ues holds.',
+    lower_bound=0.1)
+_NUM_UES = flags.DEFINE_float(
+    'num_ues', 2.5, 'UEs a square on average; squares share them.', lower_bound=0.1)
+_SNR_DB = flags.DEFINE_float(
+    'snr_db', None, 'Of the CSI; of generated CSI it is made so noisy. By default there is none.')
+_GENERATED_SIDE_M = 0.85
 
 
 def main() -> None:
   config = experiment_config(_CONFIG)  # before what takes a second to import
-  if config.csi.mode != 'site' or config.data.path:
+  if config.csi.mode != 'site' and not config.data.path:
     raise InputError(
-        'a map is of one generated site: --config.csi.mode=site, and no --config.data.path.')
+        'a map is of one site: --config.csi.mode=site, or a file by --config.data.path.')
 
-  from rca_jax.bayes.site_map import fit_map, save_map, squares
+  from rca_jax.bayes.map_fit import fit_map
+  from rca_jax.bayes.samples import generated, stored
+  from rca_jax.bayes.site_map import save_map
   from rca_jax.data.source import config_site
   from rca_jax.durable import writing
   from rca_jax.evaluation.rows import config_hash
   from rca_jax.keys import Stream, stream_key
   from rca_jax.report.site_map import figure
 
-  out, total = Path(_OUT.value), len(squares(config.csi, _SIDE_M.value))
+  out = Path(_OUT.value)
   # What another map would be made of goes into the name: parts are of one map only.
   parts = out.with_name(
-      f'{out.name}.{config_hash(config)}-{_SIDE_M.value!r}m-{_NUM_UES.value}ues.parts')
-  say(f'map: {count(total, "cell")} of {_SIDE_M.value:g} m, {_NUM_UES.value} UEs each, '
-      f'{devices()}; to {out}')
-  with Bar('map', total, 'cells', doing='compiling') as bar:
-    found = fit_map(
-        stream_key(config.data.seed, Stream.SITE_MAP), config_site(config), _SIDE_M.value,
-        _NUM_UES.value, parts, lambda done: bar.update(done, doing=''))
+      f'{out.name}.{config_hash(config)}-{_SIDE_M.value!r}m-{_NUM_UES.value!r}ues-'
+      f'{_SNR_DB.value!r}dB.parts')
+  say(f'map: of {config.data.path or "generated CSI"}, {devices()}; to {out}')
+  with Bar('map', None, 'squares', doing='looking where UEs are') as bar:
+    if config.data.path:
+      ground = stored(config, parts, _SIDE_M.value, _NUM_UES.value, _SNR_DB.value)
+    else:
+      ground = generated(
+          stream_key(config.data.seed, Stream.SITE_MAP), config_site(config),
+          _SIDE_M.value or _GENERATED_SIDE_M, _NUM_UES.value, _SNR_DB.value)
+    bar.say(f'{count(len(ground.squares), "square")} of {ground.side_m:.3g} m')
+    bar.update(total=len(ground.squares), doing='compiling')
+    found = fit_map(ground, config.csi, parts, lambda done: bar.update(done, doing=''))
     save_map(out, found, config.csi)
   shutil.rmtree(parts)
   picture = out.with_name(f'{out.name}.png')
@@ -62,4 +78,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  run(main, stopped='stopped; the cells so far are kept, the same command goes on')
+  run(main, stopped='stopped; the squares so far are kept, the same command goes on')

@@ -19,10 +19,9 @@ def make_map(count, side_m, two_states=(), without=()):
       *(squares[i] for i in np.random.default_rng(0).permutation(len(squares))), strict=True)
   number = np.array(number)
   place = side_m * (np.stack([x[number], y[number]], -1) - count / 2 + 0.5)
-  empty = np.zeros((len(number), 1))
   return SiteMap(
       place.astype(np.float32), np.array(los), np.array(samples, np.uint16),
-      empty.astype(np.uint16), empty.astype(np.float16))
+      *[np.zeros((len(number), 1))] * 4)
 
 
 def test_offsets_are_those_of_drawn_places():

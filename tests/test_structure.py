@@ -23,7 +23,7 @@ MAY_IMPORT = {
     'uplink': BASE,
     'models': BASE | {'channel', 'uplink'},
     'baselines': BASE | {'channel', 'uplink'},
-    'bayes': BASE | {'channel', 'uplink', 'baselines'},
+    'bayes': BASE | {'channel', 'data', 'uplink', 'baselines'},
     'training': BASE | {'channel', 'data', 'uplink', 'models'},
     'evaluation': BASE | {'channel', 'data', 'uplink', 'models', 'baselines', 'bayes', 'training'},
     'report': BASE | {

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from rca_jax.bayes.grid import Grid, gram_at, project
 
-_NUM_ATOMS = 300  # of a fit
+_NUM_ATOMS = 300  # that a fit begins with
 _NUM_DECONVOLUTIONS = 5  # more follow the speckle of few samples
 # The noise that samples are taken to have, step by step. It stands for what the grid cannot say.
-_NOISE = (0.04, 0.016)
+_NOISE, _LAST_NOISE = (0.04, 0.016), 0.03
 
 
 class Posterior(NamedTuple):
@@ -93,23 +93,36 @@ def deconvolve(grid: Grid, energy: jax.Array) -> jax.Array:
   return jax.lax.fori_loop(0, _NUM_DECONVOLUTIONS, one_step, energy)
 
 
-def fit(grid: Grid, csi: jax.Array, weights: jax.Array, num_atoms: int = _NUM_ATOMS) -> Profile:
-  """Profiles of B places, of the energy of their samples.
+def fit(
+    grid: Grid, csi: jax.Array, weights: jax.Array, noise: jax.Array, num_atoms: int) -> Profile:
+  """Profiles of B places, of the energy of their samples, strongest atoms first.
 
-  The deconvolved energies choose the atoms, EM steps settle their powers.
+  The deconvolved energies choose the atoms, EM steps settle their powers; then the weakest are
+  left out, and one more step gives what they had to the others.
 
   Args:
     csi: samples [B, N, N_a, N_t] complex64, mean |h|^2 = 1.
     weights: [B, N], of sum 1; 0 for samples that are not there.
+    noise: variance of what is noise in an entry of the samples, [].
+    num_atoms: K of the profile.
   """
   projections = project(grid, csi)
   energy = (jnp.abs(projections) ** 2 * weights[..., None, None]).sum(1)
+  energy = jnp.maximum(energy - noise, 1e-3 * energy)
   clear = deconvolve(grid, energy).reshape(len(csi), -1)
-  power, index = jax.lax.top_k(clear, min(num_atoms, clear.shape[-1]))
+  power, index = jax.lax.top_k(clear, max(num_atoms, min(_NUM_ATOMS, clear.shape[-1])))
   power *= csi[0, 0].size / power.sum(-1, keepdims=True)
-  gram = gram_at(grid, index)
   flat = projections.reshape(*csi.shape[:2], -1)
-  seen = jnp.swapaxes(jnp.take_along_axis(flat, index[:, None], 2), 1, 2)
-  for noise in _NOISE:
-    power = step(power, posterior(power, gram, seen, jnp.full(len(csi), noise)), weights)
-  return Profile(index, power)
+
+  def stepped(power: jax.Array, index: jax.Array, assumed: tuple[float, ...]) -> jax.Array:
+    gram = gram_at(grid, index)
+    seen = jnp.swapaxes(jnp.take_along_axis(flat, index[:, None], 2), 1, 2)
+    for extra in assumed:
+      found = posterior(power, gram, seen, jnp.full(len(csi), noise + extra))
+      power = step(power, found, weights)
+    return power
+
+  power, kept = jax.lax.top_k(stepped(power, index, _NOISE), num_atoms)
+  index = jnp.take_along_axis(index, kept, -1)
+  power, order = jax.lax.top_k(stepped(power, index, (_LAST_NOISE,)), num_atoms)
+  return Profile(jnp.take_along_axis(index, order, -1), power)

@@ -15,8 +15,9 @@ def figure(site_map: SiteMap, config: CsiConfig) -> Figure:
   """
   shown = _most_seen(site_map)
   profile = site_map.profile(shown)
+  strongest = np.asarray(profile.power).argmax(1)
   delay_s, sine = delays_and_angles(np.asarray(profile.index), config)
-  angle, delay_ns = np.degrees(np.arcsin(sine[:, 0])), 1e9 * delay_s
+  angle, delay_ns = np.degrees(np.arcsin(sine[np.arange(len(sine)), strongest])), 1e9 * delay_s
   share = np.asarray(profile.power) / np.asarray(profile.power).sum(1, keepdims=True)
   mean = (share * delay_ns).sum(1, keepdims=True)
   spread_ns = np.sqrt((share * (delay_ns - mean) ** 2).sum(1))

@@ -1,0 +1,117 @@
+"""Fits a site map: an entry of every square with UEs, from the UEs nearest to its middle.
+
+Where LOS and NLOS meet in a square, each has an entry of its own. Neighbouring squares share UEs:
+what a UE weighs falls with its distance from the middle.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from rca_jax.bayes import em, packing
+from rca_jax.bayes.grid import Grid, make_grid
+from rca_jax.bayes.samples import Ground, Ues
+from rca_jax.bayes.site_map import SiteMap
+from rca_jax.config import CsiConfig
+from rca_jax.durable import write_atomically, writing
+from rca_jax.errors import InputError
+
+_NUM_ATOMS = 144  # kept of every entry, a multiple of 8
+_NEAREST, _MIN_SAMPLES = 8, 3  # UEs that an entry is fitted from
+_WIDTH, _REACH = 1 / 3, 1.5  # of their weights, and how far they may be, in sides of a square
+_BLOCK, _BATCH = 11, 16  # squares by squares of a part, entries that are fitted at a time
+
+
+def fit_map(
+    ground: Ground, config: CsiConfig, folder: Path, progress: Callable[[int], None]) -> SiteMap:
+  """The map of a ground.
+
+  Every block of squares that is finished is a file of `folder`: the same call goes on from there.
+  `progress` gets the number of squares that were fitted in this call.
+
+  Raises:
+    InputError: the UEs are too far apart for any entry, or the folder cannot be written.
+  """
+  grid = make_grid(config)
+  blocks, which = np.unique(ground.squares // _BLOCK, axis=0, return_inverse=True)
+  with writing(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+  parts, done = [], 0
+  for number, (x, y) in enumerate(blocks):
+    path = folder / f'{x},{y}.safetensors'
+    if not path.exists():
+      squares = ground.squares[which.ravel() == number]
+      part = _fit_block(grid, ground, blocks[number], squares)
+      with writing(folder):
+        write_atomically(path, safetensors.numpy.save(part._asdict()))
+      done += len(squares)
+      progress(done)  # not of blocks found: the rate is of work done
+    parts.append(SiteMap(**safetensors.numpy.load(path.read_bytes())))
+  found = SiteMap(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+  if not len(found.los):
+    raise InputError(
+        f'no {_MIN_SAMPLES} UEs within {_REACH * ground.side_m:g} m of a place: too few UEs for '
+        'a map; give more, or larger squares by --side_m.')
+  return found
+
+
+def _fit_block(grid: Grid, ground: Ground, block: np.ndarray, squares: np.ndarray) -> SiteMap:
+  """The entries of squares [s, 2] of a block; UEs of the squares around it count too."""
+  line = np.arange(-1, _BLOCK + 1)
+  around = block * _BLOCK + np.stack(np.meshgrid(line, line, indexing='ij'), -1).reshape(-1, 2)
+  ues = ground.ues_in(around)
+  jobs, rows, weights = _jobs(ground.side_m, squares, ues)
+  found = []
+  for first in range(0, len(jobs), _BATCH):
+    batch = np.minimum(first + np.arange(_BATCH), len(jobs) - 1)
+    profile = _fit(grid, ues.csi[rows[batch]], weights[batch], jnp.float32(ground.noise))
+    found.append(jax.tree.map(np.asarray, profile))
+  if found:
+    profile = em.Profile(*(
+        np.concatenate(leaves)[:len(jobs)] for leaves in zip(*found, strict=True)))
+  else:
+    profile = em.Profile(np.zeros((0, _NUM_ATOMS), int), np.zeros((0, _NUM_ATOMS)))
+  square, los, count = jobs.T
+  return SiteMap(
+      ((squares[square] + 0.5) * ground.side_m).astype(np.float32), los.astype(bool),
+      count.astype(np.uint16), *packing.pack(profile, grid.shape[0]))
+
+
+def _jobs(
+    side_m: float, squares: np.ndarray, ues: Ues) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """The entries of squares, and from which UEs each is fitted.
+
+  Returns:
+    jobs [e, 3] int: number of the square, LOS, UEs of that state in it; rows of the UEs and their
+    weights [e, n], of sum 1, 0 where there are fewer.
+  """
+  jobs, rows, weights = [], [], []
+  own = np.floor(ues.place / side_m).astype(int)
+  for number, square in enumerate(squares):
+    inside = (own == square).all(1)
+    apart = np.linalg.norm(ues.place / side_m - (square + 0.5), axis=1)
+    for los in (False, True):
+      count = (inside & (ues.los == los)).sum()
+      apart_of_state = np.where(ues.los == los, apart, np.inf)
+      nearest = np.argsort(apart_of_state, kind='stable')[:_NEAREST]
+      distance = apart_of_state[nearest]
+      if not count or (distance <= _REACH).sum() < _MIN_SAMPLES:
+        continue
+      weight = np.where(distance <= _REACH, np.exp(
+          -(distance**2 - distance[0] ** 2) / (2 * _WIDTH**2)), 0)
+      missing = _NEAREST - len(nearest)
+      jobs.append((number, los, count))
+      rows.append(np.pad(nearest, (0, missing)))
+      weights.append(np.pad(weight / weight.sum(), (0, missing)))
+  return (
+      np.array(jobs, int).reshape(-1, 3), np.array(rows, int).reshape(-1, _NEAREST),
+      np.array(weights, np.float32).reshape(-1, _NEAREST))
+
+
+@jax.jit
+def _fit(grid: Grid, csi: jax.Array, weights: jax.Array, noise: jax.Array) -> em.Profile:
+  return em.fit(grid, csi, weights, noise, _NUM_ATOMS)
