@@ -35,7 +35,8 @@ def test_offsets_are_those_of_drawn_places():
   radius, turn = 3.5 * np.sqrt(rng.random(400_000)), 2 * np.pi * rng.random(400_000)
   moved = np.stack([radius * np.cos(turn), radius * np.sin(turn)], 1) / 1.5
   at = np.floor(rng.random((400_000, 2)) + moved)
-  size = np.random.default_rng(2).choice([0, 1, 3], 400_000, p=[0.76, 0.2, 0.04])[:, None]
+  sizes = {0: 0.4, 1: 0.42, 2: 0.11, 4: 0.05, 7: 0.02}
+  size = np.random.default_rng(2).choice([*sizes], 400_000, p=[*sizes.values()])[:, None]
   at += rng.integers(-size, size + 1, (400_000, 2))
   edges = np.arange(len(found) + 1) - len(found) / 2
   drawn, *_ = np.histogram2d(at[:, 0], at[:, 1], (edges, edges))
