@@ -17,7 +17,7 @@ import numpy as np
 
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import hybrid, klt, label
-from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.grid import Grid, make_grid
 from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_map import SiteMap, entry_powers
 from rca_jax.config import CsiConfig
@@ -59,7 +59,7 @@ class SiteCode:
     self._num_entries = config.num_delay_taps * config.num_tx_antennas
     self._size = min(3 * num_symbols // 2, self._num_entries)
     self._paid, self._source, self._design = Paid(site_map), source, design
-    self._expected_powers = functools.lru_cache(maxsize=1)(self._expected_powers)
+    self._powers: dict[float, tuple[jax.Array, jax.Array]] = {}  # at the last noise, of every entry
     self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
     self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
     self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
@@ -172,7 +172,9 @@ class SiteCode:
     digest.update(b'' if last is None else last.tobytes())
     if (found := self._tried.get(digest.digest())) is not None:
       return found
-    inverse, log_det = self._expected_powers(noise)
+    if noise not in self._powers:
+      self._powers = {noise: _expected_powers(self._grid, self._map, noise)}
+    inverse, log_det = self._powers[noise]
 
     def likely(rows: np.ndarray) -> np.ndarray:
       expected = source.expected(None if last is None else last[rows])
@@ -187,11 +189,6 @@ class SiteCode:
     labels = _in_blocks(likely, len(looks), _SCORED)
     found = self._tried[digest.digest()] = _in_blocks(coded, len(looks))
     return found
-
-  def _expected_powers(self, noise: float) -> tuple[jax.Array, jax.Array]:
-    """Of looks with so much noise, for every entry: inverses [V, N], sums of logarithms [V]."""
-    powers = entry_powers(self._grid, self._map) + (_FLOOR + noise)
-    return 1 / powers, jnp.log(powers).sum(-1)
 
   def _decode(
       self, labels: np.ndarray, received: np.ndarray, noise: float, split: int) -> np.ndarray:
@@ -258,6 +255,12 @@ def _in_blocks(
     found = function(start + np.arange(size) % num)
     parts.append(jax.tree.map(lambda leaf, num=num: leaf[:num], found))
   return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+def _expected_powers(grid: Grid, site_map: SiteMap, noise: float) -> tuple[jax.Array, jax.Array]:
+  """Of a look with so much noise, for every entry: inverses [V, N], sum of logarithms [V]."""
+  powers = entry_powers(grid, site_map) + (_FLOOR + noise)
+  return 1 / powers, jnp.log(powers).sum(-1)
 
 
 def _change(
