@@ -6,10 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from rca_jax.bayes import hybrid, klt, site_code, site_map
+from rca_jax.bayes import hybrid, klt, packing, site_code
+from rca_jax.bayes.em import Profile
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_code import SiteCode
+from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig, UplinkConfig
 from rca_jax.data.test_groups import load_test_csi, load_uplink_csi
 from rca_jax.errors import InputError
@@ -19,7 +21,7 @@ CONFIG = CsiConfig(num_subcarriers=64, num_delay_taps=6, num_tx_antennas=4)
 EXPERIMENT = ExperimentConfig(
     csi=dataclasses.replace(CONFIG, scenario='uma_los'), data=DataConfig(num_test_groups=30),
     model=ModelConfig(compression_ratio='1/3'))
-NUM_ATOMS = 30
+NUM_ATOMS = 32
 
 
 def make_map(*rows_of):
@@ -30,11 +32,10 @@ def make_map(*rows_of):
     delays = np.arange(4 * first + 2, 4 * last + 3)  # from -1/2 in steps of 1/4
     atoms = (delays[:, None] * 64 + np.arange(64)).ravel()
     index.append(rng.choice(atoms, NUM_ATOMS, replace=False))
-  power = np.geomspace(1, 0.03, NUM_ATOMS)[site_map.knots(NUM_ATOMS)]
-  return site_map.SiteMap(
+  profile = Profile(np.array(index), np.tile(np.geomspace(1, 0.03, NUM_ATOMS), (num, 1)))
+  return SiteMap(
       np.stack([np.arange(num), np.zeros(num)], 1).astype(np.float32), np.zeros(num, bool),
-      np.full(num, 5, np.uint16), np.array(index, np.uint16),
-      np.tile(power, (num, 1)).astype(np.float16))
+      np.full(num, 5, np.uint16), *packing.pack(profile, make_grid(CONFIG).shape[0]))
 
 
 def covariances(entries):
@@ -130,7 +131,7 @@ def test_more_looks_find_a_better_label(alike):
 @pytest.mark.parametrize('design', [hybrid.linear_design, hybrid.design])
 def test_agreed_labels_are_coded_as_those_of_a_map_without_choice(alike, design):
   """With one entry a label has no symbols and is never wrong: the same code."""
-  one = site_map.SiteMap(*(leaf[2:3] for leaf in alike))
+  one = SiteMap(*(leaf[2:3] for leaf in alike))
   csi = draw(covariances(one)[0], 10, 2)
   keys = jax.random.split(jax.random.key(0), (10, 2))
   hat = make_code(alike, design).estimate_agreed(csi, keys, 10.0, np.full((10, 2), 2))
