@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rca_jax.baselines.genie import reverse_water_filling
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import klt, label, map_fit, packing, samples, site_map
 from rca_jax.bayes.grid import make_grid
@@ -190,6 +191,20 @@ def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found):
     assert abs(errors.mean() - expected) < 4 * errors.std() / 1500**0.5
 
 
+@pytest.mark.parametrize('label_bits', [0.0, 3.0])
+def test_the_bound_of_a_gaussian_is_its_rate_distortion_function(found, label_bits):
+  one = site_map.SiteMap(*(leaf[:1] for leaf in found))
+  csi, whole = from_entry(one, 0, 1500)
+  code = SiteCode(one, CONFIG, NUM_SYMBOLS, Paid(one), size=24)
+  for snr_db in (-5.0, 5.0):
+    bits = NUM_SYMBOLS * np.log2(1 + 10 ** (snr_db / 10)) - label_bits
+    expected = 24 * reverse_water_filling(np.asarray(whole.variances, np.float64), bits)
+    hat = code.estimate_ideal(
+        csi[:, None], jax.random.split(jax.random.key(3), (len(csi), 1)), snr_db, label_bits)
+    errors = (np.abs(hat[:, 0] - csi) ** 2).sum((1, 2))
+    assert abs(errors.mean() - expected) < 4 * errors.std() / 1500**0.5
+
+
 def test_reports_do_not_see_each_other(code, found):
   csi, _ = from_entry(found, 5, 20)
   csi, keys = csi[:, None], jax.random.split(jax.random.key(4), (20, 1))
@@ -244,6 +259,10 @@ def test_a_row_of_the_site_map(found, tmp_path):
       model=ModelConfig(compression_ratio='1/3'), site_map=str(tmp_path / 'a.map'))
   row, = reference_rows(config, [Measurement(5.0)])
   assert row['nmse_db'] < -3 and row['num_samples'] == 8
+  bound, bound_paid = (
+      reference_rows(dataclasses.replace(config, method=name), [Measurement(5.0)])[0]['nmse_db']
+      for name in ('site map bound', 'site map bound (paid)'))
+  assert bound < bound_paid < row['nmse_db']
   tracked, = reference_rows(
       dataclasses.replace(config, method='site map (tracked)'), [Measurement(5.0)])
   assert tracked['nmse_db'] < row['nmse_db'] + 0.2  # 16 squares: the label is short anyway

@@ -61,13 +61,22 @@ def reverse_water_filling(variances: np.ndarray, bits: float) -> float:
     variances: lambda [n], any order, not all zero.
   """
   ordered = np.sort(variances)[::-1]
-  positive = ordered[ordered > 0]
-  num_active = np.arange(1, positive.size + 1)
-  level = 2.0 ** ((np.cumsum(np.log2(positive)) - bits) / num_active)
+  return float(np.minimum(ordered, water_level(ordered, bits)).sum() / ordered.sum())
+
+
+def water_level(variances: np.ndarray, bits: np.ndarray | float) -> np.ndarray:
+  """theta [...] with sum log2(max(1, lambda_i / theta)) = bits.
+
+  Args:
+    variances: lambda [..., n], largest first, not all zero.
+    bits: at least 0, broadcasts to [...].
+  """
+  num_active = np.arange(1, variances.shape[-1] + 1)
+  logs = np.log2(np.maximum(variances, np.finfo(float).tiny))
+  levels = (np.cumsum(logs, -1) - np.asarray(bits)[..., None]) / num_active
   # Variances descend, so the last one above its own level closes the active set.
-  last = np.flatnonzero(positive > level)
-  theta = level[last[-1]] if last.size else positive[0]
-  return float(np.minimum(ordered, theta).sum() / ordered.sum())
+  last = np.where(logs > levels, num_active, 1).max(-1, keepdims=True) - 1
+  return 2.0 ** np.take_along_axis(levels, last, -1)[..., 0]
 
 
 def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...]:

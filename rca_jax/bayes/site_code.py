@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import hybrid, klt, label
 from rca_jax.bayes.grid import Grid, make_grid
@@ -50,14 +51,15 @@ class _Tried(NamedTuple):
 
 
 class SiteCode:
-  """Codes reports of `num_symbols` symbols with a map."""
+  """Codes reports of `num_symbols` symbols with a map, in `size` directions of each KLT at most."""
 
   def __init__(
       self, site_map: SiteMap, config: CsiConfig, num_symbols: int, source: Paid,
-      design: Callable[[np.ndarray, float, int], hybrid.Design] = hybrid.linear_design):
+      design: Callable[[np.ndarray, float, int], hybrid.Design] = hybrid.linear_design,
+      size: int | None = None):
     self._map, self._grid, self.num_symbols = site_map, make_grid(config), num_symbols
-    self._num_entries = config.num_delay_taps * config.num_tx_antennas
-    self._size = min(3 * num_symbols // 2, self._num_entries)
+    self._size = min(
+        size or 3 * num_symbols // 2, config.num_delay_taps * config.num_tx_antennas)
     self._paid, self._source, self._design = Paid(site_map), source, design
     self._powers: dict[float, tuple[jax.Array, jax.Array]] = {}  # at the last noise, of every entry
     self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
@@ -111,6 +113,30 @@ class SiteCode:
     received = np.asarray(through(awgn, keys.reshape(-1), symbols, snr_db))
     return self._decode(labels, received, noise, 0).reshape(csi.shape)
 
+  def estimate_ideal(
+      self, csi: np.ndarray, keys: jax.Array, snr_db: float, label_bits: float) -> np.ndarray:
+    """What a code at the rate-distortion bound of the map's Gaussians would deliver.
+
+    Its rate is the symbols' capacity less `label_bits`. Reverse water-filling of the variances
+    leaves D of w in each direction; real CSI goes through the test channel of that code, which is
+    AWGN of power w / D - 1 at N_0 = 1. Each UE has the label that is best for it.
+    """
+    flat = csi.reshape(-1, *csi.shape[2:])
+    bits = max(0.0, self.num_symbols * np.log2(1 + 10 ** (snr_db / 10)) - label_bits)
+    tried = self._try_out(flat[:, None], 0.0, _NUM_CANDIDATES, self._paid, None)
+    values = tried.coefficients[:, :, 0]
+    variances = tried.variances.astype(np.float64)
+    level = water_level(variances, bits)[..., None]
+    power = np.maximum(variances / level - 1, 0)
+    best = _change(variances, np.abs(values) ** 2, power, 1.0).argmin(1)
+    rows = np.arange(len(flat)), best
+    power, variances = power[rows], variances[rows]
+    received = np.asarray(through(
+        awgn, keys.reshape(-1), (np.sqrt(power / variances) * values[rows]).astype(np.complex64),
+        0.0))
+    found = np.sqrt(power * variances) / (power + 1) * received
+    return self._synthesise(tried.labels[rows], found).reshape(csi.shape)
+
   def uplink_labels(self, looks: np.ndarray, look_snr_db: float, snr_db: float) -> np.ndarray:
     """The labels [G, M] that the BS chooses by noisy looks at CSI of the same paths.
 
@@ -129,8 +155,9 @@ class SiteCode:
     gain = tried.variances / floor  # a look's likelihood against that of noise alone
     fit = (energy / floor * gain / (1 + gain) - np.log1p(gain)).sum(-1)
     fit = looks.shape[2] * fit + self._paid.expected(None)[tried.labels]
-    change = _change(
-        tried.variances, energy - look_noise, 10 ** (-snr_db / 10), self.num_symbols)
+    noise = 10 ** (-snr_db / 10)
+    power = _linear_powers(tried.variances, noise, self.num_symbols)
+    change = _change(tried.variances, energy - look_noise, power, noise)
     unlikely = np.argsort(-fit, axis=1)[:, _NUM_COMPARED:]
     np.put_along_axis(change, unlikely, np.inf, 1)
     return tried.labels[np.arange(len(fit)), change.argmin(1)].reshape(looks.shape[:2])
@@ -159,7 +186,8 @@ class SiteCode:
     """
     tried = self._try_out(csi[:, None], 0.0, _NUM_CANDIDATES, source, last)
     values = tried.coefficients[:, :, 0]
-    change = _change(tried.variances, np.abs(values) ** 2, noise, self.num_symbols - split)
+    power = _linear_powers(tried.variances, noise, self.num_symbols - split)
+    change = _change(tried.variances, np.abs(values) ** 2, power, noise)
     rows, best = np.arange(len(csi)), change.argmin(1)
     return tried.labels[rows, best], values[rows, best]
 
@@ -194,7 +222,12 @@ class SiteCode:
       self, labels: np.ndarray, received: np.ndarray, noise: float, split: int) -> np.ndarray:
     """CSI [n, N_a, N_t] of the coefficients' symbols [n, num_symbols - split]."""
     values = hybrid.decode(
-        self._designs_of(labels, noise, split), received, noise, self._size).astype(np.complex64)
+        self._designs_of(labels, noise, split), received, noise, self._size)
+    return self._synthesise(labels, values)
+
+  def _synthesise(self, labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """CSI [n, N_a, N_t] of coefficients [n, S]."""
+    values = values.astype(np.complex64)
     return _in_blocks(
         lambda rows: np.asarray(_synthesise(self._grid, self._stack(labels[rows]), values[rows])),
         len(labels))
@@ -263,14 +296,22 @@ def _expected_powers(grid: Grid, site_map: SiteMap, noise: float) -> tuple[jax.A
   return 1 / powers, jnp.log(powers).sum(-1)
 
 
+def _linear_powers(variances: np.ndarray, noise: float, num_symbols: int) -> np.ndarray:
+  """Of the linear code's coefficients, for variances [n, C, S]: [n, C, num_symbols]."""
+  return least_error_powers(
+      variances[..., :num_symbols].astype(np.float64), noise, num_symbols)
+
+
 def _change(
-    variances: np.ndarray, energy: np.ndarray, noise: float, num_symbols: int) -> np.ndarray:
-  """What the linear code adds to the squared error [n, C], for coefficients' energies [n, C, S]."""
-  variances = variances[..., :num_symbols].astype(np.float64)
-  power = least_error_powers(variances, noise, num_symbols)
+    variances: np.ndarray, energy: np.ndarray, power: np.ndarray, noise: float) -> np.ndarray:
+  """What a linear code adds to the squared error [n, C], for coefficients' energies [n, C, S].
+
+  `power` [n, C, k] is that of the k coefficients that are sent.
+  """
+  num_sent = power.shape[-1]
   missing = noise / (power + noise)
-  sent = (missing**2 - 1) * energy[..., :num_symbols]
-  return (sent + variances * power * noise / (power + noise) ** 2).sum(-1)
+  sent = (missing**2 - 1) * energy[..., :num_sent]
+  return (sent + variances[..., :num_sent] * power * noise / (power + noise) ** 2).sum(-1)
 
 
 @functools.partial(jax.jit, static_argnums=4)

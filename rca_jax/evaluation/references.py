@@ -111,16 +111,9 @@ def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement])
 def _site_map_scores(
     source: str, design: Callable, config: ExperimentConfig,
     measurements: Sequence[Measurement]) -> list[Scores]:
-  if not config.site_map:
-    raise InputError(
-        f"method='{config.method}' needs a map: make one with python -m launch.map, then give it "
-        'as --config.site_map=FILE.')
-  if None in (item.snr_db for item in measurements):
-    raise InputError('the site map needs an uplink with noise; give --snr_db.')
-  site_map = load_map(Path(config.site_map), config.csi)
+  site_map, num_symbols = _site_map(config, measurements)
   code = SiteCode(
-      site_map, config.csi, codeword_dim(config.model, config.csi) // 2,
-      _SOURCES[source](site_map, config), design)
+      site_map, config.csi, num_symbols, _SOURCES[source](site_map, config), design)
 
   def estimate(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(code.estimate(csi, keys, snr_db))
@@ -149,6 +142,33 @@ def _site_map_scores(
   if source == 'uplink':
     return _scores_beside(config, measurements, from_uplink, uplink_csi)
   return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
+
+
+def _site_map_bound_scores(
+    is_paid: bool, config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
+  site_map, num_symbols = _site_map(config, measurements)
+  code = SiteCode(
+      site_map, config.csi, num_symbols, Paid(site_map),
+      size=config.csi.num_delay_taps * config.csi.num_tx_antennas)
+  label_bits = np.log2(len(site_map.los)) if is_paid else 0.0
+
+  def estimate(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    return jnp.asarray(code.estimate_ideal(csi, keys, snr_db, label_bits))
+
+  return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
+
+
+def _site_map(
+    config: ExperimentConfig, measurements: Sequence[Measurement]) -> tuple[SiteMap, int]:
+  """The map of `config`, and the number of symbols of a report."""
+  if not config.site_map:
+    raise InputError(
+        f"method='{config.method}' needs a map: make one with python -m launch.map, then give it "
+        'as --config.site_map=FILE.')
+  if None in (item.snr_db for item in measurements):
+    raise InputError('the site map needs an uplink with noise; give --snr_db.')
+  return (
+      load_map(Path(config.site_map), config.csi), codeword_dim(config.model, config.csi) // 2)
 
 
 def _scores_beside(
@@ -191,7 +211,9 @@ WITH_MAP: dict[str, Callable] = {
         ('site map (hybrid)', 'paid', hybrid.design),
         ('site map (hybrid joint)', 'joint', hybrid.design),
         ('site map (hybrid tracked)', 'tracked', hybrid.design),
-        ('site map (hybrid uplink)', 'uplink', hybrid.design))}
+        ('site map (hybrid uplink)', 'uplink', hybrid.design))} | {
+    'site map bound': functools.partial(_site_map_bound_scores, False),
+    'site map bound (paid)': functools.partial(_site_map_bound_scores, True)}
 # Their rows say the looks; others do not depend on them.
 _FROM_UPLINK = ('site map (uplink)', 'site map (hybrid uplink)')
 _PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig.look_snr_db}

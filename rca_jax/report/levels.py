@@ -18,7 +18,8 @@ Row = dict[str, Any]
 OURS, SINGLE_USER = 'RCA-MUNet', 'BL1'
 WITH_MAP = (
     'site map', 'site map (joint)', 'site map (tracked)', 'site map (uplink)', 'site map (hybrid)',
-    'site map (hybrid joint)', 'site map (hybrid tracked)', 'site map (hybrid uplink)')
+    'site map (hybrid joint)', 'site map (hybrid tracked)', 'site map (hybrid uplink)',
+    'site map bound (paid)', 'site map bound')
 REFERENCES = ('CDL-OP', 'PCA/KLT', *WITH_MAP, 'genie')  # no networks
 ANY = object()  # every value of a field
 
