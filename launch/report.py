@@ -2,8 +2,9 @@
 
   python -m launch.report --results=runs/small_matrix/results.json --out=runs/small_matrix/report
 
-Table II needs no rows: it is counted. What was not run shows as "-" or is left out. Rows of several
-data sets have tables and figures of their own; the flags below choose among the rows.
+Several files, with commas between, make one report. Table II needs no rows: it is counted. What was
+not run shows as "-" or is left out. Rows of several data sets have tables and figures of their own;
+the flags below choose among the rows.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
-_RESULTS = flags.DEFINE_string('results', None, 'Rows.', required=True)
+_RESULTS = flags.DEFINE_list('results', None, 'Files of rows.', required=True)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the report.', required=True)
 _DATA = flags.DEFINE_list('data', [], 'Names or hashes of data sets; default all.')
 _STEPS = flags.DEFINE_list('steps', [], 'Training lengths, of networks; default all.')
@@ -29,18 +30,19 @@ def main() -> None:
   from rca_jax.report.levels import choose, with_errors
   from rca_jax.report.page import write_report
 
-  path = Path(_RESULTS.value)
-  if not path.is_file():
-    raise InputError(f'--results={path}: no such file; launch.reproduce writes it.')
+  paths = [Path(path) for path in _RESULTS.value]
+  for path in paths:
+    if not path.is_file():
+      raise InputError(f'--results={path}: no such file; launch.reproduce writes it.')
   configs = [
       from_dict(ExperimentConfig, rca_munet.get_config(
           f'method={method},cr=1/8,users={num_ues}').to_dict())
       for method in rca_munet.METHODS
       for num_ues in ((2, 4) if method in ('RCA-MUNet', 'BL3') else (2,))]
   rows = choose(
-      with_errors(read_rows(path), path.parent), _DATA.value, _steps(), _DTYPE.value,
-      _WITHOUT_CELLS.value)
-  say(f'report: {count(len(rows), "row")} of {path} to {_OUT.value}')
+      [row for path in paths for row in with_errors(read_rows(path), path.parent)], _DATA.value,
+      _steps(), _DTYPE.value, _WITHOUT_CELLS.value)
+  say(f'report: {count(len(rows), "row")} of {", ".join(map(str, paths))} to {_OUT.value}')
   with Bar('report', doing='drawing'):
     written = write_report(Path(_OUT.value), rows, configs)
   print('\n'.join(map(str, written)))

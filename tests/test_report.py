@@ -396,3 +396,19 @@ def test_table_1_has_a_column_for_the_site_map_where_it_was_measured():
   measured = table1([ours, row('site map', -7.25)])
   assert measured.head.index('site map') == measured.head.index('genie') - 1
   assert any('-7.25' in line[measured.head.index('site map')] for line in measured.body)
+
+
+def test_the_site_maps_panels_keep_data_apart_and_share_the_y_axis(tmp_path):
+  found = [row(method, nmse_db - snr_db, snr_db=snr_db)
+           for snr_db in (0.0, 10.0) for method, nmse_db in (
+               ('PCA/KLT', -1.0), ('site map (joint)', -5.0), ('site map bound', -8.0))]
+  assert figures.site_map(sections(found[:1])) == []
+  found += [row('RCA-MUNet', -4.0, data_hash='bbb', **TUNED), row('genie', -9.0, num_ues=4)]
+  panels = figures.site_map(sections(found))
+  assert [[curve.label for curve in panel.curves] for panel in panels] == [
+      ['PCA/KLT', 'site map, labels decoded jointly', 'bound given the map'], ['RCA-MUNet']]
+  assert panels[0].curves[1].points[10.0].value == -15
+  first, second = draw(panels).axes
+  assert first.get_ylim() == second.get_ylim()
+  write_report(tmp_path, found, [])
+  assert (tmp_path / 'site_map.png').is_file()

@@ -13,10 +13,12 @@ from rca_jax.report.levels import (
   ANY,
   OURS,
   SINGLE_USER,
+  WITH_MAP,
   Estimate,
   Level,
   Row,
   apart,
+  best_trained,
   gain_db,
   level,
   pick,
@@ -27,6 +29,7 @@ from rca_jax.report.levels import (
 from rca_jax.report.panels import Curve, Panel
 
 _FIG3_SNR_DB = 10.0
+_SITE_MAP_RATIO = '1/16'
 _FASTEST = 'muon_cosine'  # the schedule of `length`, as configs/reproduce.py names it
 _SNR = 'uplink SNR (dB)'
 _NMSE = 'NMSE (dB), lower is better'
@@ -214,6 +217,29 @@ def loss(rows: Sequence[Row]) -> list[Panel]:
   return [panel for panel in (
       Panel(nmse, xlabel, _NMSE, title),
       Panel(sgcs, xlabel, 'SGCS, higher is better', title, limits=(0, 1))) if panel.curves]
+
+
+def site_map(parts: dict[str, Sequence[Row]]) -> list[Panel]:
+  """NMSE against SNR, from the linear code to the genie, a panel for each part's data.
+
+  Empty where no part has a site map: then the other figures show all there is.
+  """
+  panels = []
+  for name, part in parts.items():
+    rows = _one_seed([row for row in part if row['num_ues'] == 2
+                      and row['compression_ratio'] == _SITE_MAP_RATIO])
+    curves = []
+    for method, label, style, color in (
+        ('PCA/KLT', 'PCA/KLT', '-.', 'gray'), (SINGLE_USER, SINGLE_USER, 's--', 'C0'),
+        (OURS, OURS, 'o-', 'C3'),
+        ('site map (joint)', 'site map, labels decoded jointly', 'D-', 'C2'),
+        ('site map bound', 'bound given the map', ':', 'C2'), ('genie', 'genie', ':', 'k')):
+      found = [row for row in best_trained(rows, method=method, variant=ANY)
+               if row['snr_db'] is not None]
+      curves += _curves(found, ('snr_db', 'stage'), label, style, color)
+    if curves:
+      panels.append(Panel(curves, _SNR, _NMSE, _label(name, _title(rows))))
+  return panels if any(row['method'] in WITH_MAP for part in parts.values() for row in part) else []
 
 
 FIGURES = {

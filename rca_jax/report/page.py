@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rca_jax.config import ExperimentConfig
 from rca_jax.durable import writing
 from rca_jax.errors import InputError
-from rca_jax.report.figures import FIGURES
+from rca_jax.report.figures import FIGURES, site_map
 from rca_jax.report.levels import Row, newest, sections
 from rca_jax.report.panels import draw
 from rca_jax.report.tables import Table, table1, table2
@@ -21,6 +21,7 @@ _TITLES = {
     'table1': 'Table I', 'table2': 'Table II', 'ues': 'More than 2 UEs',
     'data': 'Which data is the paper\'s',
     'shortcut': 'A shortcut around the layers',
+    'site_map': 'A code that knows its site',
     'fig3': 'Fig. 3: NMSE against compression ratio',
     'fig4': 'Fig. 4: DJSCC against separate source and channel coding',
     'distance': 'How near must neighbours be',
@@ -73,8 +74,11 @@ def write_report(
     if lacking:
       raise InputError(f'row {index} has no {lacking[0]}; measure it again with this version.')
   rows = newest(rows)
-  parts = {'': {'table2': table2(table2_configs), 'data': data_table(rows)}}
-  for name, part in sections(rows).items():
+  by_data = sections(rows)
+  beside = site_map(by_data)
+  parts = {'': {'table2': table2(table2_configs), 'data': data_table(rows),
+                'site_map': draw(beside) if beside else None}}
+  for name, part in by_data.items():
     panels = {figure: find(part) for figure, find in FIGURES.items()}
     parts[name] = {'table1': table1(part), 'ues': ues_table(part),
                    'shortcut': shortcut_table(part)} | {
