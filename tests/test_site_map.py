@@ -9,11 +9,10 @@ import pytest
 
 from rca_jax.baselines.genie import reverse_water_filling
 from rca_jax.baselines.pca import least_error_powers
-from rca_jax.bayes import klt, label, map_fit, packing, samples, site_map
+from rca_jax.bayes import klt, label, map_fit, packing, samples, site_code, site_map
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
-from rca_jax.bayes.site_map import entry_powers
 from rca_jax.channel import sample_site
 from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig, UplinkConfig
 from rca_jax.errors import InputError
@@ -24,6 +23,12 @@ CONFIG = CsiConfig(
     num_subcarriers=64, num_delay_taps=6, num_tx_antennas=4, cell_size_m=8, min_bs_distance_m=1,
     max_ue_distance_m=1)
 SIDE_M, NUM_SYMBOLS = 2.0, 8
+
+
+def entry_powers(found):
+  """Of every entry, [V, N_a N_t]."""
+  return np.asarray(klt.mean_powers(
+      make_grid(CONFIG), found.profile(np.arange(len(found.los))))).reshape(len(found.los), -1)
 
 
 @pytest.fixture(scope='module')
@@ -93,10 +98,10 @@ def test_an_entry_is_that_of_the_ues_nearest_to_its_middle(found):
   label = found.profile(np.array([entry]))
   assert np.isin(again.index, label.index).mean() > 0.95  # but for ties of weak atoms
   np.testing.assert_allclose(
-      np.asarray(entry_powers(make_grid(CONFIG), found))[entry],
-      np.asarray(entry_powers(make_grid(CONFIG), site_map.SiteMap(
+      entry_powers(found)[entry],
+      entry_powers(site_map.SiteMap(
           *(leaf[entry:entry + 1] for leaf in found[:3]),
-          *packing.pack(profile, make_grid(CONFIG).shape[0]))))[0], rtol=0.05, atol=0.02)
+          *packing.pack(profile, make_grid(CONFIG).shape[0])))[0], rtol=0.05, atol=0.02)
 
 
 def test_a_file_with_positions_gives_the_map_of_its_places(fit, tmp_path):
@@ -117,7 +122,7 @@ def test_a_file_with_positions_gives_the_map_of_its_places(fit, tmp_path):
   expected = fit()
   np.testing.assert_array_equal(found.num_samples, expected.num_samples)
   np.testing.assert_allclose(found.place, expected.place, atol=1e-5)
-  powers = [np.asarray(entry_powers(make_grid(CONFIG), m)) for m in (found, expected)]
+  powers = [entry_powers(m) for m in (found, expected)]
   np.testing.assert_allclose(*powers, rtol=0.1, atol=0.02)
   chosen = samples.stored(config, tmp_path / 'parts', None, 2.5, None)
   assert len(ues.los) / len(chosen.squares) == pytest.approx(2.5, rel=0.2)
@@ -129,13 +134,12 @@ def test_a_file_with_positions_gives_the_map_of_its_places(fit, tmp_path):
 
 def test_noise_that_is_known_is_not_taken_for_power(fit, found, tmp_path):
   """Of CSI at 3 dB the map comes nearer to that of clean CSI than without being told."""
-  clean, told = (np.asarray(entry_powers(make_grid(CONFIG), site)) for site in (
+  clean, told = (entry_powers(site) for site in (
       found, fit(snr_db=3.0, folder=tmp_path / 'told')))
   with pytest.MonkeyPatch.context() as patch:
     generated = samples.generated
     patch.setattr(samples, 'generated', lambda *args: generated(*args)._replace(noise=0.0))
-    untold = np.asarray(entry_powers(
-        make_grid(CONFIG), fit(snr_db=3.0, folder=tmp_path / 'untold')))
+    untold = entry_powers(fit(snr_db=3.0, folder=tmp_path / 'untold'))
   assert np.abs(told - clean).mean() < 0.8 * np.abs(untold - clean).mean()
 
 
@@ -203,6 +207,24 @@ def test_the_bound_of_a_gaussian_is_its_rate_distortion_function(found, label_bi
         csi[:, None], jax.random.split(jax.random.key(3), (len(csi), 1)), snr_db, label_bits)
     errors = (np.abs(hat[:, 0] - csi) ** 2).sum((1, 2))
     assert abs(errors.mean() - expected) < 4 * errors.std() / 1500**0.5
+
+
+def test_the_search_coarse_to_fine_finds_what_the_full_search_finds(found, monkeypatch):
+  """By an independent score of every label: the candidates are the likeliest of all."""
+  csi = np.concatenate([from_entry(found, entry, 20)[0] for entry in (0, 7, 15)])
+  powers = entry_powers(found) + 0.01
+  energy = (np.abs(csi) ** 2).reshape(len(csi), -1)
+  score = np.log(found.num_samples) - np.log(powers).sum(1) - energy @ (1 / powers).T
+  for name, value in (('_ROWS', 2), ('_BEAMS', 2), ('_NUM_FINE', 5)):
+    monkeypatch.setattr(site_code, name, value)
+  assert len(powers) > 2 * site_code._NUM_FINE
+  code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
+  tried = code._try_out(csi[:, None], 0.0, 1, Paid(found), None).labels[:, 0]
+  assert (tried == score.argmax(1)).mean() >= 0.95
+  monkeypatch.setattr(site_code, '_NUM_FINE', len(powers))
+  code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
+  tried = code._try_out(csi[:, None], 0.0, 1, Paid(found), None).labels[:, 0]
+  np.testing.assert_array_equal(tried, score.argmax(1))
 
 
 def test_reports_do_not_see_each_other(code, found):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rca_jax.bayes.em import Profile
-from rca_jax.bayes.grid import Grid, gram_at, project
+from rca_jax.bayes.grid import Grid, gram_at
 
 
 class Klt(NamedTuple):
@@ -34,16 +34,27 @@ def transform(grid: Grid, profile: Profile, size: int) -> Klt:
 
 def coefficients(grid: Grid, klt: Klt, csi: jax.Array) -> jax.Array:
   """U^H h: [..., N_a, N_t] -> [..., S]."""
-  projections = project(grid, csi)
-  projections = projections.reshape(*projections.shape[:-2], -1)
-  seen = jnp.take_along_axis(projections, klt.index, -1)
+  delay, angle = _atoms(grid, klt.index)
+  rows = jnp.einsum('...kd,...da->...ka', delay.conj(), csi)
+  seen = (rows * angle.conj()).sum(-1)
   return jnp.einsum('...ks,...k->...s', klt.mixing.conj(), seen)
 
 
 def synthesise(grid: Grid, klt: Klt, values: jax.Array) -> jax.Array:
-  """U z: [n, S] -> [n, N_a, N_t]."""
-  amplitudes = jnp.einsum('nks,ns->nk', klt.mixing, values)
-  rows = jnp.arange(len(values))[:, None]
-  whole = jnp.zeros((len(values), grid.delay.shape[1] * grid.angle.shape[1]), amplitudes.dtype)
-  whole = whole.at[rows, klt.index].add(amplitudes).reshape(-1, *grid.shape)
-  return jnp.einsum('dp,npq,aq->nda', grid.delay, whole, grid.angle)
+  """U z: [..., S] -> [..., N_a, N_t]."""
+  delay, angle = _atoms(grid, klt.index)
+  amplitudes = jnp.einsum('...ks,...s->...k', klt.mixing, values)
+  return jnp.einsum('...kd,...ka->...da', delay, amplitudes[..., None] * angle)
+
+
+def mean_powers(grid: Grid, profile: Profile) -> jax.Array:
+  """What is expected of |h|^2: [..., N_a, N_t] float32, of mean 1."""
+  delay, angle = (jnp.abs(atoms) ** 2 for atoms in _atoms(grid, profile.index))
+  power = jnp.einsum('...kd,...ka->...da', delay, profile.power[..., None] * angle)
+  return power / power.mean((-2, -1), keepdims=True)
+
+
+def _atoms(grid: Grid, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Delay [..., K, N_a] and angle [..., K, N_t] of the atoms at flat indices."""
+  p, q = jnp.divmod(index, grid.shape[1])
+  return grid.delay.T[p], grid.angle.T[q]

@@ -18,9 +18,9 @@ import numpy as np
 from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import hybrid, klt, label
-from rca_jax.bayes.grid import Grid, make_grid
+from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Paid
-from rca_jax.bayes.site_map import SiteMap, entry_powers
+from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
 from rca_jax.uplink.djscc import awgn, through
 
@@ -37,10 +37,14 @@ _MIN_PROBABILITY = 1e-3  # of a label that is weighed
 _FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
 _SCORED = 64  # reports that all labels are compared with at a time
+# Labels are compared by the power in blocks of rows and beams first, then so many entry by entry.
+_ROWS, _BEAMS, _NUM_FINE = 4, 4, 64
+_PROFILES = 1024  # mean powers computed at a time
 _KEPT_BYTES = 1e9  # of transforms
 
 _transform = jax.jit(klt.transform, static_argnums=2)
 _coefficients, _synthesise = jax.jit(klt.coefficients), jax.jit(klt.synthesise)
+_mean_powers = jax.jit(klt.mean_powers)
 
 
 class _Tried(NamedTuple):
@@ -62,7 +66,8 @@ class SiteCode:
     self._size = min(
         size or 3 * num_symbols // 2, config.num_delay_taps * config.num_tx_antennas)
     self._paid, self._source, self._design = Paid(site_map), source, design
-    self._powers: dict[float, tuple[jax.Array, jax.Array]] = {}  # at the last noise, of every entry
+    self._num_in_block = _in_parts(
+        np.ones((config.num_delay_taps, config.num_tx_antennas), np.float32))
     self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
     self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
     self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
@@ -201,13 +206,19 @@ class SiteCode:
     digest.update(b'' if last is None else last.tobytes())
     if (found := self._tried.get(digest.digest())) is not None:
       return found
-    if noise not in self._powers:
-      self._powers = {noise: _expected_powers(self._grid, self._map, noise)}
-    inverse, log_det = self._powers[noise]
 
     def likely(rows: np.ndarray) -> np.ndarray:
+      energy = (np.abs(looks[rows]) ** 2).sum(1)
       expected = source.expected(None if last is None else last[rows])
-      return np.asarray(_candidates(inverse, log_det, expected, looks[rows], num_candidates))
+      expected = np.broadcast_to(expected, (len(rows), len(self._map.los)))
+      fine = np.asarray(_most_likely(
+          expected, self._coarse_powers + (_FLOOR + noise), self._num_in_block, _in_parts(energy),
+          looks.shape[1], _NUM_FINE))
+      powers = self._powers(fine).reshape(*fine.shape, -1) + (_FLOOR + noise)
+      best = np.asarray(_most_likely(
+          np.take_along_axis(expected, fine, 1), powers, np.float32(1),
+          energy.reshape(len(rows), -1), looks.shape[1], num_candidates))
+      return np.take_along_axis(fine, best, 1)
 
     def coded(rows: np.ndarray) -> _Tried:
       transforms = self._stack(labels[rows])
@@ -218,6 +229,20 @@ class SiteCode:
     labels = _in_blocks(likely, len(looks), _SCORED)
     found = self._tried[digest.digest()] = _in_blocks(coded, len(looks))
     return found
+
+  @functools.cached_property
+  def _coarse_powers(self) -> np.ndarray:
+    """Mean power of every entry in every block, [V, B]."""
+    parts = np.split(
+        np.arange(len(self._map.los)), range(_PROFILES, len(self._map.los), _PROFILES))
+    return np.concatenate([_in_parts(self._powers(part)) for part in parts]) / self._num_in_block
+
+  def _powers(self, labels: np.ndarray) -> np.ndarray:
+    """What these entries expect of |h|^2: [*labels.shape, N_a, N_t], of mean 1."""
+    found = _in_blocks(
+        lambda rows: np.asarray(_mean_powers(self._grid, self._map.profile(labels.ravel()[rows]))),
+        labels.size, _PROFILES)
+    return found.reshape(*labels.shape, *found.shape[1:])
 
   def _decode(
       self, labels: np.ndarray, received: np.ndarray, noise: float, split: int) -> np.ndarray:
@@ -291,12 +316,6 @@ def _in_blocks(
   return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def _expected_powers(grid: Grid, site_map: SiteMap, noise: float) -> tuple[jax.Array, jax.Array]:
-  """Of a look with so much noise, for every entry: inverses [V, N], sum of logarithms [V]."""
-  powers = entry_powers(grid, site_map) + (_FLOOR + noise)
-  return 1 / powers, jnp.log(powers).sum(-1)
-
-
 def _linear_powers(variances: np.ndarray, noise: float, num_symbols: int) -> np.ndarray:
   """Of the linear code's coefficients, for variances [n, C, S]: [n, C, num_symbols]."""
   return least_error_powers(
@@ -315,11 +334,25 @@ def _change(
   return (sent + variances[..., :num_sent] * power * noise / (power + noise) ** 2).sum(-1)
 
 
-@functools.partial(jax.jit, static_argnums=4)
-def _candidates(
-    inverse: jax.Array, log_det: jax.Array, expected: jax.Array, looks: jax.Array,
-    count: int) -> jax.Array:
-  """The most likely labels [n, C] if all entries of CSI were independent."""
-  energy = (jnp.abs(looks) ** 2).sum(1).reshape(len(looks), -1)
-  score = expected - looks.shape[1] * log_det - energy @ inverse.T
+def _in_parts(energy: np.ndarray) -> np.ndarray:
+  """Sums over the blocks of rows and beams: [..., N_a, N_t] -> [..., B]."""
+  for axis, size in ((-2, _ROWS), (-1, _BEAMS)):
+    energy = np.add.reduceat(energy, np.arange(0, energy.shape[axis], size), axis)
+  return energy.reshape(*energy.shape[:-2], -1)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _most_likely(
+    expected: jax.Array, powers: jax.Array, weights: jax.Array, energy: jax.Array,
+    num_looks: int, count: int) -> jax.Array:
+  """The places [n, C] of the most likely labels if all entries of CSI were independent.
+
+  Args:
+    expected: log prior [n, V].
+    powers: mean power of the entries, or of blocks of them, [V, B] or [n, V, B].
+    weights: entries that each stands for, [B] or [].
+    energy: of all looks together [n, B].
+  """
+  fit = jnp.matmul(1 / powers, energy[..., None])[..., 0]
+  score = expected - num_looks * (weights * jnp.log(powers)).sum(-1) - fit
   return jax.lax.top_k(score, min(count, score.shape[1]))[1]

@@ -1,24 +1,20 @@
 """The site map: a power profile for every square of the ground, and its file."""
 
 import json
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
 from rca_jax.bayes import em, packing
-from rca_jax.bayes.grid import Grid, make_grid
+from rca_jax.bayes.grid import make_grid
 from rca_jax.config import CsiConfig, from_dict, to_dict
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import parse_json
 
-_BLOCK = 128  # entries at a time
 _HEADER = 'rca_jax site map'
 _DTYPES = {
     'place': 'float32', 'los': 'bool', 'num_samples': 'uint16', 'rows': 'uint8', 'angles': 'uint8',
@@ -41,24 +37,6 @@ class SiteMap(NamedTuple):
     packed = packing.Packed(*(leaf[labels.ravel()] for leaf in self[3:]))
     return em.Profile(*(
         jnp.asarray(leaf.reshape(*labels.shape, -1)) for leaf in packing.unpack(packed)))
-
-
-def entry_powers(grid: Grid, site_map: SiteMap) -> jax.Array:
-  """What every entry of the map expects of |h|^2: [V, N_a N_t] float32, of mean 1."""
-
-  @jax.jit
-  def part(profile: em.Profile) -> jax.Array:
-    rows = jnp.arange(len(profile.index))[:, None]
-    whole = jnp.zeros((len(rows), math.prod(grid.shape))).at[rows, profile.index].add(profile.power)
-    energies = [jnp.abs(atoms) ** 2 for atoms in grid]
-    power = jnp.einsum('dp,vpq,aq->vda', energies[0], whole.reshape(-1, *grid.shape), energies[1])
-    return (power / power.mean((1, 2), keepdims=True)).reshape(len(power), -1)
-
-  return jnp.concatenate([part(site_map.profile(rows)) for rows in _blocks(site_map)])
-
-
-def _blocks(site_map: SiteMap) -> Iterator[np.ndarray]:
-  return np.split(np.arange(len(site_map.los)), range(_BLOCK, len(site_map.los), _BLOCK))
 
 
 def save_map(path: Path, site_map: SiteMap, config: CsiConfig) -> None:
