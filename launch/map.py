@@ -66,7 +66,8 @@ def main() -> None:
           _SIDE_M.value or _GENERATED_SIDE_M, _NUM_UES.value, _SNR_DB.value)
     bar.say(f'{count(len(ground.squares), "square")} of {ground.side_m:.3g} m')
     bar.update(total=len(ground.squares), doing='compiling')
-    found = fit_map(ground, config.csi, parts, lambda done: bar.update(done, doing=''))
+    found = fit_map(
+        ground, config.csi, parts, lambda done, total: bar.update(done, total=total, doing=''))
     save_map(out, found, config.csi)
   shutil.rmtree(parts)
   picture = out.with_name(f'{out.name}.png')

@@ -45,7 +45,7 @@ def fit(parts):
     ground = samples.generated(jax.random.key(key), site, SIDE_M, num_ues, snr_db)
     with pytest.MonkeyPatch.context() as patch:
       patch.setattr(map_fit, '_BLOCK', 2)
-      return map_fit.fit_map(ground, CONFIG, folder, lambda _: None)
+      return map_fit.fit_map(ground, CONFIG, folder, lambda *_: None)
 
   return call
 
@@ -70,12 +70,14 @@ def from_entry(found, entry, num):
 
 
 def test_every_square_and_state_with_ues_has_an_entry(found):
-  places = (found.place / SIDE_M - 0.5).round().astype(int)
-  assert np.abs(found.place - (places + 0.5) * SIDE_M).max() < 1e-5
-  entries = {(*place, los) for place, los in zip(places.tolist(), found.los, strict=True)}
-  assert len(entries) == len(found.los) and set(map(tuple, places)) == {
+  here = site_map.SiteMap(*(leaf[:-1] for leaf in found))
+  assert np.isnan(found.place[-1]).all()  # the last is of no place
+  places = (here.place / SIDE_M - 0.5).round().astype(int)
+  assert np.abs(here.place - (places + 0.5) * SIDE_M).max() < 1e-5
+  entries = {(*place, los) for place, los in zip(places.tolist(), here.los, strict=True)}
+  assert len(entries) == len(here.los) and set(map(tuple, places)) == {
       (x, y) for x in range(-2, 2) for y in range(-2, 2)}
-  assert (found.num_samples >= 1).all() and (found.num_samples <= 3).all()
+  assert (here.num_samples >= 1).all() and (here.num_samples <= 3).all()
   energy = np.asarray(found.profile(np.arange(len(found.los))).power).sum(1)
   assert (energy > 12).all() and (energy < 26).all()  # less than 24: a part counts as noise
 
@@ -85,14 +87,14 @@ def test_an_entry_is_that_of_the_ues_nearest_to_its_middle(found):
   site = sample_site(jax.random.key(0), CONFIG)
   ground = samples.generated(jax.random.key(1), site, SIDE_M, 2.5, None)
   ues, entry = ground.ues_in(ground.squares), 3
-  assert len(ues.los) == found.num_samples.sum()
+  assert len(ues.los) == found.num_samples[:-1].sum()
   near = np.linalg.norm(ues.place - found.place[entry], axis=1) / SIDE_M
   near = np.where(ues.los == found.los[entry], near, np.inf)
   rows = np.argsort(near)[:8]
   weights = np.where(near[rows] <= 1.5, np.exp(-4.5 * near[rows] ** 2), 0)
   weights = (weights / weights.sum()).astype(np.float32)
   profile = jax.tree.map(lambda leaf: leaf[:1], map_fit._fit(
-      make_grid(CONFIG), np.repeat(ues.csi[None, rows], 16, 0), np.repeat(weights[None], 16, 0),
+      make_grid(CONFIG), np.repeat(ues.csi[None, rows], 4, 0), np.repeat(weights[None], 4, 0),
       jnp.float32(0)))
   again = packing.unpack(packing.pack(profile, make_grid(CONFIG).shape[0]))
   label = found.profile(np.array([entry]))
@@ -102,6 +104,20 @@ def test_an_entry_is_that_of_the_ues_nearest_to_its_middle(found):
       entry_powers(site_map.SiteMap(
           *(leaf[entry:entry + 1] for leaf in found[:3]),
           *packing.pack(profile, make_grid(CONFIG).shape[0])))[0], rtol=0.05, atol=0.02)
+
+
+def test_csi_of_no_place_is_sent_by_the_last_entry(code, found):
+  """White CSI fits no profile: the label is the reserved one, whose atoms are CSI's own entries."""
+  white = np.asarray(jax.random.normal(jax.random.key(5), (20, 6, 4), jnp.complex64))
+  sent, values = code._choose(white, 0.01, 2, code._source, None)
+  assert (sent == len(found.los) - 1).mean() > 0.7
+  profile = found.profile(sent[:1])
+  assert len(np.unique(profile.index)) == 24
+  whole = klt.transform(make_grid(CONFIG), profile, 24)
+  identity = np.asarray(klt.synthesise(make_grid(CONFIG), jax.tree.map(
+      lambda leaf: jnp.broadcast_to(leaf[0], (24, *leaf.shape[1:])), whole), jnp.eye(24)))
+  np.testing.assert_allclose(np.abs(identity).reshape(24, 24).max(1), 1, atol=1e-3)
+  assert values.shape[0] == 20
 
 
 def test_a_file_with_positions_gives_the_map_of_its_places(fit, tmp_path):
@@ -118,7 +134,7 @@ def test_a_file_with_positions_gives_the_map_of_its_places(fit, tmp_path):
   copied = samples.stored(config, tmp_path / 'parts', SIDE_M, 2.5, None)
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(map_fit, '_BLOCK', 2)
-    found = map_fit.fit_map(copied, CONFIG, tmp_path / 'parts', lambda _: None)
+    found = map_fit.fit_map(copied, CONFIG, tmp_path / 'parts', lambda *_: None)
   expected = fit()
   np.testing.assert_array_equal(found.num_samples, expected.num_samples)
   np.testing.assert_allclose(found.place, expected.place, atol=1e-5)

@@ -15,7 +15,7 @@ import safetensors.numpy
 from rca_jax.bayes import em, packing
 from rca_jax.bayes.grid import Grid, make_grid
 from rca_jax.bayes.samples import Ground, Ues
-from rca_jax.bayes.site_map import SiteMap
+from rca_jax.bayes.site_map import SiteMap, entry_powers
 from rca_jax.config import CsiConfig
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
@@ -23,15 +23,16 @@ from rca_jax.errors import InputError
 _NUM_ATOMS = 144  # kept of every entry, a multiple of 8
 _NEAREST, _MIN_SAMPLES = 8, 3  # UEs that an entry is fitted from
 _WIDTH, _REACH = 1 / 3, 1.5  # of their weights, and how far they may be, in sides of a square
-_BLOCK, _BATCH = 11, 16  # squares by squares of a part, entries that are fitted at a time
+_BLOCK, _BATCH = 11, 4  # squares by squares of a part, entries that are fitted at a time
 
 
 def fit_map(
-    ground: Ground, config: CsiConfig, folder: Path, progress: Callable[[int], None]) -> SiteMap:
+    ground: Ground, config: CsiConfig, folder: Path, progress: Callable[[int, int], None]
+) -> SiteMap:
   """The map of a ground.
 
   Every block of squares that is finished is a file of `folder`: the same call goes on from there.
-  `progress` gets the number of squares that were fitted in this call.
+  `progress` gets how many squares this call has fitted, and how many it has to.
 
   Raises:
     InputError: the UEs are too far apart for any entry, or the folder cannot be written.
@@ -40,23 +41,44 @@ def fit_map(
   blocks, which = np.unique(ground.squares // _BLOCK, axis=0, return_inverse=True)
   with writing(folder):
     folder.mkdir(parents=True, exist_ok=True)
-  parts, done = [], 0
-  for number, (x, y) in enumerate(blocks):
-    path = folder / f'{x},{y}.safetensors'
-    if not path.exists():
-      squares = ground.squares[which.ravel() == number]
-      part = _fit_block(grid, ground, blocks[number], squares)
-      with writing(folder):
-        write_atomically(path, safetensors.numpy.save(part._asdict()))
-      done += len(squares)
-      progress(done)  # not of blocks found: the rate is of work done
-    parts.append(SiteMap(**safetensors.numpy.load(path.read_bytes())))
+  files = [folder / f'{x},{y}.safetensors' for x, y in blocks]
+  missing = [number for number, path in enumerate(files) if not path.exists()]
+  total, done = np.isin(which, missing).sum(), 0
+  for number in missing:
+    squares = ground.squares[which.ravel() == number]
+    part = _fit_block(grid, ground, blocks[number], squares)
+    with writing(folder):
+      write_atomically(files[number], safetensors.numpy.save(part._asdict()))
+    done += len(squares)
+    progress(done, int(total))
+  parts = [SiteMap(**safetensors.numpy.load(path.read_bytes())) for path in files]
   found = SiteMap(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
   if not len(found.los):
     raise InputError(
         f'no {_MIN_SAMPLES} UEs within {_REACH * ground.side_m:g} m of a place: too few UEs for '
         'a map; give more, or larger squares by --side_m.')
-  return found
+  return with_anywhere(grid, found)
+
+
+def with_anywhere(grid: Grid, site_map: SiteMap) -> SiteMap:
+  """One entry more, for CSI that fits no place: the mean power of all, on a grid of DFT atoms.
+
+  Its KLT is nearly the linear code that knows no place. It counts as 1 % of the UEs.
+  """
+  power = np.asarray(entry_powers(grid, site_map)).mean(0)
+  strongest = np.argsort(-power)[:_NUM_ATOMS]
+  delay, angle = np.divmod(strongest, grid.angle.shape[0])
+  # Atoms at whole rows and at every other angle are the entries of the CSI themselves.
+  peak = [np.abs(np.asarray(atoms)).argmax(1) for atoms in grid]
+  index = peak[0][delay] * grid.shape[1] + peak[1][angle]
+  missing = (0, _NUM_ATOMS - len(index))  # where CSI has fewer entries
+  profile = em.Profile(
+      np.pad(index, missing)[None], np.pad(power[strongest], missing)[None])
+  count = min(max(site_map.num_samples.sum(dtype=int) // 100, 1), 2**16 - 1)
+  entry = SiteMap(
+      np.full((1, 2), np.nan, np.float32), np.zeros(1, bool), np.array([count], np.uint16),
+      *packing.pack(profile, grid.shape[0]))
+  return SiteMap(*(np.concatenate(leaves) for leaves in zip(site_map, entry, strict=True)))
 
 
 def _fit_block(grid: Grid, ground: Ground, block: np.ndarray, squares: np.ndarray) -> SiteMap:

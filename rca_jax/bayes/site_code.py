@@ -227,6 +227,8 @@ class SiteCode:
       return _Tried(labels[rows], transforms.variances, np.asarray(values))
 
     labels = _in_blocks(likely, len(looks), _SCORED)
+    anywhere = np.full_like(labels[:, :1], len(self._map.los) - 1)
+    labels = np.concatenate([labels, anywhere], 1)
     found = self._tried[digest.digest()] = _in_blocks(coded, len(looks))
     return found
 

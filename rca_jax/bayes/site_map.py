@@ -22,9 +22,9 @@ _DTYPES = {
 
 
 class SiteMap(NamedTuple):
-  """V entries, one label each."""
+  """V entries, one label each; the last is for CSI that fits no place."""
 
-  place: np.ndarray  # [V, 2] float32 m, the middle of the square; NaN of clusters
+  place: np.ndarray  # [V, 2] float32 m, the middle of the square; NaN where there is none
   los: np.ndarray  # [V] bool
   num_samples: np.ndarray  # [V] uint16, UEs in the square
   rows: np.ndarray  # this and all below: the profiles, see packing.Packed

@@ -30,23 +30,32 @@ class Squares:
   """
 
   def __init__(self, site_map: SiteMap):
-    place = site_map.place.astype(np.float64)
+    placed = np.isfinite(site_map.place[:, 0])
+    if not placed.any():
+      raise InputError(
+          "labels of nearby UEs need a map of places; this one has none: measure the method "
+          "'site map'.")
+    place = site_map.place[placed].astype(np.float64)
     self.side_m = _side(place)
     steps = (place - place.min(0)) / self.side_m
-    self._column = np.rint(steps).astype(int)
-    self.shape = tuple(self._column.max(0) + 1)
-    if np.abs(steps - self._column).max() > 0.01 or math.prod(self.shape) > 1000 * len(place):
+    column = np.rint(steps).astype(int)
+    self.shape = tuple(column.max(0) + 1)
+    if np.abs(steps - column).max() > 0.01 or math.prod(self.shape) > 1000 * len(place):
       raise InputError(
           'labels of nearby UEs need a map of squares of one size; its cells are none: measure '
           "the method 'site map'.")
-    square = np.ravel_multi_index(tuple(self._column.T), self.shape)
     samples = site_map.num_samples.astype(np.float64)
-    count = np.bincount(square, samples, math.prod(self.shape))
-    self._share = samples / count[square]  # of its square's UEs
-    self._labels_of = scipy.sparse.csr_array(
-        (self._share, (square, np.arange(len(square)))), (count.size, len(square)))
-    self._is_there = (count > 0).reshape(self.shape).astype(np.float64)
     self.anywhere = samples / samples.sum()  # [V]
+    # What has no place is far from everything.
+    self._column = np.full(site_map.place.shape, -(10**6))
+    self._column[placed] = column
+    square = np.ravel_multi_index(tuple(column.T), self.shape)
+    count = np.bincount(square, samples[placed], math.prod(self.shape))
+    self._share = np.zeros(len(samples))  # of its square's UEs
+    self._share[placed] = samples[placed] / count[square]
+    self._labels_of = scipy.sparse.csr_array(
+        (self._share[placed], (square, np.flatnonzero(placed))), (count.size, len(samples)))
+    self._is_there = (count > 0).reshape(self.shape).astype(np.float64)
 
   def offsets(self, points_m: np.ndarray) -> np.ndarray:
     """Probabilities [2r+1, 2r+1] of the label's offset from the square of a reference point.
@@ -67,7 +76,7 @@ class Squares:
 
   def num_labels(self, offsets: np.ndarray) -> float:
     """How many labels at these offsets there are, exp of the entropy."""
-    within = -(self.anywhere * np.log(self._share)).sum()
+    within = -(self.anywhere * np.log(np.where(self._share > 0, self._share, 1))).sum()
     return float(np.exp(_entropy(offsets) + within))
 
   def from_square_of(self, labels: np.ndarray, offsets: np.ndarray) -> np.ndarray:

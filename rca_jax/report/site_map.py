@@ -43,8 +43,9 @@ def figure(site_map: SiteMap, config: CsiConfig) -> Figure:
 
 
 def _most_seen(site_map: SiteMap) -> np.ndarray:
-  """One entry a place: that of most UEs."""
+  """One entry a place: that of most UEs; what has no place is left out."""
   order = np.argsort(-site_map.num_samples.astype(int), kind='stable')
+  order = order[np.isfinite(site_map.place[order, 0])]
   _, first = np.unique(site_map.place[order], axis=0, return_index=True)
   return order[first]
 
