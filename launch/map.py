@@ -33,6 +33,9 @@ _NUM_UES = flags.DEFINE_float(
     'num_ues', 2.5, 'UEs a square on average; squares share them.', lower_bound=0.1)
 _SNR_DB = flags.DEFINE_float(
     'snr_db', None, 'Of the CSI; of generated CSI it is made so noisy. By default there is none.')
+_POSITION_ERROR_M = flags.DEFINE_float(
+    'position_error_m', 0.0, 'Of generated UEs: standard deviation of each coordinate.',
+    lower_bound=0.0)
 _GENERATED_SIDE_M = 0.85
 
 
@@ -55,7 +58,7 @@ def main() -> None:
   # What another map would be made of goes into the name: parts are of one map only.
   parts = out.with_name(
       f'{out.name}.{config_hash(config)}-{_SIDE_M.value!r}m-{_NUM_UES.value!r}ues-'
-      f'{_SNR_DB.value!r}dB.parts')
+      f'{_SNR_DB.value!r}dB-{_POSITION_ERROR_M.value!r}m.parts')
   say(f'map: of {config.data.path or "generated CSI"}, {devices()}; to {out}')
   with Bar('map', None, 'squares', doing='looking where UEs are') as bar:
     if config.data.path:
@@ -63,7 +66,8 @@ def main() -> None:
     else:
       ground = generated(
           stream_key(config.data.seed, Stream.SITE_MAP), config_site(config),
-          _SIDE_M.value or _GENERATED_SIDE_M, _NUM_UES.value, _SNR_DB.value)
+          _SIDE_M.value or _GENERATED_SIDE_M, _NUM_UES.value, _SNR_DB.value,
+          _POSITION_ERROR_M.value)
     bar.say(f'{count(len(ground.squares), "square")} of {ground.side_m:.3g} m')
     bar.update(total=len(ground.squares), doing='compiling')
     found = fit_map(

@@ -41,11 +41,13 @@ class Ground(NamedTuple):
 
 
 def generated(
-    key: jax.Array, site: Site, side_m: float, num_ues: float, snr_db: float | None) -> Ground:
+    key: jax.Array, site: Site, side_m: float, num_ues: float, snr_db: float | None,
+    position_error_m: float = 0.0) -> Ground:
   """UEs at uniform places of a generated site, `num_ues` a square on average.
 
   Args:
     snr_db: of the CSI, each UE's own; None: without noise.
+    position_error_m: standard deviation, along each axis, of where a UE is from where it says.
 
   Raises:
     InputError: there is no UE, or squares are larger than the cell.
@@ -62,7 +64,8 @@ def generated(
 
   def ues_in(wanted: np.ndarray) -> Ues:
     csi, place, los, counts = map(
-        np.asarray, _draw(key, site, wanted, side_m, int(np.ceil(num_ues)), num_ues, noise))
+        np.asarray, _draw(key, site, wanted, side_m, int(np.ceil(num_ues)), num_ues, noise,
+        position_error_m))
     counts = counts & np.array([tuple(square) in there for square in wanted.tolist()])[:, None]
     return Ues(csi[counts], place[counts], los[counts])
 
@@ -82,8 +85,8 @@ def _squares_of_cell(config: CsiConfig, side_m: float) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames='most')
 def _draw(
     key: jax.Array, site: Site, squares: jax.Array, side_m: float, most: int, num_ues: float,
-    noise: float) -> tuple[jax.Array, ...]:
-  """CSI, places, LOS states of `most` UEs in each square [s, 2], and which of them are there.
+    noise: float, position_error_m: float) -> tuple[jax.Array, ...]:
+  """CSI, told places, LOS states of `most` UEs in each square [s, 2], and which of them are there.
 
   A square has the same UEs whatever squares are beside it.
   """
@@ -92,7 +95,11 @@ def _draw(
   uniform = jax.vmap(lambda k: jax.random.uniform(k, (most + 1, 2), jnp.float32))(keys)
   place = side_m * (squares[:, None] + uniform[:, :most])
   there = jnp.arange(most) < num_ues - 1 + uniform[:, most:, 0]
-  positions = jnp.pad(place, ((0, 0), (0, 0), (0, 1)), constant_values=site.config.ue_height_m)
+  error = jax.vmap(lambda k: jax.random.normal(
+      jax.random.fold_in(k, 2), place.shape[1:], jnp.float32))(keys)
+  positions = jnp.pad(
+      place + position_error_m * error, ((0, 0), (0, 0), (0, 1)),
+      constant_values=site.config.ue_height_m)
   # Every UE a group of its own: with `track` the UEs of a group share their scatterers.
   found = csi_at(site, positions.astype(jnp.float32)[:, :, None])
   csi = found.csi[:, :, 0]
