@@ -9,7 +9,7 @@ import pytest
 
 from rca_jax.baselines.genie import reverse_water_filling
 from rca_jax.baselines.pca import least_error_powers
-from rca_jax.bayes import klt, label, map_fit, packing, samples, site_code, site_map
+from rca_jax.bayes import em, klt, label, map_fit, packing, samples, site_code, site_map
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
@@ -106,18 +106,25 @@ def test_an_entry_is_that_of_the_ues_nearest_to_its_middle(found):
           *packing.pack(profile, make_grid(CONFIG).shape[0])))[0], rtol=0.05, atol=0.02)
 
 
-def test_csi_of_no_place_is_sent_by_the_last_entry(code, found):
-  """White CSI fits no profile: the label is the reserved one, whose atoms are CSI's own entries."""
-  white = np.asarray(jax.random.normal(jax.random.key(5), (20, 6, 4), jnp.complex64))
-  sent, values = code._choose(white, 0.01, 2, code._source, None)
-  assert (sent == len(found.los) - 1).mean() > 0.7
-  profile = found.profile(sent[:1])
-  assert len(np.unique(profile.index)) == 24
-  whole = klt.transform(make_grid(CONFIG), profile, 24)
-  identity = np.asarray(klt.synthesise(make_grid(CONFIG), jax.tree.map(
-      lambda leaf: jnp.broadcast_to(leaf[0], (24, *leaf.shape[1:])), whole), jnp.eye(24)))
-  np.testing.assert_allclose(np.abs(identity).reshape(24, 24).max(1), 1, atol=1e-3)
-  assert values.shape[0] == 20
+def test_csi_of_no_place_is_sent_by_the_last_entry():
+  """Two places have power in one entry of the CSI each; CSI with power in both is of neither."""
+  grid = make_grid(CONFIG)
+  index = np.array([[(2 + 4 * row) * 64 + 32] for row in (0, 5)])  # rows 0 and 5, sine 0
+  power = np.pad(np.full((2, 1), 24.0), ((0, 0), (0, 143)))
+  profile = em.Profile(np.pad(index, ((0, 0), (0, 143)), mode='edge'), power)
+  two = site_map.SiteMap(
+      np.array([[1.0, 1.0], [3.0, 1.0]], np.float32), np.zeros(2, bool), np.full(2, 50, np.uint16),
+      *packing.pack(profile, grid.shape[0]))
+  three = map_fit.with_anywhere(grid, two)
+  assert np.isnan(three.place[2]).all() and three.num_samples.tolist() == [50, 50, 1]
+  csi = np.zeros((3, 6, 4), np.complex64)
+  csi[0, 0, 0] = csi[1, 5, 0] = 24**0.5
+  csi[2, [0, 5], 0] = 12**0.5
+  code = SiteCode(three, CONFIG, NUM_SYMBOLS, Paid(three))
+  sent, _ = code._choose(csi, 0.01, 2, Paid(three), None)
+  assert sent.tolist() == [0, 1, 2]
+  hat = code.estimate(csi[:, None], jax.random.split(jax.random.key(0), (3, 1)), 20.0)[:, 0]
+  assert (np.abs(hat - csi) ** 2).sum((1, 2)).max() < 0.05 * 24
 
 
 def test_a_file_with_positions_gives_the_map_of_its_places(fit, tmp_path):
