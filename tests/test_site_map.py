@@ -116,7 +116,7 @@ def test_csi_of_no_place_is_sent_by_the_last_entry():
       np.array([[1.0, 1.0], [3.0, 1.0]], np.float32), np.zeros(2, bool), np.full(2, 50, np.uint16),
       *packing.pack(profile, grid.shape[0]))
   three = map_fit.with_anywhere(grid, two)
-  assert np.isnan(three.place[2]).all() and three.num_samples.tolist() == [50, 50, 1]
+  assert np.isnan(three.place[2]).all() and three.num_samples.tolist() == [50, 50, 10]
   csi = np.zeros((3, 6, 4), np.complex64)
   csi[0, 0, 0] = csi[1, 5, 0] = 24**0.5
   csi[2, [0, 5], 0] = 12**0.5
@@ -171,13 +171,13 @@ def test_a_fit_that_was_cut_off_goes_on_to_the_same_map(fit, found, parts, tmp_p
   assert len(tiles) == 4
   (tmp_path / tiles[0].name).write_bytes(tiles[0].read_bytes())
   again = fit(folder=tmp_path)
-  assert all(np.array_equal(a, b) for a, b in zip(again, found, strict=True))
+  jax.tree.map(np.testing.assert_array_equal, again, found)
 
 
 def test_a_saved_map_is_the_same(found, tmp_path):
   site_map.save_map(tmp_path / 'a.map', found, CONFIG)
   loaded = site_map.load_map(tmp_path / 'a.map', CONFIG)
-  assert all(np.array_equal(a, b) for a, b in zip(loaded, found, strict=True))
+  jax.tree.map(np.testing.assert_array_equal, loaded, found)
 
 
 def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
@@ -238,7 +238,7 @@ def test_the_search_coarse_to_fine_finds_what_the_full_search_finds(found, monke
   powers = entry_powers(found) + 0.01
   energy = (np.abs(csi) ** 2).reshape(len(csi), -1)
   score = np.log(found.num_samples) - np.log(powers).sum(1) - energy @ (1 / powers).T
-  for name, value in (('_ROWS', 2), ('_BEAMS', 2), ('_NUM_FINE', 5)):
+  for name, value in (('_PARTS', 3), ('_NUM_FINE', 6)):
     monkeypatch.setattr(site_code, name, value)
   assert len(powers) > 2 * site_code._NUM_FINE
   code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
@@ -300,21 +300,21 @@ def test_a_row_of_the_site_map(found, tmp_path):
   """On the map's own site; without a map the line says how to make one."""
   site_map.save_map(tmp_path / 'a.map', found, CONFIG)
   config = ExperimentConfig(
-      method='site map', csi=CONFIG, data=DataConfig(num_test_groups=8),
+      method='site map', csi=CONFIG, data=DataConfig(num_test_groups=64),
       model=ModelConfig(compression_ratio='1/3'), site_map=str(tmp_path / 'a.map'))
   row, = reference_rows(config, [Measurement(5.0)])
-  assert row['nmse_db'] < -3 and row['num_samples'] == 8
+  assert row['nmse_db'] < -3 and row['num_samples'] == 64
   bound, bound_paid = (
       reference_rows(dataclasses.replace(config, method=name), [Measurement(5.0)])[0]['nmse_db']
       for name in ('site map bound', 'site map bound (paid)'))
   assert bound < bound_paid < row['nmse_db']
   tracked, = reference_rows(
       dataclasses.replace(config, method='site map (tracked)'), [Measurement(5.0)])
-  assert tracked['nmse_db'] < row['nmse_db'] + 0.2  # 16 squares: the label is short anyway
+  assert tracked['nmse_db'] < row['nmse_db'] + 0.5  # 16 squares: the label is short anyway
   looks = dataclasses.replace(config, uplink=UplinkConfig(num_looks=2, look_snr_db=20.0))
   uplink, = reference_rows(
       dataclasses.replace(looks, method='site map (uplink)'), [Measurement(5.0)])
-  assert uplink['nmse_db'] < row['nmse_db'] + 0.2
+  assert uplink['nmse_db'] < row['nmse_db'] - 1
   assert (uplink['num_looks'], uplink['look_snr_db']) == (2, 20.0)
   paid, = reference_rows(looks, [Measurement(5.0)])
   assert 'num_looks' not in paid and paid['cell'] == row['cell'] != uplink['cell']

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from rca_jax.bayes import em, packing
+from rca_jax.bayes import em, klt, packing
 from rca_jax.bayes.grid import Grid, make_grid
 from rca_jax.bayes.samples import Ground, Ues
-from rca_jax.bayes.site_map import SiteMap, entry_powers
+from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
@@ -23,6 +23,7 @@ from rca_jax.errors import InputError
 _NUM_ATOMS = 144  # kept of every entry, a multiple of 8
 _NEAREST, _MIN_SAMPLES = 8, 3  # UEs that an entry is fitted from
 _WIDTH, _REACH = 1 / 3, 1.5  # of their weights, and how far they may be, in sides of a square
+_PROFILES = 1024  # mean powers computed at a time
 _BLOCK, _BATCH = 11, 4  # squares by squares of a part, entries that are fitted at a time
 
 
@@ -63,9 +64,12 @@ def fit_map(
 def with_anywhere(grid: Grid, site_map: SiteMap) -> SiteMap:
   """One entry more, for CSI that fits no place: the mean power of all, on a grid of DFT atoms.
 
-  Its KLT is nearly the linear code that knows no place. It counts as 1 % of the UEs.
+  Its KLT is nearly the linear code that knows no place. It counts as a tenth of the UEs.
   """
-  power = np.asarray(entry_powers(grid, site_map)).mean(0)
+  parts = np.array_split(np.arange(len(site_map.los)), -(-len(site_map.los) // _PROFILES))
+  power = sum(
+      np.asarray(klt.mean_powers(grid, site_map.profile(part))).sum(0) for part in parts).ravel()
+  power /= len(site_map.los)
   strongest = np.argsort(-power)[:_NUM_ATOMS]
   delay, angle = np.divmod(strongest, grid.angle.shape[0])
   # Atoms at whole rows and at every other angle are the entries of the CSI themselves.
@@ -74,7 +78,7 @@ def with_anywhere(grid: Grid, site_map: SiteMap) -> SiteMap:
   missing = (0, _NUM_ATOMS - len(index))  # where CSI has fewer entries
   profile = em.Profile(
       np.pad(index, missing)[None], np.pad(power[strongest], missing)[None])
-  count = min(max(site_map.num_samples.sum(dtype=int) // 100, 1), 2**16 - 1)
+  count = min(max(site_map.num_samples.sum(dtype=int) // 10, 1), 2**16 - 1)
   entry = SiteMap(
       np.full((1, 2), np.nan, np.float32), np.zeros(1, bool), np.array([count], np.uint16),
       *packing.pack(profile, grid.shape[0]))

@@ -33,12 +33,14 @@ _NUM_LABELS = 2  # that a BS weighs
 # What of the coefficients' worth is lost for each wrong label, by simulation: when the most likely
 # label is wrong, and when the right one is not certain.
 _COST = 1.5
+_SELDOM = 0.25  # of its error: handicap of the reserved label
 _MIN_PROBABILITY = 1e-3  # of a label that is weighed
 _FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
 _SCORED = 64  # reports that all labels are compared with at a time
-# Labels are compared by the power in blocks of rows and beams first, then so many entry by entry.
-_ROWS, _BEAMS, _NUM_FINE = 4, 4, 64
+# Labels are compared by the power in 8 x 8 blocks of rows and beams first, then so many entry by
+# entry.
+_PARTS, _NUM_FINE = 8, 64
 _PROFILES = 1024  # mean powers computed at a time
 _KEPT_BYTES = 1e9  # of transforms
 
@@ -173,7 +175,7 @@ class SiteCode:
 
     The same for all reports: from entries all over the map.
     """
-    some = np.linspace(0, len(self._map.los) - 1, _BLOCK).astype(int)
+    some = np.linspace(0, max(len(self._map.los) - 2, 0), _BLOCK).astype(int)
     variances = self._stack(some).variances
     split = np.arange(self.num_symbols)
     left = self.num_symbols - split
@@ -188,12 +190,14 @@ class SiteCode:
   ) -> tuple[np.ndarray, np.ndarray]:
     """The labels that UEs send [n], and the coefficients [n, S] of their CSI [n, N_a, N_t].
 
-    The squared error of every candidate's linear code, for the CSI at hand, decides.
+    The squared error of every candidate's linear code, for the CSI at hand, decides; the reserved
+    label must be clearly better, since the BS does not expect it.
     """
     tried = self._try_out(csi[:, None], 0.0, _NUM_CANDIDATES, source, last)
     values = tried.coefficients[:, :, 0]
     power = _linear_powers(tried.variances, noise, self.num_symbols - split)
     change = _change(tried.variances, np.abs(values) ** 2, power, noise)
+    change[:, -1] += _SELDOM * ((np.abs(csi) ** 2).sum((1, 2)) + change[:, -1])
     rows, best = np.arange(len(csi)), change.argmin(1)
     return tried.labels[rows, best], values[rows, best]
 
@@ -338,7 +342,8 @@ def _change(
 
 def _in_parts(energy: np.ndarray) -> np.ndarray:
   """Sums over the blocks of rows and beams: [..., N_a, N_t] -> [..., B]."""
-  for axis, size in ((-2, _ROWS), (-1, _BEAMS)):
+  for axis in (-2, -1):
+    size = -(-energy.shape[axis] // _PARTS)
     energy = np.add.reduceat(energy, np.arange(0, energy.shape[axis], size), axis)
   return energy.reshape(*energy.shape[:-2], -1)
 
