@@ -55,6 +55,7 @@ class Squares:
     self._share[placed] = samples[placed] / count[square]
     self._labels_of = scipy.sparse.csr_array(
         (self._share[placed], (square, np.flatnonzero(placed))), (count.size, len(samples)))
+    self._wholes: dict[bytes, np.ndarray] = {}
     self._is_there = (count > 0).reshape(self.shape).astype(np.float64)
 
   def offsets(self, points_m: np.ndarray) -> np.ndarray:
@@ -102,7 +103,10 @@ class Squares:
 
   def _whole(self, offsets: np.ndarray) -> np.ndarray:
     """Probability that the label of a group with that centre is on the map, [X, Y]."""
-    return np.maximum(_convolve(self._is_there[None], offsets)[0], 1e-3)
+    name = offsets.tobytes()
+    if name not in self._wholes:
+      self._wholes[name] = np.maximum(_convolve(self._is_there[None], offsets)[0], 1e-3)
+    return self._wholes[name]
 
 
 def disc(diameter_m: float) -> np.ndarray:
