@@ -238,13 +238,13 @@ def test_the_search_coarse_to_fine_finds_what_the_full_search_finds(found, monke
   powers = entry_powers(found) + 0.01
   energy = (np.abs(csi) ** 2).reshape(len(csi), -1)
   score = np.log(found.num_samples) - np.log(powers).sum(1) - energy @ (1 / powers).T
-  for name, value in (('_PARTS', 3), ('_NUM_FINE', 6)):
+  for name, value in (('_PARTS', 3), ('_FINE_ENTRIES', 6 * 24)):
     monkeypatch.setattr(site_code, name, value)
-  assert len(powers) > 2 * site_code._NUM_FINE
+  assert len(powers) > 2 * 6
   code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
   tried = code._try_out(csi[:, None], 0.0, 1, Paid(found), None).labels[:, 0]
   assert (tried == score.argmax(1)).mean() >= 0.95
-  monkeypatch.setattr(site_code, '_NUM_FINE', len(powers))
+  monkeypatch.setattr(site_code, '_FINE_ENTRIES', len(powers) * 24)
   code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
   tried = code._try_out(csi[:, None], 0.0, 1, Paid(found), None).labels[:, 0]
   np.testing.assert_array_equal(tried, score.argmax(1))

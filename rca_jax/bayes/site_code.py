@@ -38,9 +38,9 @@ _MIN_PROBABILITY = 1e-3  # of a label that is weighed
 _FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
 _SCORED = 64  # reports that all labels are compared with at a time
-# Labels are compared by the power in 8 x 8 blocks of rows and beams first, then so many entry by
-# entry.
-_PARTS, _NUM_FINE = 8, 64
+# Labels are compared by the power in 8 x 8 blocks of rows and beams first, then entry by entry: 64
+# labels of 1024 entries, or more of fewer.
+_PARTS, _FINE_ENTRIES = 8, 2**16
 _PROFILES = 1024  # mean powers computed at a time
 _KEPT_BYTES = 1e9  # of transforms
 
@@ -217,7 +217,7 @@ class SiteCode:
       expected = np.broadcast_to(expected, (len(rows), len(self._map.los)))
       fine = np.asarray(_most_likely(
           expected, self._coarse_powers + (_FLOOR + noise), self._num_in_block, _in_parts(energy),
-          looks.shape[1], _NUM_FINE))
+          looks.shape[1], max(_FINE_ENTRIES // energy[0].size, num_candidates)))
       powers = self._powers(fine).reshape(*fine.shape, -1) + (_FLOOR + noise)
       best = np.asarray(_most_likely(
           np.take_along_axis(expected, fine, 1), powers, np.float32(1),
