@@ -250,6 +250,17 @@ def test_the_search_coarse_to_fine_finds_what_the_full_search_finds(found, monke
   np.testing.assert_array_equal(tried, score.argmax(1))
 
 
+def test_no_estimate_has_more_power_than_csi_can_have(code, found):
+  """At -20 dB labels are guesses and noise is large; still mean |h|^2 <= 1."""
+  csi, _ = from_entry(found, 5, 20)
+  csi /= np.sqrt((np.abs(csi) ** 2).mean((1, 2), keepdims=True))
+  keys = jax.random.split(jax.random.key(4), (20, 1))
+  noisy = [code.estimate(csi[:, None], keys, snr_db)[:, 0] for snr_db in (-20.0, 30.0)]
+  assert all((np.abs(hat) ** 2).mean((1, 2)).max() < 1 + 1e-5 for hat in noisy)
+  errors = [(np.abs(hat - csi) ** 2).mean() for hat in noisy]
+  assert errors[1] < 0.5 < errors[0] < 1.3
+
+
 def test_reports_do_not_see_each_other(code, found):
   csi, _ = from_entry(found, 5, 20)
   csi, keys = csi[:, None], jax.random.split(jax.random.key(4), (20, 1))

@@ -108,7 +108,7 @@ class SiteCode:
       if counted.size:
         found = self._decode(of_weight[counted], received[counted, split:], noise, split)
         total[counted] += weight[counted, None, None] * found
-    return total.reshape(csi.shape)
+    return _in_ball(total).reshape(csi.shape)
 
   def estimate_agreed(
       self, csi: np.ndarray, keys: jax.Array, snr_db: float, labels: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ class SiteCode:
         len(flat))
     symbols = hybrid.encode(self._designs_of(labels, noise, 0), values)
     received = np.asarray(through(awgn, keys.reshape(-1), symbols, snr_db))
-    return self._decode(labels, received, noise, 0).reshape(csi.shape)
+    return _in_ball(self._decode(labels, received, noise, 0)).reshape(csi.shape)
 
   def estimate_ideal(
       self, csi: np.ndarray, keys: jax.Array, snr_db: float, label_bits: float) -> np.ndarray:
@@ -338,6 +338,12 @@ def _change(
   missing = noise / (power + noise)
   sent = (missing**2 - 1) * energy[..., :num_sent]
   return (sent + variances[..., :num_sent] * power * noise / (power + noise) ** 2).sum(-1)
+
+
+def _in_ball(csi: np.ndarray) -> np.ndarray:
+  """The nearest CSI of mean |h|^2 <= 1: all true CSI is there, so no error grows."""
+  energy = (np.abs(csi) ** 2).mean((-2, -1), keepdims=True)
+  return csi / np.sqrt(np.maximum(energy, 1))
 
 
 def _in_parts(energy: np.ndarray) -> np.ndarray:
