@@ -43,6 +43,7 @@ _SCORED = 64  # reports that all labels are compared with at a time
 _PARTS, _FINE_ENTRIES = 8, 2**16
 _PROFILES = 1024  # mean powers computed at a time
 _KEPT_BYTES = 1e9  # of transforms
+_KEPT_POWERS = 2**24  # of a small map: its mean powers are computed once
 
 _transform = jax.jit(klt.transform, static_argnums=2)
 _coefficients, _synthesise = jax.jit(klt.coefficients), jax.jit(klt.synthesise)
@@ -65,8 +66,8 @@ class SiteCode:
       design: Callable[[np.ndarray, float, int], hybrid.Design] = hybrid.linear_design,
       size: int | None = None):
     self._map, self._grid, self.num_symbols = site_map, make_grid(config), num_symbols
-    self._size = min(
-        size or 3 * num_symbols // 2, config.num_delay_taps * config.num_tx_antennas)
+    self._num_entries = config.num_delay_taps * config.num_tx_antennas
+    self._size = min(size or 3 * num_symbols // 2, self._num_entries)
     self._paid, self._source, self._design = Paid(site_map), source, design
     self._num_in_block = _in_parts(
         np.ones((config.num_delay_taps, config.num_tx_antennas), np.float32))
@@ -243,8 +244,17 @@ class SiteCode:
         np.arange(len(self._map.los)), range(_PROFILES, len(self._map.los), _PROFILES))
     return np.concatenate([_in_parts(self._powers(part)) for part in parts]) / self._num_in_block
 
+  @functools.cached_property
+  def _all_powers(self) -> np.ndarray:
+    return self._computed_powers(np.arange(len(self._map.los)))
+
   def _powers(self, labels: np.ndarray) -> np.ndarray:
     """What these entries expect of |h|^2: [*labels.shape, N_a, N_t], of mean 1."""
+    if len(self._map.los) * self._num_entries <= _KEPT_POWERS:
+      return self._all_powers[labels]
+    return self._computed_powers(labels)
+
+  def _computed_powers(self, labels: np.ndarray) -> np.ndarray:
     found = _in_blocks(
         lambda rows: np.asarray(_mean_powers(self._grid, self._map.profile(labels.ravel()[rows]))),
         labels.size, _PROFILES)
