@@ -28,6 +28,7 @@ class Stream(enum.IntEnum):
   VALIDATION = 12  # of seed: SNR and noise on the validation groups
   SITE_MAP = 13  # of data.seed: the UEs that a site map is fitted from
   UPLINK_CSI = 14  # of data.seed: phases and noise of the uplink CSI of the test groups
+  PROJECTIONS = 15  # of seed: what every UE sends under joint Bayes
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rca_jax.baselines import genie
-from rca_jax.baselines.genie import genie_nmse, reverse_water_filling
+from rca_jax.baselines.genie import genie_nmse, known_covariance_nmse, reverse_water_filling
 from rca_jax.channel import paths, response, sample_positions, sample_site
 from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.errors import InputError
@@ -139,6 +139,22 @@ def test_knows_the_covariance_of_the_generators_csi(configs, rays, mode):
   bits = codeword_dim(config.model, config.csi) // 2 * np.log2(1 + 10.0)
   np.testing.assert_allclose(
       genie_nmse(config, [10.0], 3), [[bisected(values, bits) for values in expected]], rtol=5e-3)
+
+
+@pytest.mark.parametrize('mode', ['site', 'fresh'])
+def test_reports_decoded_with_the_true_covariance_leave_its_posterior(configs, rays, mode):
+  """The N x N form, with the covariance of the generator's CSI."""
+  rng = np.random.default_rng(0)
+  projections = (rng.normal(size=(5, 4, 8)) + 1j * rng.normal(size=(5, 4, 8)))
+  flat = projections.reshape(5, 32)
+  expected = []
+  for covariance in covariances(configs[mode], 3):
+    scale = 5 / np.trace(flat @ covariance @ flat.conj().T).real
+    seen = scale * flat @ covariance @ flat.conj().T
+    gain = covariance @ flat.conj().T @ np.linalg.inv(seen + 0.1 * np.eye(5)) * scale
+    expected.append(1 - np.trace(gain @ flat @ covariance).real / np.trace(covariance).real)
+  found = known_covariance_nmse(configs[mode], projections, [10.0], 3)
+  np.testing.assert_allclose(found, [expected], rtol=5e-3)
 
 
 def test_eigenvalues_sum_to_the_energy(configs, rays):

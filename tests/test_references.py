@@ -137,13 +137,15 @@ def test_no_key_of_training_is_used_to_fit(tiny_config, monkeypatch):
   assert not set(used) & {tuple(np.ravel(jax.random.key_data(key))) for key in keys}
 
 
-def test_rows_say_what_was_measured(config):
-  for method in ('PCA/KLT', 'CDL-OP'):
-    row, = reference_rows(of(config, method), [NOISE_FREE])
-    assert set(row) == FIELDS
-    assert row | {
-        'method': method, 'compression_ratio': '1/2', 'num_ues': 2, 'snr_db': None, 'seed': 0,
-        'data': 'test.npz', 'num_samples': 20, 'steps': 0, 'overhead': 16} == row
+@pytest.mark.parametrize('method, measurement', [
+    ('PCA/KLT', NOISE_FREE), ('CDL-OP', NOISE_FREE), ('joint Bayes', Measurement(20.0)),
+    ('joint Bayes (alone)', Measurement(20.0))])
+def test_rows_say_what_was_measured(config, method, measurement):
+  row, = reference_rows(of(config, method), [measurement])
+  assert set(row) == FIELDS and row['nmse_db'] < 0
+  assert row | {
+      'method': method, 'compression_ratio': '1/2', 'num_ues': 2, 'snr_db': measurement.snr_db,
+      'seed': 0, 'data': 'test.npz', 'num_samples': 20, 'steps': 0, 'overhead': 16} == row
 
 
 def test_the_genie_has_an_nmse_and_no_estimate(tiny_config, monkeypatch):
@@ -165,6 +167,8 @@ def test_the_genie_has_an_nmse_and_no_estimate(tiny_config, monkeypatch):
     ('CDL-OP', '1/16', NOISE_FREE, '1/16 of 8 atoms is 1/2; .* whole number'),
     ('CDL-OP', '1/2', Measurement(10.0), 'without noise .snr_db=None., not at 10.0 dB'),
     ('genie', '1/2', NOISE_FREE, 'genie needs .* snr_db=None'),
+    ('joint Bayes', '1/2', NOISE_FREE, 'joint Bayes needs an uplink with noise; give --snr_db'),
+    ('joint Bayes (genie)', '1/2', Measurement(10.0), 'generated CSI only'),
     ('PCA/KLT', '1/2', Measurement(10.0, channel='rayleigh_block_fading'), 'only snr_db'),
     ('PCA/KLT', '1/2', Measurement(10.0, distance_m=1.0), 'only snr_db'),
     ('PCA/KLT', '1/2', Measurement(10.0, stage='finetune_10db'), 'only snr_db'),

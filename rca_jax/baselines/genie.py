@@ -31,8 +31,7 @@ def genie_nmse(
   Raises:
     InputError: CSI comes from a file, whose paths nobody knows.
   """
-  if config.data.path or config.data.test_path:
-    raise InputError('the genie knows the paths of generated CSI only; data.path is set.')
+  _require_generated(config)
   num_symbols = codeword_dim(config.model, config.csi) // 2
   bits = num_symbols * np.log2(1 + 10 ** (np.asarray(snrs_db, np.float64) / 10))
   found = np.empty((len(bits), num_positions), np.float32)
@@ -40,6 +39,35 @@ def genie_nmse(
   for i in range(num_positions):
     eigenvalues = _eigenvalues(rows[i], steer[i], amplitude[i])
     found[:, i] = [reverse_water_filling(eigenvalues, rate) for rate in bits]
+  return found
+
+
+def known_covariance_nmse(
+    config: ExperimentConfig, projections: np.ndarray, snrs_db: Sequence[float],
+    num_positions: int) -> np.ndarray:
+  """Linear NMSE of reports F h at the genie's positions, decoded with the true covariance.
+
+  Args:
+    projections: F [S, N_a, N_t]; reports have unit power on average over the phases.
+
+  Returns:
+    [SNR, position] float32.
+
+  Raises:
+    InputError: CSI comes from a file, whose paths nobody knows.
+  """
+  _require_generated(config)
+  noise = 10 ** (-np.asarray(snrs_db, np.float64) / 10)
+  found = np.empty((len(noise), num_positions), np.float32)
+  for i, (rows, steer, amplitude) in enumerate(zip(*_rays(config, num_positions), strict=True)):
+    rows, steer = rows.astype(np.complex128), np.fft.ifft(steer, norm='ortho')
+    gram = amplitude[:, None] * (rows.conj().T @ rows) * (steer.conj() @ steer.T) * amplitude
+    seen = amplitude * np.einsum('sda,dl,la->sl', projections, rows, steer, optimize=True)
+    covariance, told = seen @ seen.conj().T, seen @ gram @ seen.conj().T
+    power = np.trace(covariance).real / len(seen)
+    for j, one in enumerate(noise):
+      solved = np.linalg.solve(covariance + one * power * np.eye(len(seen)), told)
+      found[j, i] = 1 - np.trace(solved).real / np.trace(gram).real
   return found
 
 
@@ -77,6 +105,11 @@ def water_level(variances: np.ndarray, bits: np.ndarray | float) -> np.ndarray:
   # Variances descend, so the last one above its own level closes the active set.
   last = np.where(logs > levels, num_active, 1).max(-1, keepdims=True) - 1
   return 2.0 ** np.take_along_axis(levels, last, -1)[..., 0]
+
+
+def _require_generated(config: ExperimentConfig) -> None:
+  if config.data.path or config.data.test_path:
+    raise InputError('the genie knows the paths of generated CSI only; data.path is set.')
 
 
 def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...]:

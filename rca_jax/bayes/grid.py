@@ -32,11 +32,16 @@ class Grid(NamedTuple):
 def make_grid(
     config: CsiConfig, points_per_row: int = POINTS_PER_ROW, num_angles: int = NUM_ANGLES) -> Grid:
   """Delays from half a row before the first to the last row's end, sines of angles from -1 to 1."""
-  rows = np.arange(_FIRST_ROW, config.num_delay_taps, 1 / points_per_row)
+  rows = delays_in_rows(config, points_per_row)
   delay = delay_rows(jnp.asarray(rows / config.bandwidth_hz, jnp.float32), config)
   sine = jnp.arange(num_angles, dtype=jnp.float32) * (2 / num_angles) - 1
   angle = jnp.fft.ifft(steering(sine, config.num_tx_antennas), norm='ortho').T
   return Grid(*(a / jnp.linalg.norm(a, axis=0, keepdims=True) for a in (delay, angle)))
+
+
+def delays_in_rows(config: CsiConfig, points_per_row: int) -> np.ndarray:
+  """The delays of `make_grid`, [P], in units of a row."""
+  return np.arange(_FIRST_ROW, config.num_delay_taps, 1 / points_per_row)
 
 
 def delays_and_angles(index: np.ndarray, config: CsiConfig) -> tuple[np.ndarray, np.ndarray]:

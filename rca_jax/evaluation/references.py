@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.baselines import cdl_op, pca
-from rca_jax.baselines.genie import genie_nmse
-from rca_jax.bayes import hybrid
+from rca_jax.baselines.genie import genie_nmse, known_covariance_nmse
+from rca_jax.bayes import hybrid, joint, random_code
 from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.bayes.site_map import SiteMap, load_map
@@ -25,16 +25,18 @@ from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Estimate, Scores, evaluate
 from rca_jax.evaluation.rows import Measurement, describe, result_row, test_data
 from rca_jax.keys import Stream, stream_key
+from rca_jax.uplink.djscc import awgn, noise_variance, through
 
 _FIT_REPORTS_PER_DIMENSION = 12  # training reports that the linear code is fitted to
 _NUM_FIT_ROWS = 40_000  # frequency rows the dictionary is fitted to
 _FIT_CHUNK = 125  # groups generated at a time; changing it changes the codes
 _NUM_GENIE_POSITIONS = 1000
+_NUM_PRIOR_REPORTS = 1000  # whose mean power by delay joint Bayes starts from
 
 
 def reference_rows(
     config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-  """One row a measurement of `config.method`, a name of `REFERENCES` or `WITH_MAP`.
+  """One row a measurement of `config.method`, a name of `REFERENCES`, `JOINT` or `WITH_MAP`.
 
   Codes are fitted to groups of the training's kind and measured on the network's test groups,
   with the noise that the network has there.
@@ -42,7 +44,7 @@ def reference_rows(
   Raises:
     InputError: the method is none of them, or a measurement is none it has.
   """
-  known = REFERENCES | WITH_MAP
+  known = REFERENCES | JOINT | WITH_MAP
   if config.method not in known:
     raise InputError(f'method={config.method!r} is not trained, and none of {", ".join(known)}.')
   for item in measurements:
@@ -106,6 +108,41 @@ def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement])
     raise InputError('the genie needs an uplink with noise: snr_db=None leaves no error.')
   num_positions = min(_NUM_GENIE_POSITIONS, config.data.num_test_groups)
   return [Scores(values) for values in genie_nmse(config, snrs_db, num_positions)]
+
+
+def _joint_scores(
+    is_alone: bool, config: ExperimentConfig, measurements: Sequence[Measurement]
+) -> list[Scores]:
+  code = random_code.make_code(
+      _projections(config, measurements), config.csi, _training_csi(config, _NUM_PRIOR_REPORTS))
+
+  def estimate(
+      snr_db: float, csi: np.ndarray, keys: jax.Array, active: np.ndarray | None) -> jax.Array:
+    received = through(awgn, keys, random_code.encode(code, csi), snr_db)
+    if is_alone:
+      received = received.reshape(-1, 1, received.shape[-1])
+      active = None if active is None else active.reshape(-1, 1)
+    csi_hat, _ = joint.decode(code, received, noise_variance(snr_db), active)
+    return csi_hat.reshape(csi.shape)
+
+  return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
+
+
+def _joint_genie_scores(
+    config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
+  projections = np.asarray(_projections(config, measurements))
+  num_positions = min(_NUM_GENIE_POSITIONS, config.data.num_test_groups)
+  snrs_db = [item.snr_db for item in measurements]
+  found = known_covariance_nmse(config, projections, snrs_db, num_positions)
+  return [Scores(values) for values in found]
+
+
+def _projections(config: ExperimentConfig, measurements: Sequence[Measurement]) -> jax.Array:
+  if None in (item.snr_db for item in measurements):
+    raise InputError('joint Bayes needs an uplink with noise; give --snr_db.')
+  num_symbols = codeword_dim(config.model, config.csi) // 2
+  key = stream_key(config.seed, Stream.PROJECTIONS)
+  return random_code.random_projections(key, num_symbols, config.csi)
 
 
 def _site_map_scores(
@@ -201,7 +238,13 @@ _SOURCES: dict[str, Callable[[SiteMap, ExperimentConfig], Paid]] = {
     'uplink': lambda site_map, _: Paid(site_map)}
 REFERENCES: dict[str, Callable] = {
     'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores, 'genie': _genie_scores}
-# Not in the matrix of launch.reproduce: they need the file that `config.site_map` names.
+# Not in the matrix of launch.reproduce, nor are those with a map. Alone: the same reports, every UE
+# decoded by itself; genie: it knows c.
+JOINT: dict[str, Callable] = {
+    'joint Bayes': functools.partial(_joint_scores, False),
+    'joint Bayes (alone)': functools.partial(_joint_scores, True),
+    'joint Bayes (genie)': _joint_genie_scores}
+# They need the file that `config.site_map` names.
 WITH_MAP: dict[str, Callable] = {
     name: functools.partial(_site_map_scores, source, design) for name, source, design in (
         ('site map', 'paid', hybrid.linear_design),

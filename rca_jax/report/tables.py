@@ -8,6 +8,7 @@ from rca_jax.config import ExperimentConfig
 from rca_jax.evaluation.complexity import count_complexity
 from rca_jax.report import paper
 from rca_jax.report.levels import (
+  JOINT,
   OURS,
   REFERENCES,
   WITH_MAP,
@@ -83,14 +84,16 @@ def table1(rows: Sequence[Row]) -> Table | None:
       {snr_db for _, snr_db in paper.TABLE1} | set(values(tuned(rows), 'snr_db')), reverse=True)
   methods = [
       name for name in (*REFERENCES, *_METHODS)
-      if name not in WITH_MAP or name in values(rows, 'method')]
+      if name not in (*JOINT, *WITH_MAP) or name in values(rows, 'method')]
   return Table(
       f'NMSE in dB, lower is better; 2 UEs. {INTERVALS}; in square brackets the paper\'s number, '
       'which is of its own data and size. Networks are fine-tuned at the SNR, or of stage 1 where '
       'none was fine-tuned. Gains in dB are ours over the baseline, with the same seeds and as '
       'many training steps; their interval is that of the difference on the same test groups, and '
       'is left out where rows do not have the values by group. CDL-OP is noise-free; PCA/KLT is '
-      'the best linear code through the same uplink; site map: the label of the UE\'s cell and a '
+      'the best linear code through the same uplink; joint Bayes: random projections, decoded with '
+      'the power profile that the BS finds in the group\'s reports (alone: in one report; genie: '
+      'that it knows); site map: the label of the UE\'s cell and a '
       'linear or hybrid code of its KLT, through the same uplink; the genie knows the site and the '
       'position. "-": not run.',
       ('CR', 'SNR', 'steps', *methods, *(f'gain over {name}' for name in _BASELINES)),

@@ -1,0 +1,120 @@
+"""Joint Bayes: reports of nearby UEs decoded together, with no map and no training.
+
+UEs of a group share their power profile c, so the report of each is y = F A x + n with
+x ~ CN(0, diag(c)). The BS finds c from the group's reports by EM steps, then every UE's posterior
+mean. All is done in the space of the report, where a covariance is S x S: R = F A diag(c) A^H F^H
++ N_0 I.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rca_jax.bayes.random_code import RandomCode, pack, unpack
+
+_NUM_STEPS = 6
+_PRIOR_UES = 0.1  # so many UEs the prior counts for
+_GROUPS_AT_ONCE = 25  # bounds the memory
+
+
+class Posterior(NamedTuple):
+  """Of the CSI of M UEs."""
+
+  mean: jax.Array  # [..., M, N_a, N_t] complex64
+  variance: jax.Array  # trace of its covariance, [..., M] float32
+
+
+@partial(jax.jit, static_argnames='num_steps')
+def decode(
+    code: RandomCode, received: jax.Array, noise: jax.Array, active: jax.Array | None = None,
+    num_steps: int = _NUM_STEPS) -> tuple[jax.Array, jax.Array]:
+  """CSI and predicted NMSE of every UE of G groups.
+
+  A UE that is not active, or whose report is not finite, changes nothing for the others; its
+  estimate is zero.
+
+  Args:
+    received: [G, M, S] complex64.
+    noise: N_0 > 0, broadcasts to [G, M]; one for all UEs of a group, [G, 1] or [], is cheaper.
+    active: [G, M]; None: all are.
+
+  Returns:
+    csi_hat [G, M, N_a, N_t] complex64 of mean power up to 1, and its linear NMSE [G, M] float32
+    as the BS expects it.
+  """
+  heard = jnp.isfinite(received).all(-1)
+  heard = heard if active is None else heard & active
+  received = jnp.where(heard[..., None], received, 0)
+  noise = jnp.atleast_1d(noise)
+  noise = jnp.broadcast_to(noise, (len(received), noise.shape[-1]))
+
+  def decode_group(group: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    received, noise, heard = group
+
+    def update(_, power: jax.Array) -> jax.Array:
+      total = heard.sum() + _PRIOR_UES
+      stepped = step(code, power, received, noise, heard)
+      return (heard.sum() * stepped + _PRIOR_UES * code.prior) / total
+
+    power = jax.lax.fori_loop(0, num_steps, update, code.prior)
+    mean, variance = posterior(code, power, received, noise)
+    # CSI has mean power 1, and that tells the scale of the report.
+    energy = (jnp.abs(mean) ** 2).sum((-2, -1)) + variance
+    scale = jnp.sqrt(mean[0].size / energy)
+    return mean * scale[:, None, None], variance / energy
+
+  return jax.lax.map(
+      decode_group, (received, noise, heard), batch_size=min(_GROUPS_AT_ONCE, len(received)))
+
+
+def step(
+    code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array,
+    heard: jax.Array) -> jax.Array:
+  """c <- c sum_m |a^H R_m^-1 y_m|^2 / sum_m a^H R_m^-1 a, the EM step in MacKay's form.
+
+  With the square root of the factor the likelihood could never fall; the whole factor is several
+  times as fast.
+
+  Args:
+    power: c [K].
+    received: y [M, S], zero where it is not heard.
+    noise: N_0, [M] or [1].
+    heard: whose reports count, [M].
+  """
+  inverse = _inverse(code, power, noise)
+  explained = (jnp.abs(_solve(inverse, received) @ code.seen.conj().T) ** 2).sum(0)
+  total = jnp.where(heard[:, None, None], inverse, 0).sum(0)
+  return power * explained / jnp.maximum(code.outer @ pack(total).ravel(), 1e-12)
+
+
+def posterior(
+    code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array) -> Posterior:
+  """Of the CSI of M UEs whose profile is known; arguments as of `step`."""
+  inverse = _inverse(code, power, noise)
+  # E[h y^H], [N_a, N_t, S]: the atoms' responses are products of a delay and an angle.
+  cross = jnp.einsum(
+      'dp,pqs,aq->das', code.grid.delay,
+      (power[:, None] * code.seen.conj()).reshape(*code.grid.shape, -1), code.grid.angle)
+  mean = jnp.einsum('das,ms->mda', cross, _solve(inverse, received))
+  gram = jnp.einsum('das,dat->st', cross.conj(), cross)
+  told = (pack(inverse) * pack(gram)).sum((-2, -1))  # trace of R^-1 cross^H cross
+  variance = jnp.maximum(power.sum() - told, 0)
+  return Posterior(mean, jnp.broadcast_to(variance, len(received)))
+
+
+def _solve(inverse: jax.Array, received: jax.Array) -> jax.Array:
+  """R_m^-1 y_m: [M or 1, S, S] with [M, S] to [M, S]."""
+  return (inverse @ received[..., None])[..., 0]
+
+
+def _inverse(code: RandomCode, power: jax.Array, noise: jax.Array) -> jax.Array:
+  """R^-1 of every N_0: [M or 1, S, S]."""
+  num_symbols = code.seen.shape[-1]
+  eye = jnp.eye(num_symbols, dtype=code.seen.dtype)
+  covariance = unpack((power @ code.outer).reshape(num_symbols, num_symbols))
+  factor = jnp.linalg.cholesky(covariance + noise[:, None, None] * eye)
+  half = jax.lax.linalg.triangular_solve(
+      factor, jnp.broadcast_to(eye, factor.shape), left_side=True, lower=True)
+  return jnp.swapaxes(half.conj(), -1, -2) @ half

@@ -1,0 +1,78 @@
+"""The code that knows nothing: every UE sends the same random projections F h of its CSI.
+
+The power constraint holds for every report, as for a network's symbols; so the scale of a report
+is not told.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rca_jax.bayes.grid import Grid, delays_in_rows, make_grid, project
+from rca_jax.config import CsiConfig
+from rca_jax.errors import InputError
+from rca_jax.uplink.djscc import from_symbols, to_symbols
+
+# Coarser than a map's: few numbers do not see more.
+_POINTS_PER_ROW, _NUM_ANGLES = 2, 64
+
+
+class RandomCode(NamedTuple):
+  """What UEs and BS know."""
+
+  projections: jax.Array  # F [S, N_a, N_t] complex64
+  grid: Grid
+  seen: jax.Array  # F a of every atom, [K, S] complex64
+  outer: jax.Array  # (F a)(F a)^H, packed, [K, S * S] float32
+  prior: jax.Array  # c of an unknown place for reports of mean power 1, [K] float32
+
+
+def random_projections(key: jax.Array, num_symbols: int, config: CsiConfig) -> jax.Array:
+  """F [S, N_a, N_t] complex64 of orthonormal rows.
+
+  Raises:
+    InputError: there are less than one or more than N_a N_t symbols.
+  """
+  size = config.num_delay_taps * config.num_tx_antennas
+  if not 1 <= num_symbols <= size:
+    raise InputError(
+        f'{num_symbols} symbols a report; random projections are from 1 to N_a N_t = {size}.')
+  rows = np.linalg.qr(jax.random.normal(key, (size, num_symbols), jnp.complex64))[0].T
+  return jnp.asarray(rows).reshape(-1, config.num_delay_taps, config.num_tx_antennas)
+
+
+def make_code(projections: jax.Array, config: CsiConfig, csi: np.ndarray) -> RandomCode:
+  """The code of given projections.
+
+  Args:
+    csi: of any places, [n, N_a, N_t]; its mean power by delay makes the prior, flat over angles.
+  """
+  grid = make_grid(config, _POINTS_PER_ROW, _NUM_ANGLES)
+  seen = project(grid, projections.conj()).conj().reshape(len(projections), -1).T
+  by_row = np.mean(np.abs(csi) ** 2, (0, 2))
+  by_delay = np.interp(delays_in_rows(config, _POINTS_PER_ROW), np.arange(len(by_row)), by_row)
+  prior = np.repeat(by_delay, _NUM_ANGLES)
+  prior *= len(projections) / (prior @ np.sum(np.abs(seen) ** 2, -1))
+  outer = pack(seen[:, :, None] * seen[:, None].conj()).reshape(len(seen), -1)
+  return RandomCode(projections, grid, seen, outer, jnp.asarray(prior, jnp.float32))
+
+
+def encode(code: RandomCode, csi: jax.Array) -> jax.Array:
+  """Reports [..., S] complex64, mean |s|^2 = 1 each, of CSI [..., N_a, N_t]."""
+  return to_symbols(from_symbols(jnp.einsum('sda,...da->...s', code.projections, csi)))
+
+
+def pack(hermitian: jax.Array) -> jax.Array:
+  """Hermitian matrices as real ones of the same shape, inner products and all.
+
+  The real part is symmetric, the imaginary part is antisymmetric: neither sees the other.
+  """
+  return hermitian.real + hermitian.imag
+
+
+def unpack(packed: jax.Array) -> jax.Array:
+  """The inverse of `pack`."""
+  turned = jnp.swapaxes(packed, -1, -2)
+  return jax.lax.complex(packed + turned, packed - turned) / 2
