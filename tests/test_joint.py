@@ -25,10 +25,13 @@ def code():
 
 @pytest.fixture(scope='module')
 def dense(code):
-  """F [S, N] and A [N, K]."""
+  """F [S, N], written out, and A [N, K]."""
+  signs, kept = (np.asarray(x) for x in code.projections)
+  turns = np.outer(kept, np.arange(SIZE)) / SIZE
+  projections = np.exp(-2j * np.pi * turns) * signs.ravel() / np.sqrt(SIZE)
   delay, angle = (np.asarray(atoms, np.complex128) for atoms in code.grid)
   atoms = np.einsum('dp,aq->dapq', delay, angle).reshape(SIZE, -1)
-  return np.asarray(code.projections, np.complex128).reshape(NUM_SYMBOLS, SIZE), atoms
+  return projections, atoms
 
 
 def few_paths(code, seed, num_paths=6):
@@ -67,7 +70,9 @@ def errors(csi, csi_hat):
 
 
 def test_projections_are_orthonormal_and_reports_have_unit_power(dense, groups, code):
-  np.testing.assert_allclose(dense[0] @ dense[0].conj().T, np.eye(NUM_SYMBOLS), atol=1e-6)
+  np.testing.assert_allclose(dense[0] @ dense[0].conj().T, np.eye(NUM_SYMBOLS), atol=1e-12)
+  np.testing.assert_allclose(
+      code.projections.matrix().reshape(NUM_SYMBOLS, SIZE), dense[0], atol=1e-6)
   sent = random_code.encode(code, 7 * groups[0])
   np.testing.assert_allclose(np.mean(np.abs(sent) ** 2, -1), 1, rtol=1e-5)
   clean = np.asarray(groups[0]).reshape(*sent.shape[:2], SIZE) @ dense[0].T

@@ -19,18 +19,39 @@ from rca_jax.uplink.djscc import from_symbols, to_symbols
 _POINTS_PER_ROW, _NUM_ANGLES = 2, 64
 
 
+class Projections(NamedTuple):
+  """F: signs, a Fourier transform over all N_a N_t entries, and some of its outputs.
+
+  No matrix at the UE, and (N / 2) log2 N complex multiplications. F has orthonormal rows; dense
+  random ones of S x N multiplications are no better.
+  """
+
+  signs: jax.Array  # [N_a, N_t] float32
+  kept: jax.Array  # outputs that are sent, [S] int32
+
+  def __call__(self, csi: jax.Array) -> jax.Array:
+    """F h: [..., N_a, N_t] to [..., S] complex64."""
+    flat = (self.signs * csi).reshape(*csi.shape[:-2], -1)
+    return jnp.fft.fft(flat, norm='ortho')[..., self.kept]
+
+  def matrix(self) -> jax.Array:
+    """F as [S, N_a, N_t] complex64."""
+    eye = jnp.eye(self.signs.size, dtype=jnp.complex64)
+    return self(eye.reshape(-1, *self.signs.shape)).T.reshape(-1, *self.signs.shape)
+
+
 class RandomCode(NamedTuple):
   """What UEs and BS know."""
 
-  projections: jax.Array  # F [S, N_a, N_t] complex64
+  projections: Projections
   grid: Grid
   seen: jax.Array  # F a of every atom, [K, S] complex64
   outer: jax.Array  # (F a)(F a)^H, packed, [K, S * S] float32
   prior: jax.Array  # c of an unknown place for reports of mean power 1, [K] float32
 
 
-def random_projections(key: jax.Array, num_symbols: int, config: CsiConfig) -> jax.Array:
-  """F [S, N_a, N_t] complex64 of orthonormal rows.
+def random_projections(key: jax.Array, num_symbols: int, config: CsiConfig) -> Projections:
+  """Random signs and outputs.
 
   Raises:
     InputError: there are less than one or more than N_a N_t symbols.
@@ -39,29 +60,33 @@ def random_projections(key: jax.Array, num_symbols: int, config: CsiConfig) -> j
   if not 1 <= num_symbols <= size:
     raise InputError(
         f'{num_symbols} symbols a report; random projections are from 1 to N_a N_t = {size}.')
-  rows = np.linalg.qr(jax.random.normal(key, (size, num_symbols), jnp.complex64))[0].T
-  return jnp.asarray(rows).reshape(-1, config.num_delay_taps, config.num_tx_antennas)
+  sign_key, kept_key = jax.random.split(key)
+  shape = config.num_delay_taps, config.num_tx_antennas
+  return Projections(
+      jax.random.rademacher(sign_key, shape, jnp.float32),
+      jax.random.permutation(kept_key, size)[:num_symbols])
 
 
-def make_code(projections: jax.Array, config: CsiConfig, csi: np.ndarray) -> RandomCode:
+def make_code(projections: Projections, config: CsiConfig, csi: np.ndarray) -> RandomCode:
   """The code of given projections.
 
   Args:
     csi: of any places, [n, N_a, N_t]; its mean power by delay makes the prior, flat over angles.
   """
   grid = make_grid(config, _POINTS_PER_ROW, _NUM_ANGLES)
-  seen = project(grid, projections.conj()).conj().reshape(len(projections), -1).T
+  num_symbols = len(projections.kept)
+  seen = project(grid, projections.matrix().conj()).conj().reshape(num_symbols, -1).T
   by_row = np.mean(np.abs(csi) ** 2, (0, 2))
   by_delay = np.interp(delays_in_rows(config, _POINTS_PER_ROW), np.arange(len(by_row)), by_row)
   prior = np.repeat(by_delay, _NUM_ANGLES)
-  prior *= len(projections) / (prior @ np.sum(np.abs(seen) ** 2, -1))
+  prior *= num_symbols / (prior @ np.sum(np.abs(seen) ** 2, -1))
   outer = pack(seen[:, :, None] * seen[:, None].conj()).reshape(len(seen), -1)
   return RandomCode(projections, grid, seen, outer, jnp.asarray(prior, jnp.float32))
 
 
 def encode(code: RandomCode, csi: jax.Array) -> jax.Array:
   """Reports [..., S] complex64, mean |s|^2 = 1 each, of CSI [..., N_a, N_t]."""
-  return to_symbols(from_symbols(jnp.einsum('sda,...da->...s', code.projections, csi)))
+  return to_symbols(from_symbols(code.projections(csi)))
 
 
 def pack(hermitian: jax.Array) -> jax.Array:

@@ -130,14 +130,15 @@ def _joint_scores(
 
 def _joint_genie_scores(
     config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
-  projections = np.asarray(_projections(config, measurements))
+  projections = np.asarray(_projections(config, measurements).matrix())
   num_positions = min(_NUM_GENIE_POSITIONS, config.data.num_test_groups)
   snrs_db = [item.snr_db for item in measurements]
   found = known_covariance_nmse(config, projections, snrs_db, num_positions)
   return [Scores(values) for values in found]
 
 
-def _projections(config: ExperimentConfig, measurements: Sequence[Measurement]) -> jax.Array:
+def _projections(
+    config: ExperimentConfig, measurements: Sequence[Measurement]) -> random_code.Projections:
   if None in (item.snr_db for item in measurements):
     raise InputError('joint Bayes needs an uplink with noise; give --snr_db.')
   num_symbols = codeword_dim(config.model, config.csi) // 2
