@@ -45,9 +45,13 @@ def main() -> None:
     raise InputError(
         'a map is of one site: --config.csi.mode=site, or a file by --config.data.path.')
 
+  if config.data.path and _POSITION_ERROR_M.value:
+    raise InputError('--position_error_m is of generated UEs; those of a file are where it says.')
+
   from rca_jax.bayes.map_fit import fit_map
   from rca_jax.bayes.samples import generated, stored
   from rca_jax.bayes.site_map import save_map
+  from rca_jax.data.files import content_hash
   from rca_jax.data.source import config_site
   from rca_jax.durable import writing
   from rca_jax.evaluation.rows import config_hash
@@ -56,8 +60,9 @@ def main() -> None:
 
   out = Path(_OUT.value)
   # What another map would be made of goes into the name: parts are of one map only.
+  content = content_hash(config.data.path)[:12] if config.data.path else ''
   parts = out.with_name(
-      f'{out.name}.{config_hash(config)}-{_SIDE_M.value!r}m-{_NUM_UES.value!r}ues-'
+      f'{out.name}.{config_hash(config)}{content}-{_SIDE_M.value!r}m-{_NUM_UES.value!r}ues-'
       f'{_SNR_DB.value!r}dB-{_POSITION_ERROR_M.value!r}m.parts')
   say(f'map: of {config.data.path or "generated CSI"}, {devices()}; to {out}')
   with Bar('map', None, 'squares', doing='looking where UEs are') as bar:

@@ -149,6 +149,16 @@ def test_a_file_with_positions_gives_the_map_of_its_places(fit, tmp_path):
   np.testing.assert_allclose(*powers, rtol=0.1, atol=0.02)
   chosen = samples.stored(config, tmp_path / 'parts', None, 2.5, None)
   assert len(ues.los) / len(chosen.squares) == pytest.approx(2.5, rel=0.2)
+  silent = np.concatenate([ues.csi[order], np.zeros((2, 6, 4))]).astype(np.complex64)
+  np.savez(
+      tmp_path / 'c.npz', csi=silent[:, None],
+      positions=np.concatenate([positions, positions[:2]])[:, None])
+  with_silent = samples.stored(
+      ExperimentConfig(csi=CONFIG, data=DataConfig(
+          path=str(tmp_path / 'c.npz'), allow_silent=True)),
+      tmp_path / 'parts', SIDE_M, 2.5, None)
+  assert with_silent.ues_in(with_silent.squares).csi.any((1, 2)).sum() == len(ues.los)
+  assert len(with_silent.ues_in(with_silent.squares).csi) == len(ues.los)
   np.savez(tmp_path / 'b.npz', csi=ues.csi[:, None])
   nowhere = ExperimentConfig(csi=CONFIG, data=DataConfig(path=str(tmp_path / 'b.npz')))
   with pytest.raises(InputError, match='no positions'):
@@ -193,6 +203,10 @@ def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
     site_map.save_map(path, wrong, CONFIG)
     with pytest.raises(InputError, match='no site map'):
       site_map.load_map(path, CONFIG)
+  placed = site_map.SiteMap(*(leaf[:-1] for leaf in found))  # without the reserved label
+  site_map.save_map(path, placed, CONFIG)
+  with pytest.raises(InputError, match='no site map'):
+    site_map.load_map(path, CONFIG)
   site_map.save_map(path, found, CONFIG)
   path.write_bytes(path.read_bytes()[:-9])
   with pytest.raises(InputError, match='no whole site map'):

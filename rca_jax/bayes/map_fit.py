@@ -22,6 +22,7 @@ from rca_jax.errors import InputError
 
 _NUM_ATOMS = 144  # kept of every entry, a multiple of 8
 _NEAREST, _MIN_SAMPLES = 8, 3  # UEs that an entry is fitted from
+_MOST_SAMPLES = 2**16 - 1  # that an entry counts
 _WIDTH, _REACH = 1 / 3, 1.5  # of their weights, and how far they may be, in sides of a square
 _PROFILES = 1024  # mean powers computed at a time
 _BLOCK, _BATCH = 11, 4  # squares by squares of a part, entries that are fitted at a time
@@ -78,7 +79,7 @@ def with_anywhere(grid: Grid, site_map: SiteMap) -> SiteMap:
   missing = (0, _NUM_ATOMS - len(index))  # where CSI has fewer entries
   profile = em.Profile(
       np.pad(index, missing)[None], np.pad(power[strongest], missing)[None])
-  count = min(max(site_map.num_samples.sum(dtype=int) // 10, 1), 2**16 - 1)
+  count = min(max(site_map.num_samples.sum(dtype=int) // 10, 1), _MOST_SAMPLES)
   entry = SiteMap(
       np.full((1, 2), np.nan, np.float32), np.zeros(1, bool), np.array([count], np.uint16),
       *packing.pack(profile, grid.shape[0]))
@@ -91,10 +92,10 @@ def _fit_block(grid: Grid, ground: Ground, block: np.ndarray, squares: np.ndarra
   around = block * _BLOCK + np.stack(np.meshgrid(line, line, indexing='ij'), -1).reshape(-1, 2)
   ues = ground.ues_in(around)
   jobs, rows, weights = _jobs(ground.side_m, squares, ues)
-  found = []
+  found, noise = [], jnp.float32(ground.noise / (1 + ground.noise))
   for first in range(0, len(jobs), _BATCH):
     batch = np.minimum(first + np.arange(_BATCH), len(jobs) - 1)
-    profile = _fit(grid, ues.csi[rows[batch]], weights[batch], jnp.float32(ground.noise))
+    profile = _fit(grid, ues.csi[rows[batch]], weights[batch], noise)
     found.append(jax.tree.map(np.asarray, profile))
   if found:
     profile = em.Profile(*(
@@ -104,7 +105,7 @@ def _fit_block(grid: Grid, ground: Ground, block: np.ndarray, squares: np.ndarra
   square, los, count = jobs.T
   return SiteMap(
       ((squares[square] + 0.5) * ground.side_m).astype(np.float32), los.astype(bool),
-      count.astype(np.uint16), *packing.pack(profile, grid.shape[0]))
+      np.minimum(count, _MOST_SAMPLES).astype(np.uint16), *packing.pack(profile, grid.shape[0]))
 
 
 def _jobs(

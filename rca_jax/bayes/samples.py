@@ -16,7 +16,7 @@ from rca_jax.channel.groups import csi_at
 from rca_jax.channel.response import normalise
 from rca_jax.channel.site import Site
 from rca_jax.config import CsiConfig, ExperimentConfig
-from rca_jax.data.files import GUESSED, iter_csi
+from rca_jax.data.source import iter_groups
 from rca_jax.durable import writing
 from rca_jax.errors import InputError
 
@@ -37,7 +37,7 @@ class Ground(NamedTuple):
   squares: np.ndarray  # [S, 2] int
   side_m: float
   ues_in: Callable[[np.ndarray], Ues]  # squares [s, 2] -> their UEs
-  noise: float  # variance of what is noise in an entry of the CSI
+  noise: float  # N_0 of the CSI against its signal; scaled to mean |h|^2 = 1 with its noise
 
 
 def generated(
@@ -60,7 +60,7 @@ def generated(
         f'side_m={side_m:g}: squares are larger than csi.cell_size_m={config.cell_size_m:g}.')
   squares = _squares_of_cell(config, side_m)
   there = set(map(tuple, squares.tolist()))
-  noise = 0.0 if snr_db is None else 10 ** (-snr_db / 10)
+  noise = _noise(snr_db)
 
   def ues_in(wanted: np.ndarray) -> Ues:
     csi, place, los, counts = map(
@@ -69,7 +69,7 @@ def generated(
     counts = counts & np.array([tuple(square) in there for square in wanted.tolist()])[:, None]
     return Ues(csi[counts], place[counts], los[counts])
 
-  return Ground(squares, side_m, ues_in, noise / (1 + noise))
+  return Ground(squares, side_m, ues_in, noise)
 
 
 def _squares_of_cell(config: CsiConfig, side_m: float) -> np.ndarray:
@@ -121,26 +121,22 @@ def stored(
   Raises:
     InputError: as `iter_csi`; or there are no positions, or the folder cannot be written.
   """
-  path, expected = config.data.path, (config.csi.num_delay_taps, config.csi.num_tx_antennas)
-  copy, places, states = folder / 'csi', [], []
-  layout = GUESSED if Path(path).is_dir() else config.data.layout
+  path, copy, places, states = config.data.path, folder / 'csi', [], []
   with writing(folder):
     folder.mkdir(parents=True, exist_ok=True)
     with copy.open('wb') as file:
-      for groups in iter_csi(path, layout, config=config.csi):
+      for groups in iter_groups(config, path, 'train'):
         if groups.positions is None:
           raise InputError(f'{path}: has no positions; without them there is no map of squares.')
-        if groups.csi.shape[2:] != expected:
-          taps, antennas = groups.csi.shape[2:]
-          raise InputError(
-              f'{path}: CSI of {taps} delay rows x {antennas} antennas; for it give '
-              f'--config.csi.num_delay_taps={taps} --config.csi.num_tx_antennas={antennas}.')
-        file.write(np.ascontiguousarray(groups.csi, np.complex64).tobytes())
-        places.append(groups.positions[..., :2].reshape(-1, 2))
-        states.append(
-            np.zeros(len(places[-1]), bool) if groups.los is None else groups.los.reshape(-1))
+        heard = groups.csi.any((-2, -1))
+        file.write(np.ascontiguousarray(groups.csi[heard], np.complex64).tobytes())
+        places.append(groups.positions[heard][:, :2])
+        states.append(np.zeros(heard.sum(), bool) if groups.los is None else groups.los[heard])
   place, los = np.concatenate(places), np.concatenate(states)
-  csi = np.memmap(copy, np.complex64, 'r', shape=(len(place), *expected))
+  if not len(place):
+    raise InputError(f'{path}: none of its UEs has power.')
+  csi = np.memmap(copy, np.complex64, 'r', shape=(
+      len(place), config.csi.num_delay_taps, config.csi.num_tx_antennas))
   side_m = side_m or _side_for(place, num_ues)
   square = np.floor(place / side_m).astype(int)
   squares, which = np.unique(square, axis=0, return_inverse=True)
@@ -153,8 +149,11 @@ def stored(
     rows = np.sort(np.concatenate([order[starts[i]:starts[i + 1]] for i in found]))
     return Ues(csi[rows], place[rows], los[rows])
 
-  noise = 0.0 if snr_db is None else 10 ** (-snr_db / 10)
-  return Ground(squares, side_m, ues_in, noise / (1 + noise))
+  return Ground(squares, side_m, ues_in, _noise(snr_db))
+
+
+def _noise(snr_db: float | None) -> float:
+  return 0.0 if snr_db is None else 10 ** (-snr_db / 10)
 
 
 def _side_for(place: np.ndarray, num_ues: float) -> float:

@@ -87,4 +87,4 @@ def _is_map(arrays: dict[str, np.ndarray], num_delays: int) -> bool:
       and all(len(leaf) == num for leaf in entries) and entries.place.shape == (num, 2)
       and all(leaf.ndim == 2 for leaf in entries[3:])
       and packing.is_whole(packing.Packed(*entries[3:]), num_delays)
-      and bool(entries.num_samples.all()))
+      and bool(entries.num_samples.all()) and bool(np.isnan(entries.place[-1]).all()))

@@ -6,7 +6,7 @@ step n sees follows from the key and n alone.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.channel import sample_groups, sample_site
+from rca_jax.channel import CsiGroups, sample_groups, sample_site
 from rca_jax.config import ExperimentConfig
-from rca_jax.data.files import GUESSED, read_csi, read_manifest
+from rca_jax.data.files import GUESSED, iter_csi, read_manifest
 from rca_jax.data.order import batch_indices
 from rca_jax.errors import InputError
 from rca_jax.keys import Stream, stream_key
@@ -101,21 +101,32 @@ def config_site(config: ExperimentConfig) -> Any:
   return sample(stream_key(config.data.seed, Stream.SITE))
 
 
+def iter_groups(config: ExperimentConfig, path: str, split: str) -> Iterator[CsiGroups]:
+  """The groups of a file or data set folder in chunks, of the config's array sizes.
+
+  Raises:
+    InputError: see `rca_jax.data.files`; or other array sizes.
+  """
+  expected = (config.csi.num_delay_taps, config.csi.num_tx_antennas)
+  for groups in iter_csi(
+      path, GUESSED if Path(path).is_dir() else config.data.layout, split=split, config=config.csi,
+      allow_silent=config.data.allow_silent):
+    found = groups.csi.shape
+    if found[2:] != expected:
+      raise InputError(
+          f'{path}: csi has shape {found}; expected [group, ue, {expected[0]}, {expected[1]}]. '
+          f'For this file give --config.csi.num_delay_taps={found[2]} '
+          f'--config.csi.num_tx_antennas={found[3]}.')
+    yield groups
+
+
 def read_groups(config: ExperimentConfig, path: str, split: str, num_ues: int) -> np.ndarray:
   """The first `num_ues` UEs of all groups of a file, of the config's array sizes.
 
   Raises:
-    InputError: see `rca_jax.data.files`; or other array sizes, or too few UEs.
+    InputError: as `iter_groups`; or too few UEs.
   """
-  csi = read_csi(
-      path, GUESSED if Path(path).is_dir() else config.data.layout, split=split, config=config.csi,
-      allow_silent=config.data.allow_silent).csi
-  expected = (config.csi.num_delay_taps, config.csi.num_tx_antennas)
-  if csi.shape[2:] != expected:
-    raise InputError(
-        f'{path}: csi has shape {csi.shape}; expected [group, ue, {expected[0]}, {expected[1]}]. '
-        f'For this file train with --config.csi.num_delay_taps={csi.shape[2]} '
-        f'--config.csi.num_tx_antennas={csi.shape[3]}.')
+  csi = np.concatenate([groups.csi for groups in iter_groups(config, path, split)])
   if csi.shape[1] < num_ues:
     raise InputError(
         f'{path}: its groups have {csi.shape[1]} UEs, num_ues={num_ues} needs at least as many '
