@@ -6,7 +6,7 @@
   python -m launch.references --config=configs/rca_munet.py:light,cr=1/16 \\
       --methods='PCA/KLT,joint Bayes'
   python -m launch.references --config=configs/demo.py --methods='PCA/KLT,site map' \\
-      --config.site_map=site.map
+      --config.site_map=site.map --channel=rayleigh_block_fading_equalised --snr_spread_db=10
 """
 
 import dataclasses
@@ -21,6 +21,12 @@ from rca_jax.terminal import Bar
 _CONFIG = define_config()
 _METHODS = flags.DEFINE_list('methods', ['PCA/KLT', 'CDL-OP', 'genie'], 'Which of them.')
 _SNR_DB = flags.DEFINE_list('snr_db', ['0', '10', '20'], 'SNRs in dB; CDL-OP has none.')
+_CHANNEL = flags.DEFINE_string(
+    'channel', '', "Uplink instead of the config's, a name of uplink.known.KNOWN.")
+_SNR_ERROR_DB = flags.DEFINE_float(
+    'snr_error_db', 0.0, "Added to the SNR that UEs and BS are told, not to the uplink's.")
+_SNR_SPREAD_DB = flags.DEFINE_float(
+    'snr_spread_db', 0.0, "UEs' SNRs go evenly from --snr_db less this to --snr_db plus this.")
 _OUT = flags.DEFINE_string('out', '', 'File that rows go to.')
 _FORMAT = define_format()
 _HEAD = {'method': '', 'CR': '', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': '.2f',
@@ -35,7 +41,11 @@ def main() -> None:
   from rca_jax.evaluation.rows import Measurement, test_data
 
   try:
-    noisy = [Measurement(float(snr_db), config.num_ues) for snr_db in _SNR_DB.value]
+    noisy = [
+        Measurement(
+            float(snr_db), config.num_ues, channel=_CHANNEL.value,
+            snr_error_db=_SNR_ERROR_DB.value, snr_spread_db=_SNR_SPREAD_DB.value)
+        for snr_db in _SNR_DB.value]
   except ValueError:
     raise InputError(f'--snr_db={",".join(_SNR_DB.value)}: expected numbers.') from None
   noise_free = [Measurement(None, config.num_ues)]

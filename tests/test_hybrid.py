@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from rca_jax.baselines.pca import allocate_power
+from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import hybrid, polar, scalar
 from rca_jax.errors import InputError
 
@@ -32,8 +32,8 @@ def transmit(w, snr_db, num_reports, num_symbols=SYMBOLS, seed=0):
 
 def linear_error(w, snr_db, num_symbols):
   sent = np.repeat(w[:num_symbols], 2)  # real parts; the closed form of baselines.pca
-  power = allocate_power(sent / 2, snr_db)
   noise = 10 ** (-snr_db / 10) / 2
+  power = least_error_powers(sent / 2, noise, num_symbols)
   return (sent / 2 * noise / (power + noise)).sum() + w[num_symbols:].sum()
 
 

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rca_jax.baselines.pca import allocate_power, fit, reconstruct, transmit
+from rca_jax.baselines.pca import fit, least_error_powers, reconstruct, transmit
 from rca_jax.errors import InputError
+from rca_jax.uplink.known import Uplink
 
 SPECTRUM = np.array([9.0, 4.0, 2.0, 1.0, 0.5, 0.25, 0.1, 0.05])
 
@@ -18,6 +19,12 @@ def features() -> np.ndarray:
   basis = np.linalg.qr(rng.normal(size=(8, 8)))[0]
   samples = rng.normal(size=(20000, 8)) * np.sqrt(SPECTRUM)
   return (samples @ basis + np.arange(8)).astype(np.float32)
+
+
+def allocate_power(variances, snr_db):
+  """Of k real coefficients on k/2 symbols of unit power."""
+  variances = np.asarray(variances, np.float64)
+  return least_error_powers(variances, 10 ** (-snr_db / 10) / 2, variances.size / 2)
 
 
 def _distortion(variances, power, snr_db):
@@ -64,14 +71,14 @@ def test_equal_variances_share_the_power_equally():
 def test_weak_coefficients_are_given_up_at_low_snr():
   assert np.count_nonzero(allocate_power(SPECTRUM, -20.0)) == 1
   assert np.count_nonzero(allocate_power(SPECTRUM, 40.0)) == 8
-  np.testing.assert_allclose(allocate_power(np.zeros(4), 0.0).sum(), 2)
+  np.testing.assert_array_equal(allocate_power(np.zeros(4), 0.0), 0)
 
 
 def test_transmission_meets_its_theory_and_improves_with_snr_and_length(features):
   errors = {}
   for k, snr_db in itertools.product((2, 4, 8), (-5.0, 5.0, 15.0)):
     code = fit(features, k)
-    estimate = transmit(jax.random.key(1), code, features, snr_db)
+    estimate = transmit(jax.random.key(1), code, features, Uplink(snr_db))
     errors[k, snr_db] = np.mean(np.sum((estimate - features)**2, axis=-1))
     theory = SPECTRUM[k:].sum() + _distortion(
         code.variances, allocate_power(code.variances, snr_db), snr_db)
@@ -85,7 +92,7 @@ def test_transmission_meets_its_theory_and_improves_with_snr_and_length(features
 def test_no_noise_is_the_noise_free_code_on_any_leading_axes(features):
   code = fit(features, 4)
   batch = jnp.asarray(features[:12]).reshape(3, 4, 8)
-  run = jax.jit(lambda key, x: transmit(key, code, x, 120.0))
+  run = jax.jit(lambda key, x: transmit(key, code, x, Uplink(120.0)))
   np.testing.assert_allclose(
       run(jax.random.key(0), batch), reconstruct(code, batch), atol=1e-3)
 
@@ -93,10 +100,10 @@ def test_no_noise_is_the_noise_free_code_on_any_leading_axes(features):
 def test_dimensions_without_variance_are_harmless():
   features = np.zeros((100, 8), np.float32)
   features[:, 0] = np.random.default_rng(0).normal(size=100)
-  estimate = transmit(jax.random.key(0), fit(features, 4), features, 10.0)
+  estimate = transmit(jax.random.key(0), fit(features, 4), features, Uplink(10.0))
   assert np.isfinite(estimate).all()
   assert np.isfinite(
-      transmit(jax.random.key(0), fit(np.zeros((100, 8)), 4), features, 10.0)).all()
+      transmit(jax.random.key(0), fit(np.zeros((100, 8)), 4), features, Uplink(10.0))).all()
 
 
 @pytest.mark.parametrize(

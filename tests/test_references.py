@@ -169,7 +169,11 @@ def test_the_genie_has_an_nmse_and_no_estimate(tiny_config, monkeypatch):
     ('genie', '1/2', NOISE_FREE, 'genie needs .* snr_db=None'),
     ('joint Bayes', '1/2', NOISE_FREE, 'joint Bayes needs an uplink with noise; give --snr_db'),
     ('joint Bayes (genie)', '1/2', Measurement(10.0), 'generated CSI only'),
-    ('PCA/KLT', '1/2', Measurement(10.0, channel='rayleigh_block_fading'), 'only snr_db'),
+    ('PCA/KLT', '1/2', Measurement(10.0, channel='rayleigh_block_fading'), 'phase of the gain'),
+    ('PCA/KLT', '1/2', Measurement(10.0, channel='wire'), "'wire' is unknown; choose one of awgn"),
+    ('PCA/KLT', '1/2', Measurement(None, channel='narrowband_interference'), 'over AWGN only'),
+    ('genie', '1/2', Measurement(10.0, snr_error_db=3.0), 'over AWGN only.*snr_error_db=3'),
+    ('joint Bayes (genie)', '1/2', Measurement(10.0, snr_spread_db=3.0), 'over AWGN only'),
     ('PCA/KLT', '1/2', Measurement(10.0, distance_m=1.0), 'only snr_db'),
     ('PCA/KLT', '1/2', Measurement(10.0, stage='finetune_10db'), 'only snr_db'),
 ])

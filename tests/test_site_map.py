@@ -9,7 +9,7 @@ import pytest
 
 from rca_jax.baselines.genie import reverse_water_filling
 from rca_jax.baselines.pca import least_error_powers
-from rca_jax.bayes import em, klt, label, map_fit, packing, samples, site_code, site_map
+from rca_jax.bayes import em, hybrid, klt, label, map_fit, packing, samples, site_code, site_map
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
@@ -18,6 +18,7 @@ from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig,
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.rows import Measurement
+from rca_jax.uplink.known import Uplink
 
 CONFIG = CsiConfig(
     num_subcarriers=64, num_delay_taps=6, num_tx_antennas=4, cell_size_m=8, min_bs_distance_m=1,
@@ -121,9 +122,9 @@ def test_csi_of_no_place_is_sent_by_the_last_entry():
   csi[0, 0, 0] = csi[1, 5, 0] = 24**0.5
   csi[2, [0, 5], 0] = 12**0.5
   code = SiteCode(three, CONFIG, NUM_SYMBOLS, Paid(three))
-  sent, _ = code._choose(csi, 0.01, 2, Paid(three), None)
-  assert sent.tolist() == [0, 1, 2]
-  hat = code.estimate(csi[:, None], jax.random.split(jax.random.key(0), (3, 1)), 20.0)[:, 0]
+  sent, _ = code._choose(csi[:, None], 0.01, 2, Paid(three), None)
+  assert sent[:, 0].tolist() == [0, 1, 2]
+  hat = code.estimate(csi[:, None], jax.random.split(jax.random.key(0), (3, 1)), Uplink(20.0))[:, 0]
   assert (np.abs(hat - csi) ** 2).sum((1, 2)).max() < 0.05 * 24
 
 
@@ -228,9 +229,54 @@ def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found, monkeypa
     power = least_error_powers(variances.astype(float), noise, NUM_SYMBOLS)
     expected = 24 - variances.sum() + (variances * noise / (power + noise)).sum()
     hat = SiteCode(one, CONFIG, NUM_SYMBOLS, Paid(one)).estimate(
-        csi[:, None], jax.random.split(jax.random.key(3), (len(csi), 1)), snr_db)
+        csi[:, None], jax.random.split(jax.random.key(3), (len(csi), 1)), Uplink(snr_db))
     errors = (np.abs(hat[:, 0] - csi) ** 2).sum((1, 2))
     assert abs(errors.mean() - expected) < 4 * errors.std() / 1500**0.5
+
+
+def test_a_map_of_one_entry_over_fading_reaches_the_mean_of_the_closed_form(found, monkeypatch):
+  """The code is made for N_0, each report is read with N_0 / |g|^2; three UEs at SNRs of theirs."""
+  monkeypatch.setattr(site_code, '_in_ball', lambda csi: csi)
+  one = site_map.SiteMap(*(leaf[:1] for leaf in found))
+  csi, whole = from_entry(one, 0, 3000)
+  variances = np.asarray(whole.variances, np.float64)[:NUM_SYMBOLS]
+  uplink = Uplink(np.array([0.0, 6.0, 12.0]), channel='rayleigh_block_fading_equalised')
+  keys = jax.random.split(jax.random.key(3), (1000, 3))
+  code = SiteCode(one, CONFIG, NUM_SYMBOLS, Paid(one))
+  groups = csi.reshape(1000, 3, 6, 4)
+  hat = code.estimate(groups, keys, uplink)
+  errors = (np.abs(hat - groups) ** 2).sum((2, 3))
+  gains = -np.log((np.arange(2000)[:, None] + 0.5) / 2000)  # of |g|^2: exponential
+  for ue, noise in enumerate(uplink.noise(NUM_SYMBOLS)):
+    power = least_error_powers(variances, noise, NUM_SYMBOLS)
+    left = variances * noise / (gains * power + noise)
+    expected = 24 - variances.sum() + left.sum(1).mean()
+    assert abs(errors[:, ue].mean() - expected) < 4 * errors[:, ue].std() / 1000**0.5
+  agreed = code.estimate_agreed(groups, keys, uplink, np.zeros((1000, 3), int))
+  np.testing.assert_allclose(agreed, hat, atol=1e-5)
+
+
+@pytest.mark.parametrize('design', [hybrid.linear_design, hybrid.design])
+def test_every_ue_has_the_code_of_its_own_snr(found, design):
+  """With labels of their own, UEs at several SNRs are coded as in groups of one SNR."""
+  csi, _ = from_entry(found, 5, 24)
+  keys, groups = jax.random.split(jax.random.key(4), (8, 3)), csi.reshape(8, 3, *csi.shape[1:])
+  code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found), design)
+  snrs_db = np.array([15.0, 0.0, 15.0])
+  hat = code.estimate(groups, keys, Uplink(snrs_db))
+  for ue, snr_db in enumerate(snrs_db):
+    one = code.estimate(groups, keys, Uplink(snr_db))
+    np.testing.assert_allclose(hat[:, ue], one[:, ue], atol=1e-5)
+
+
+def test_an_snr_that_is_told_wrong_costs(found):
+  csi, _ = from_entry(found, 5, 60)
+  keys = jax.random.split(jax.random.key(4), (60, 1))
+  code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
+  errors = [
+      (np.abs(code.estimate(csi[:, None], keys, Uplink(5.0, error))[:, 0] - csi) ** 2).mean()
+      for error in (0.0, 15.0, -15.0)]
+  assert errors[0] < min(errors[1:])
 
 
 @pytest.mark.parametrize('label_bits', [0.0, 3.0])
@@ -270,7 +316,7 @@ def test_no_estimate_has_more_power_than_csi_can_have(code, found):
   csi, _ = from_entry(found, 5, 20)
   csi = csi / np.sqrt((np.abs(csi) ** 2).mean((1, 2), keepdims=True))
   keys = jax.random.split(jax.random.key(4), (20, 1))
-  noisy = [code.estimate(csi[:, None], keys, snr_db)[:, 0] for snr_db in (-20.0, 30.0)]
+  noisy = [code.estimate(csi[:, None], keys, Uplink(snr_db))[:, 0] for snr_db in (-20.0, 30.0)]
   assert all((np.abs(hat) ** 2).mean((1, 2)).max() < 1 + 1e-5 for hat in noisy)
   errors = [(np.abs(hat - csi) ** 2).mean() for hat in noisy]
   assert errors[1] < 0.5 < errors[0] < 1.3
@@ -280,8 +326,9 @@ def test_reports_do_not_see_each_other(code, found):
   csi, _ = from_entry(found, 5, 20)
   csi, keys = csi[:, None], jax.random.split(jax.random.key(4), (20, 1))
   order = np.arange(20)[::-1]
-  hat = code.estimate(csi, keys, 5.0)
-  np.testing.assert_allclose(code.estimate(csi[order], keys[order], 5.0), hat[order], atol=1e-5)
+  hat = code.estimate(csi, keys, Uplink(5.0))
+  np.testing.assert_allclose(
+      code.estimate(csi[order], keys[order], Uplink(5.0)), hat[order], atol=1e-5)
 
 
 def test_joint_ues_may_change_places_and_a_ue_alone_is_paid(code, found):
@@ -289,10 +336,10 @@ def test_joint_ues_may_change_places_and_a_ue_alone_is_paid(code, found):
   keys, order = jax.random.split(jax.random.key(4), (4, 3)), [2, 0, 1]
   joint = SiteCode(found, CONFIG, NUM_SYMBOLS, Joint(found, CONFIG.max_ue_distance_m))
   groups = csi.reshape(4, 3, *csi.shape[1:])
-  hat = joint.estimate(groups, keys, 5.0)
+  hat = joint.estimate(groups, keys, Uplink(5.0))
   np.testing.assert_allclose(
-      joint.estimate(groups[:, order], keys[:, order], 5.0), hat[:, order], atol=1e-5)
-  alone = groups[:, :1], keys[:, :1], 5.0
+      joint.estimate(groups[:, order], keys[:, order], Uplink(5.0)), hat[:, order], atol=1e-5)
+  alone = groups[:, :1], keys[:, :1], Uplink(5.0)
   np.testing.assert_array_equal(joint.estimate(*alone), code.estimate(*alone))
 
 
@@ -344,6 +391,10 @@ def test_a_row_of_the_site_map(found, tmp_path):
   assert (uplink['num_looks'], uplink['look_snr_db']) == (2, 20.0)
   paid, = reference_rows(looks, [Measurement(5.0)])
   assert 'num_looks' not in paid and paid['cell'] == row['cell'] != uplink['cell']
+  spread, = reference_rows(config, [Measurement(5.0, snr_spread_db=8.0)])
+  fading, = reference_rows(config, [Measurement(5.0, channel='rayleigh_block_fading_equalised')])
+  assert row['nmse_db'] < fading['nmse_db'] < 0 and row['nmse_db'] != spread['nmse_db']
+  assert spread['snr_spread_db'] == 8.0 and fading['channel'].endswith('equalised')
   with pytest.raises(InputError, match='generated groups of one site only'):
     reference_rows(dataclasses.replace(
         config, method='site map (tracked)', data=DataConfig(test_path=str(tmp_path / 'a.map'))),

@@ -15,6 +15,7 @@ from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig, UplinkConfig
 from rca_jax.data.test_groups import load_test_csi, load_uplink_csi
 from rca_jax.errors import InputError
+from rca_jax.uplink.known import Uplink
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 CONFIG = CsiConfig(num_subcarriers=64, num_delay_taps=6, num_tx_antennas=4)
@@ -89,7 +90,7 @@ def test_looks_need_generated_groups_of_one_site():
 def test_entries_of_disjoint_support_are_always_told_apart():
   entries = make_map((0, 1), (4, 5))
   looks = np.stack([draw(covariance, 50, 1, noise=0.1) for covariance in covariances(entries)], 1)
-  labels = make_code(entries).uplink_labels(looks, 10.0, 10.0)
+  labels = make_code(entries).uplink_labels(looks, 10.0, Uplink(10.0))
   np.testing.assert_array_equal(labels, np.tile([0, 1], (50, 1)))
 
 
@@ -109,7 +110,7 @@ def test_likeliest_label_is_that_of_the_dense_gaussians(alike, monkeypatch):
     full = covariance + (noise + 0.01) * np.eye(24)  # what a map cannot say counts as noise
     form = np.einsum('uln,nm,ulm->u', flat.conj(), np.linalg.inv(full), flat).real
     likelihood.append(-form - 4 * np.linalg.slogdet(full)[1])
-  labels = make_code(alike).uplink_labels(looks, -10 * np.log10(noise), 10.0)
+  labels = make_code(alike).uplink_labels(looks, -10 * np.log10(noise), Uplink(10.0))
   np.testing.assert_array_equal(labels.ravel(), np.argmax(likelihood, 0))
 
 
@@ -120,8 +121,8 @@ def test_more_looks_find_a_better_label(alike):
   keys = jax.random.split(jax.random.key(0), csi.shape[:2])
   right, error = [], []
   for num_looks in (1, 4):
-    labels = code.uplink_labels(looks[:, :, :num_looks], 0.0, 20.0)
-    hat = code.estimate_agreed(csi, keys, 20.0, labels)
+    labels = code.uplink_labels(looks[:, :, :num_looks], 0.0, Uplink(20.0))
+    hat = code.estimate_agreed(csi, keys, Uplink(20.0), labels)
     right.append((labels == np.arange(6)).mean())
     error.append((np.abs(hat - csi) ** 2).mean())
   assert right[1] > right[0] + 0.1
@@ -134,6 +135,6 @@ def test_agreed_labels_are_coded_as_those_of_a_map_without_choice(alike, design)
   one = SiteMap(*(leaf[2:3] for leaf in alike))
   csi = draw(covariances(one)[0], 10, 2)
   keys = jax.random.split(jax.random.key(0), (10, 2))
-  hat = make_code(alike, design).estimate_agreed(csi, keys, 10.0, np.full((10, 2), 2))
+  hat = make_code(alike, design).estimate_agreed(csi, keys, Uplink(10.0), np.full((10, 2), 2))
   np.testing.assert_allclose(
-      hat, make_code(one, design).estimate(csi, keys, 10.0), atol=1e-5)
+      hat, make_code(one, design).estimate(csi, keys, Uplink(10.0)), atol=1e-5)

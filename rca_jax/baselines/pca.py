@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.errors import InputError
-from rca_jax.uplink.djscc import awgn, from_symbols, through
+from rca_jax.uplink.djscc import from_symbols
+from rca_jax.uplink.known import Uplink
 
 _ROWS_PER_BLOCK = 8192  # of the covariance's accumulation: bounds its memory
 
@@ -59,34 +60,17 @@ def reconstruct(code: PcaCode, features: jax.Array) -> jax.Array:
   return _synthesize(code, _coefficients(code, features))
 
 
-def allocate_power(variances: np.ndarray, snr_db: float) -> np.ndarray:
-  """Power of each coefficient that minimises the sum of LMMSE errors.
-
-  With noise variance N = N_0/2 per real part, coefficient i of variance lambda_i and power
-  p_i is left with the error lambda_i / (1 + p_i / N). Under sum p_i = k/2 (mean |s|^2 = 1)
-  the minimum is p_i = N max(0, sqrt(lambda_i) / level - 1).
-
-  Args:
-    variances: lambda [k], largest first.
-    snr_db: uplink SNR in dB, one number.
-
-  Returns:
-    p [k], float64; zero for coefficients not worth sending.
-  """
-  variances = np.asarray(variances, np.float64)
-  if variances[0] == 0:
-    return np.full(variances.size, 0.5)
-  return least_error_powers(variances, _real_noise_variance(snr_db), variances.size / 2)
-
-
 def least_error_powers(
-    variances: np.ndarray, noise_variance: float, energy: np.ndarray | float) -> np.ndarray:
+    variances: np.ndarray, noise_variance: np.ndarray | float, energy: np.ndarray | float
+) -> np.ndarray:
   """Powers [..., S] of sum `energy` [...] that leave the least sum of LMMSE errors.
 
-  Real coefficients with the noise of a real part, or complex ones with N_0.
+  With noise variance N a coefficient of variance lambda and power p is left with the error
+  lambda / (1 + p / N). The minimum is p_i = N max(0, sqrt(lambda_i) / level - 1).
 
   Args:
-    variances: [..., S] float64, largest first; where it is 0 the power is 0.
+    variances: lambda [..., S] float64, largest first; where it is 0 the power is 0.
+    noise_variance: N, that of a real part (N_0 / 2) for real coefficients, broadcasts to [..., S].
   """
   roots = np.sqrt(variances)
   num_active = np.arange(1, roots.shape[-1] + 1)
@@ -99,8 +83,8 @@ def least_error_powers(
 
 
 def transmit(
-    key: jax.Array, code: PcaCode, features: jax.Array, snr_db: float) -> jax.Array:
-  """Features as recovered from noisy linear symbols: optimal powers, AWGN, LMMSE.
+    key: jax.Array, code: PcaCode, features: jax.Array, uplink: Uplink) -> jax.Array:
+  """Features as recovered from noisy linear symbols: optimal powers, noise, LMMSE.
 
   Deviation: the power constraint holds on average over the data, not per sample as for
   the network's symbols (normalising each sample would not be linear). That favours this
@@ -109,26 +93,25 @@ def transmit(
   Args:
     key: of the noise; or keys with the leading axes of `features`, one for every report.
     code: from `fit`.
-    features: [..., D].
-    snr_db: uplink SNR in dB, one Python number for all (static under jit).
+    features: [..., D], or [..., M, D] where each UE has its own SNR.
+    uplink: static under jit.
 
   Returns:
     features_hat [..., D] float32.
   """
-  power = allocate_power(code.variances, snr_db).astype(np.float32)
-  variances = np.asarray(code.variances)
+  half = len(code.variances) // 2
+  noise = uplink.noise(half)[..., None] / 2
+  variances = np.broadcast_to(code.variances, (*noise.shape[:-1], 2 * half))
+  power = least_error_powers(variances.astype(np.float64), noise, half).astype(np.float32)
   gain = np.sqrt(np.divide(power, variances, out=np.zeros_like(power), where=variances > 0))
   coefficients = _coefficients(code, features)
-  half = gain.size // 2
-  sent = coefficients * _as_last_axis(gain, coefficients.ndim)
+  gain, variances, power = (
+      x.reshape((1,) * (coefficients.ndim - x.ndim) + x.shape) for x in (gain, variances, power))
+  sent = coefficients * gain
   symbols = jax.lax.complex(sent[..., :half], sent[..., half:])
-  received = from_symbols(through(awgn, key, symbols, snr_db))
-  lmmse = gain * variances / (power + np.float32(_real_noise_variance(snr_db)))
-  return _synthesize(code, received * _as_last_axis(lmmse, received.ndim))
-
-
-def _real_noise_variance(snr_db: float) -> float:
-  return 10.0 ** (-snr_db / 10) / 2  # on the host: powers are decided before tracing
+  received, noise = uplink.send(key, symbols)
+  lmmse = gain * variances / (power + noise[..., None] / 2)
+  return _synthesize(code, from_symbols(received) * lmmse)
 
 
 def _coefficients(code: PcaCode, features: jax.Array) -> jax.Array:

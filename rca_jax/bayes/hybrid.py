@@ -49,7 +49,7 @@ class Design(NamedTuple):
   deviations: tuple[float, ...]  # of the real parts that get bits, strongest first
   analogue: np.ndarray  # [num_symbols - num_digital] int: coefficients on the other symbols
   gain: np.ndarray  # of these
-  lmmse: np.ndarray  # factor of the received symbol
+  sent: np.ndarray  # variance of each before its gain
   error: float  # expected sum of squared errors
 
 
@@ -102,7 +102,7 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
       num_digital=int(menu.num_digital[best]), num_bits=int(menu.num_bits[best]),
       bits_per_symbol=int(menu.bits_per_symbol[best]), step=float(steps[best]),
       deviations=tuple(np.repeat(np.sqrt(w[coded[best]] / 2), 2).tolist()), analogue=order,
-      gain=gain, lmmse=gain * sent / (power + noise_variance), error=float(expected[best]))
+      gain=gain, sent=sent, error=float(expected[best]))
 
 
 def linear_design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> Design:
@@ -115,7 +115,7 @@ def linear_design(variances: np.ndarray, noise_variance: float, num_symbols: int
   gain = np.sqrt(power / w)
   lmmse = gain * w / (power + noise_variance)
   error = float(np.sum(variances, dtype=np.float64) - (lmmse * gain * w).sum())
-  return Design(0, 0, 0, 1.0, (), np.arange(w.size), gain, lmmse, error)
+  return Design(0, 0, 0, 1.0, (), np.arange(w.size), gain, w, error)
 
 
 def encode(designs: Sequence[Design], coefficients: np.ndarray) -> np.ndarray:
@@ -140,15 +140,20 @@ def encode(designs: Sequence[Design], coefficients: np.ndarray) -> np.ndarray:
 
 
 def decode(
-    designs: Sequence[Design], received: np.ndarray, noise_variance: float,
+    designs: Sequence[Design], received: np.ndarray, noise_variance: np.ndarray | float,
     num_coefficients: int) -> np.ndarray:
-  """The coefficients' posterior means, [n, num_coefficients] complex64."""
+  """The coefficients' posterior means, [n, num_coefficients] complex64.
+
+  `noise_variance` is that of each report [n], or of all; it need not be what the design is for.
+  """
   found = np.zeros((len(designs), num_coefficients), np.complex64)
+  noise_variance = np.broadcast_to(noise_variance, len(designs))
   for i, plan in enumerate(designs):
-    found[i, plan.analogue] = plan.lmmse * received[i, plan.num_digital:]
+    lmmse = plan.gain * plan.sent / (plan.gain**2 * plan.sent + noise_variance[i])
+    found[i, plan.analogue] = lmmse * received[i, plan.num_digital:]
   for code, of_code in _by_code(designs):
     bits, probability = polar.decode(
-        polar.polar_code(*code), received[of_code, :code[1]], noise_variance)
+        polar.polar_code(*code), received[of_code, :code[1]], noise_variance[of_code])
     for i, candidates, weights in zip(of_code, bits, probability, strict=True):
       plan = designs[i]
       for candidate, weight in zip(candidates, weights, strict=True):

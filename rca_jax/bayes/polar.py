@@ -122,12 +122,13 @@ def encode(code: Polar, bits: np.ndarray) -> np.ndarray:
 
 
 def decode(
-    code: Polar, received: np.ndarray, noise_variance: float) -> tuple[np.ndarray, np.ndarray]:
+    code: Polar, received: np.ndarray, noise_variance: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
   """The most probable messages and their probabilities.
 
   Args:
     received: [n, num_symbols] complex.
-    noise_variance: N_0, per complex symbol.
+    noise_variance: N_0, per complex symbol, of each [n] or of all.
 
   Returns:
     bits [n, L, K] uint8 and probability [n, L] float32, most probable first. What is missing to one
@@ -153,9 +154,10 @@ def amplitudes(half: int) -> np.ndarray:
   return levels / np.sqrt(2 * np.mean(levels**2))
 
 
-def demap(received: np.ndarray, noise_variance: float, half: int) -> np.ndarray:
+def demap(received: np.ndarray, noise_variance: np.ndarray | float, half: int) -> np.ndarray:
   """Log-likelihood ratios of the coded bits, [n, E]; positive for 0."""
   parts = np.stack([received.real, received.imag], -1)[..., None]
+  noise_variance = np.reshape(noise_variance, (-1, 1, 1, 1))
   metric = -(parts - amplitudes(half)) ** 2 / noise_variance  # variance N_0 / 2 a part
   label = np.arange(2**half)
   llr = []

@@ -8,7 +8,8 @@ the uplink, at another carrier, and tells the UE: then all symbols carry coeffic
 
 import functools
 import hashlib
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
 from rca_jax.uplink.djscc import awgn, through
+from rca_jax.uplink.known import Uplink
 
 _NUM_CANDIDATES = 4  # labels that a UE tries out; 8 gain 0.02 dB
 # Labels that a BS tries out by what it sees in the uplink: with 8 one UE of 400 got a bad one, and
@@ -58,6 +60,15 @@ class _Tried(NamedTuple):
   coefficients: np.ndarray  # [n, C, L, S]
 
 
+class _Code(NamedTuple):
+  """What UEs of one SNR share."""
+
+  ues: np.ndarray  # their places in the group
+  noise: float  # N_0 that the code is made for
+  split: int  # symbols of the label, the first ones
+  words: jax.Array | None  # of the labels [V, split]
+
+
 class SiteCode:
   """Codes reports of `num_symbols` symbols with a map, in `size` directions of each KLT at most."""
 
@@ -76,51 +87,68 @@ class SiteCode:
     self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
 
   def estimate(
-      self, csi: np.ndarray, keys: jax.Array, snr_db: float, past: np.ndarray | None = None
+      self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, past: np.ndarray | None = None
   ) -> np.ndarray:
-    """What the BS recovers of reports, through AWGN; label and coefficients are both sent.
+    """What the BS recovers of reports; label and coefficients are both sent.
 
-    Deviation: as in `baselines.pca.transmit` the power constraint holds on average.
+    Each UE's code is made for the SNR that it is told. Deviation: as in `baselines.pca.transmit`
+    the power constraint holds on average.
 
     Args:
       csi: [G, M, N_a, N_t] complex64.
-      keys: of the noise, [G, M].
+      keys: of the uplink, [G, M].
       past: CSI at the last report, for `label_source.Tracked`: each UE chose its last label by it.
 
     Returns:
       csi_hat, like csi.
     """
-    noise, num_ues = 10 ** (-snr_db / 10), csi.shape[1]
-    flat = csi.reshape(-1, *csi.shape[2:])
-    split = self.label_symbols(noise, num_ues)
-    last = None
-    if past is not None:
-      last, _ = self._choose(past.reshape(flat.shape), noise, split, self._paid, None)
-    sent, values = self._choose(flat, noise, split, self._source, last)
-    symbols = hybrid.encode(self._designs_of(sent, noise, split), values)
-    words = label.codewords(len(self._map.los), split)
-    received = np.asarray(through(
-        awgn, keys.reshape(-1),
-        jnp.concatenate([words[sent], symbols], -1, dtype=jnp.complex64), snr_db))
-    weights, labels = self._likely(words, received[:, :split], noise, num_ues, last)
-    total = np.zeros_like(flat)
-    for weight, of_weight in zip(weights.T, labels.T, strict=True):
-      counted = np.flatnonzero(weight)
-      if counted.size:
-        found = self._decode(of_weight[counted], received[counted, split:], noise, split)
-        total[counted] += weight[counted, None, None] * found
-    return _in_ball(total).reshape(csi.shape)
+    num_groups, num_ues = csi.shape[:2]
+    symbols = np.empty((num_groups, num_ues, self.num_symbols), np.complex64)
+    last = None if past is None else np.empty((num_groups, num_ues), int)
+    codes = []
+    for noise, ues in _by_noise(uplink.noise(self.num_symbols), num_ues):
+      split = self.label_symbols(noise, num_ues)
+      words = label.codewords(len(self._map.los), split)
+      if past is not None:
+        last[:, ues] = self._choose(past[:, ues], noise, split, self._paid, None)[0]
+      sent, values = self._choose(
+          csi[:, ues], noise, split, self._source, None if last is None else last[:, ues])
+      symbols[:, ues, :split] = words[sent]
+      symbols[:, ues, split:] = self._encode(sent, values, noise, split)
+      codes.append(_Code(ues, noise, split, words))
+    received, noise = map(np.asarray, uplink.send(keys, jnp.asarray(symbols)))
+    weights, labels = self._likely(codes, received, noise, last)
+    total = np.zeros_like(csi)
+    for code, number in itertools.product(codes, range(labels.shape[-1])):
+      rows = np.nonzero(weights[:, code.ues, number])
+      rows = rows[0], code.ues[rows[1]]
+      if rows[0].size:
+        found = self._decode(
+            labels[*rows, number], received[rows][:, code.split:], noise[rows], code)
+        total[rows] += weights[*rows, number, None, None] * found
+    return _in_ball(total)
 
   def estimate_agreed(
-      self, csi: np.ndarray, keys: jax.Array, snr_db: float, labels: np.ndarray) -> np.ndarray:
+      self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, labels: np.ndarray) -> np.ndarray:
     """As `estimate`, where UE and BS know the labels [G, M]: all symbols carry coefficients."""
-    noise, flat, labels = 10 ** (-snr_db / 10), csi.reshape(-1, *csi.shape[2:]), labels.ravel()
+    flat, of_each = csi.reshape(-1, *csi.shape[2:]), labels.ravel()
     values = _in_blocks(
-        lambda rows: np.asarray(_coefficients(self._grid, self._stack(labels[rows]), flat[rows])),
-        len(flat))
-    symbols = hybrid.encode(self._designs_of(labels, noise, 0), values)
-    received = np.asarray(through(awgn, keys.reshape(-1), symbols, snr_db))
-    return _in_ball(self._decode(labels, received, noise, 0)).reshape(csi.shape)
+        lambda rows: np.asarray(_coefficients(self._grid, self._stack(of_each[rows]), flat[rows])),
+        len(flat)).reshape(*labels.shape, -1)
+    codes = [
+        _Code(ues, noise, 0, None)
+        for noise, ues in _by_noise(uplink.noise(self.num_symbols), csi.shape[1])]
+    symbols = np.empty((*labels.shape, self.num_symbols), np.complex64)
+    for code in codes:
+      symbols[:, code.ues] = self._encode(labels[:, code.ues], values[:, code.ues], code.noise, 0)
+    received, noise = map(np.asarray, uplink.send(keys, jnp.asarray(symbols)))
+    found = np.empty_like(csi)
+    for code in codes:
+      ues = code.ues
+      found[:, ues] = self._decode(
+          labels[:, ues].ravel(), received[:, ues].reshape(-1, self.num_symbols),
+          noise[:, ues].ravel(), code).reshape(len(csi), len(ues), *csi.shape[2:])
+    return _in_ball(found)
 
   def estimate_ideal(
       self, csi: np.ndarray, keys: jax.Array, snr_db: float, label_bits: float) -> np.ndarray:
@@ -146,7 +174,8 @@ class SiteCode:
     found = np.sqrt(power * variances) / (power + 1) * received
     return self._synthesise(tried.labels[rows], found).reshape(csi.shape)
 
-  def uplink_labels(self, looks: np.ndarray, look_snr_db: float, snr_db: float) -> np.ndarray:
+  def uplink_labels(
+      self, looks: np.ndarray, look_snr_db: float, uplink: Uplink) -> np.ndarray:
     """The labels [G, M] that the BS chooses by noisy looks at CSI of the same paths.
 
     Of the labels v of largest log p(v) + sum over looks of log N(look; 0, R_v + N_0 I) that whose
@@ -154,7 +183,7 @@ class SiteCode:
 
     Args:
       looks: [G, M, L, N_a, N_t] complex64, of independent phases.
-      snr_db: of the reports to come.
+      uplink: of the reports to come.
     """
     look_noise = 10 ** (-look_snr_db / 10)
     tried = self._try_out(
@@ -164,7 +193,7 @@ class SiteCode:
     gain = tried.variances / floor  # a look's likelihood against that of noise alone
     fit = (energy / floor * gain / (1 + gain) - np.log1p(gain)).sum(-1)
     fit = looks.shape[2] * fit + self._paid.expected(None)[tried.labels]
-    noise = 10 ** (-snr_db / 10)
+    noise = np.broadcast_to(uplink.noise(self.num_symbols), looks.shape[:2]).reshape(-1, 1, 1)
     power = _linear_powers(tried.variances, noise, self.num_symbols)
     change = _change(tried.variances, energy - look_noise, power, noise)
     unlikely = np.argsort(-fit, axis=1)[:, _NUM_COMPARED:]
@@ -189,18 +218,27 @@ class SiteCode:
   def _choose(
       self, csi: np.ndarray, noise: float, split: int, source: Paid, last: np.ndarray | None
   ) -> tuple[np.ndarray, np.ndarray]:
-    """The labels that UEs send [n], and the coefficients [n, S] of their CSI [n, N_a, N_t].
+    """The labels that UEs send [G, M], and the coefficients [G, M, S] of CSI [G, M, N_a, N_t].
 
     The squared error of every candidate's linear code, for the CSI at hand, decides; the reserved
-    label must be clearly better, since the BS does not expect it.
+    label must be clearly better, since the BS does not expect it. `last` are the labels before.
     """
-    tried = self._try_out(csi[:, None], 0.0, _NUM_CANDIDATES, source, last)
+    shape, flat = csi.shape[:2], csi.reshape(-1, *csi.shape[2:])
+    tried = self._try_out(
+        flat[:, None], 0.0, _NUM_CANDIDATES, source, None if last is None else last.ravel())
     values = tried.coefficients[:, :, 0]
     power = _linear_powers(tried.variances, noise, self.num_symbols - split)
     change = _change(tried.variances, np.abs(values) ** 2, power, noise)
-    change[:, -1] += _SELDOM * ((np.abs(csi) ** 2).sum((1, 2)) + change[:, -1])
-    rows, best = np.arange(len(csi)), change.argmin(1)
-    return tried.labels[rows, best], values[rows, best]
+    change[:, -1] += _SELDOM * ((np.abs(flat) ** 2).sum((1, 2)) + change[:, -1])
+    rows, best = np.arange(len(flat)), change.argmin(1)
+    return tried.labels[rows, best].reshape(shape), values[rows, best].reshape(*shape, -1)
+
+  def _encode(
+      self, labels: np.ndarray, values: np.ndarray, noise: float, split: int) -> np.ndarray:
+    """Symbols [G, M, num_symbols - split] of coefficients [G, M, S]."""
+    symbols = hybrid.encode(
+        self._designs_of(labels.ravel(), noise, split), values.reshape(labels.size, -1))
+    return symbols.reshape(*labels.shape, -1)
 
   def _try_out(
       self, looks: np.ndarray, noise: float, num_candidates: int, source: Paid,
@@ -261,10 +299,11 @@ class SiteCode:
     return found.reshape(*labels.shape, *found.shape[1:])
 
   def _decode(
-      self, labels: np.ndarray, received: np.ndarray, noise: float, split: int) -> np.ndarray:
-    """CSI [n, N_a, N_t] of the coefficients' symbols [n, num_symbols - split]."""
+      self, labels: np.ndarray, received: np.ndarray, noise: np.ndarray, code: _Code
+  ) -> np.ndarray:
+    """CSI [n, N_a, N_t] of the coefficients' symbols [n, num_symbols - split], of N_0 [n]."""
     values = hybrid.decode(
-        self._designs_of(labels, noise, split), received, noise, self._size)
+        self._designs_of(labels, code.noise, code.split), received, noise, self._size)
     return self._synthesise(labels, values)
 
   def _synthesise(self, labels: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -275,23 +314,26 @@ class SiteCode:
         len(labels))
 
   def _likely(
-      self, words: jax.Array, received: np.ndarray, noise: float, num_ues: int,
+      self, codes: Sequence[_Code], received: np.ndarray, noise: np.ndarray,
       last: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities and labels [n, 2], the most likely ones of received symbols [n, split].
+    """Probabilities and labels [G, M, 2], the most likely ones of symbols [G, M, num_symbols].
 
-    Labels that are not among them count with the mean of CSI, zero.
+    Labels that are not among them count with the mean of CSI, zero. `noise` is N_0 [G, M].
     """
-    count = min(_NUM_LABELS, len(words))
+    num_groups, num_ues = noise.shape
+    count = min(_NUM_LABELS, len(self._map.los))
     weights, labels = [], []
-    for start in range(0, len(received), num_ues):
-      group = slice(start, start + num_ues)
-      likelihood = np.asarray(label.log_likelihood(words, received[group], noise), np.float64)
+    for group in range(num_groups):
+      likelihood = np.empty((num_ues, len(self._map.los)))
+      for code in codes:
+        likelihood[code.ues] = label.log_likelihood(
+            code.words, received[group, code.ues, :code.split], noise[group, code.ues, None])
       posterior = self._source.posterior(likelihood, None if last is None else last[group])
       top = np.argpartition(-posterior, count - 1, axis=-1)[:, :count]
       labels.append(top)
       weights.append(np.take_along_axis(posterior, top, -1))
-    weights = np.concatenate(weights)
-    return np.where(weights < _MIN_PROBABILITY, 0, weights), np.concatenate(labels)
+    weights = np.stack(weights)
+    return np.where(weights < _MIN_PROBABILITY, 0, weights), np.stack(labels)
 
   def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[hybrid.Design]:
     new = [v for v in np.unique(labels).tolist() if (v, noise, split) not in self._designs]
@@ -321,6 +363,12 @@ class SiteCode:
         lambda *leaves: np.stack(leaves).reshape(*labels.shape, *leaves[0].shape), *flat)
 
 
+def _by_noise(noise: np.ndarray, num_ues: int) -> list[tuple[float, np.ndarray]]:
+  """Each N_0 of `noise`, which broadcasts to [M], and the UEs that have it."""
+  noise = np.broadcast_to(noise, num_ues)
+  return [(float(one), np.flatnonzero(noise == one)) for one in np.unique(noise)]
+
+
 def _in_blocks(
     function: Callable[[np.ndarray], Any], count: int, size: int = _BLOCK) -> Any:
   """The tree of arrays [count, ...] of a function of row numbers, called with `size` of them."""
@@ -339,7 +387,8 @@ def _linear_powers(variances: np.ndarray, noise: float, num_symbols: int) -> np.
 
 
 def _change(
-    variances: np.ndarray, energy: np.ndarray, power: np.ndarray, noise: float) -> np.ndarray:
+    variances: np.ndarray, energy: np.ndarray, power: np.ndarray, noise: np.ndarray | float
+) -> np.ndarray:
   """What a linear code adds to the squared error [n, C], for coefficients' energies [n, C, S].
 
   `power` [n, C, k] is that of the k coefficients that are sent.

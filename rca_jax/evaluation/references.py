@@ -22,10 +22,10 @@ from rca_jax.config import ExperimentConfig, UplinkConfig, codeword_dim
 from rca_jax.data.source import config_site, read_groups
 from rca_jax.data.test_groups import load_past_csi, load_test_csi, load_uplink_csi
 from rca_jax.errors import InputError
-from rca_jax.evaluation.evaluate import Estimate, Scores, evaluate
+from rca_jax.evaluation.evaluate import Scores, evaluate
 from rca_jax.evaluation.rows import Measurement, describe, result_row, test_data
 from rca_jax.keys import Stream, stream_key
-from rca_jax.uplink.djscc import awgn, noise_variance, through
+from rca_jax.uplink.known import Uplink, check_known
 
 _FIT_REPORTS_PER_DIMENSION = 12  # training reports that the linear code is fitted to
 _NUM_FIT_ROWS = 40_000  # frequency rows the dictionary is fitted to
@@ -48,8 +48,7 @@ def reference_rows(
   if config.method not in known:
     raise InputError(f'method={config.method!r} is not trained, and none of {", ".join(known)}.')
   for item in measurements:
-    if item != Measurement(item.snr_db, item.num_ues):
-      raise InputError(f'{item}: of a reference only snr_db and num_ues can be chosen.')
+    _check_measurement(config, item)
   if config.method not in WITH_MAP:
     config = dataclasses.replace(config, site_map='')  # their rows do not depend on it
   looks = {}
@@ -64,19 +63,41 @@ def reference_rows(
           descriptions, known[config.method](config, measurements), strict=True)]
 
 
+def _check_measurement(config: ExperimentConfig, item: Measurement) -> None:
+  """Raises InputError if the method of `config` does not have this measurement."""
+  chosen = {
+      name: getattr(item, name) for name in ('channel', 'snr_error_db', 'snr_spread_db')
+      if getattr(item, name)}
+  if item != Measurement(item.snr_db, item.num_ues, **chosen):
+    raise InputError(
+        f'{item}: of a reference only snr_db, num_ues, channel, snr_error_db and snr_spread_db can '
+        'be chosen.')
+  if config.method in _OF_AN_UPLINK and item.snr_db is not None:
+    check_known(item.channel or config.uplink.channel)
+  elif chosen or (item.snr_db is not None and config.uplink.channel != 'awgn'):
+    raise InputError(
+        f'method={config.method!r}, snr_db={item.snr_db}: over AWGN only, at one known SNR; '
+        f'leave out channel={item.channel or config.uplink.channel}, '
+        f'snr_error_db={item.snr_error_db:g} and snr_spread_db={item.snr_spread_db:g}.')
+
+
+def _uplink(config: ExperimentConfig, item: Measurement) -> Uplink:
+  return Uplink(item.snrs_db, item.snr_error_db, item.channel or config.uplink.channel)
+
+
 def _pca_scores(config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
   dim = 2 * config.csi.num_delay_taps * config.csi.num_tx_antennas
   train = to_features(_training_csi(config, _FIT_REPORTS_PER_DIMENSION * dim))
   code = pca.fit(np.asarray(train).reshape(-1, dim), codeword_dim(config.model, config.csi))
 
-  def estimate(snr_db: float | None, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+  def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     features = to_features(csi)
     flat = features.reshape(*csi.shape[:2], dim)
-    hat = (pca.reconstruct(code, flat) if snr_db is None
-           else pca.transmit(keys, code, flat, snr_db))
+    hat = (pca.reconstruct(code, flat) if item.snr_db is None
+           else pca.transmit(keys, code, flat, _uplink(config, item)))
     return from_features(hat.reshape(features.shape))
 
-  return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
+  return _code_scores(config, measurements, estimate)
 
 
 def _cdl_op_scores(config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
@@ -95,11 +116,11 @@ def _cdl_op_scores(config: ExperimentConfig, measurements: Sequence[Measurement]
       _training_csi(config, -(-_NUM_FIT_ROWS // config.csi.num_delay_taps)))
   dictionary = cdl_op.fit(train.reshape(-1, num_tx), num_atoms)
 
-  def estimate(csi: np.ndarray, _keys: jax.Array, _: Any) -> jax.Array:
+  def estimate(_item: Measurement, csi: np.ndarray, _keys: jax.Array, _: Any) -> jax.Array:
     rows = cdl_op.reconstruct(dictionary, cdl_op.frequency_rows(csi), num_atoms)
     return cdl_op.from_frequency_rows(rows)
 
-  return _code_scores(config, measurements, lambda _: estimate)
+  return _code_scores(config, measurements, estimate)
 
 
 def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
@@ -117,15 +138,18 @@ def _joint_scores(
       _projections(config, measurements), config.csi, _training_csi(config, _NUM_PRIOR_REPORTS))
 
   def estimate(
-      snr_db: float, csi: np.ndarray, keys: jax.Array, active: np.ndarray | None) -> jax.Array:
-    received = through(awgn, keys, random_code.encode(code, csi), snr_db)
+      item: Measurement, csi: np.ndarray, keys: jax.Array, active: np.ndarray | None) -> jax.Array:
+    received, noise = _uplink(config, item).send(keys, random_code.encode(code, csi))
     if is_alone:
       received = received.reshape(-1, 1, received.shape[-1])
       active = None if active is None else active.reshape(-1, 1)
-    csi_hat, _ = joint.decode(code, received, noise_variance(snr_db), active)
+      noise = noise.reshape(-1, 1)
+    elif bool((noise == noise[:, :1]).all()):
+      noise = noise[:, :1]  # one inverse for all UEs of a group
+    csi_hat, _ = joint.decode(code, received, noise, active)
     return csi_hat.reshape(csi.shape)
 
-  return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
+  return _code_scores(config, measurements, estimate)
 
 
 def _joint_genie_scores(
@@ -153,22 +177,23 @@ def _site_map_scores(
   code = SiteCode(
       site_map, config.csi, num_symbols, _SOURCES[source](site_map, config), design)
 
-  def estimate(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    return jnp.asarray(code.estimate(csi, keys, snr_db))
+  def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
 
-  def tracked(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+  def tracked(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     now, past = np.split(csi, 2, axis=1)
-    return jnp.asarray(code.estimate(now, np.split(keys, 2, axis=1)[0], snr_db, past))
+    keys, _ = np.split(keys, 2, axis=1)
+    return jnp.asarray(code.estimate(now, keys, _uplink(config, item), past))
 
   def past_csi(num_ues: int) -> np.ndarray:
     return load_past_csi(config, num_ues, _PERIOD_S * WALKING_SPEED_M_S)
 
-  def from_uplink(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    num_ues = csi.shape[1] // (1 + num_looks)
-    now, looks = np.split(csi, [num_ues], axis=1)
-    looks = looks.reshape(len(csi), num_ues, num_looks, *csi.shape[2:])
-    labels = code.uplink_labels(looks, look_snr_db, snr_db)
-    return jnp.asarray(code.estimate_agreed(now, keys[:, :num_ues], snr_db, labels))
+  def from_uplink(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    now, looks = np.split(csi, [item.num_ues], axis=1)
+    looks = looks.reshape(len(csi), item.num_ues, num_looks, *csi.shape[2:])
+    uplink = _uplink(config, item)
+    labels = code.uplink_labels(looks, look_snr_db, uplink)
+    return jnp.asarray(code.estimate_agreed(now, keys[:, :item.num_ues], uplink, labels))
 
   def uplink_csi(num_ues: int) -> np.ndarray:
     looks = load_uplink_csi(config, num_ues, num_looks, look_snr_db)
@@ -179,7 +204,7 @@ def _site_map_scores(
     return _scores_beside(config, measurements, tracked, past_csi)
   if source == 'uplink':
     return _scores_beside(config, measurements, from_uplink, uplink_csi)
-  return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
+  return _code_scores(config, measurements, estimate)
 
 
 def _site_map_bound_scores(
@@ -190,10 +215,10 @@ def _site_map_bound_scores(
       size=config.csi.num_delay_taps * config.csi.num_tx_antennas)
   label_bits = np.log2(len(site_map.los)) if is_paid else 0.0
 
-  def estimate(snr_db: float, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    return jnp.asarray(code.estimate_ideal(csi, keys, snr_db, label_bits))
+  def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    return jnp.asarray(code.estimate_ideal(csi, keys, item.snr_db, label_bits))
 
-  return _code_scores(config, measurements, lambda snr_db: functools.partial(estimate, snr_db))
+  return _code_scores(config, measurements, estimate)
 
 
 def _site_map(
@@ -226,7 +251,7 @@ def _scores_beside(
   with jax.default_matmul_precision('highest'):
     return [
         evaluate(
-            functools.partial(estimate, item.snr_db), csi(item.num_ues), key,
+            functools.partial(estimate, item), csi(item.num_ues), key,
             csi(item.num_ues).shape[1] - item.num_ues)
         for item in measurements]
 
@@ -258,6 +283,9 @@ WITH_MAP: dict[str, Callable] = {
         ('site map (hybrid uplink)', 'uplink', hybrid.design))} | {
     'site map bound': functools.partial(_site_map_bound_scores, False),
     'site map bound (paid)': functools.partial(_site_map_bound_scores, True)}
+# They are sent, so that an uplink and what is known of it can be chosen.
+_OF_AN_UPLINK = ('PCA/KLT', 'joint Bayes', 'joint Bayes (alone)', *(
+    name for name in WITH_MAP if 'bound' not in name))
 # Their rows say the looks; others do not depend on them.
 _FROM_UPLINK = ('site map (uplink)', 'site map (hybrid uplink)')
 _PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig.look_snr_db}
@@ -265,12 +293,15 @@ _PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig
 
 def _code_scores(
     config: ExperimentConfig, measurements: Sequence[Measurement],
-    estimate_at: Callable[[float | None], Estimate]) -> list[Scores]:
+    estimate: Callable[[Measurement, np.ndarray, jax.Array, np.ndarray | None], jax.Array]
+) -> list[Scores]:
+  """Scores of `estimate(item, csi, keys, active)` on the test groups, for every measurement."""
   key = stream_key(config.data.seed, Stream.EVALUATION)
   test_csi = functools.lru_cache(maxsize=1)(functools.partial(load_test_csi, config))
   with jax.default_matmul_precision('highest'):  # rounding would be most of a small error
     return [
-        evaluate(estimate_at(item.snr_db), test_csi(item.num_ues), key) for item in measurements]
+        evaluate(functools.partial(estimate, item), test_csi(item.num_ues), key)
+        for item in measurements]
 
 
 def _training_csi(config: ExperimentConfig, num_reports: int) -> np.ndarray:

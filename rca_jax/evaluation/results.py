@@ -63,6 +63,7 @@ _FIELDS = {
     'compression_ratio': _is_ratio, 'num_ues': _IS_UES, 'trained_ues': _is_list(_IS_UES),
     'num_groups': _IS_COUNT, 'errors': _is_errors,
     'snr_db': lambda value: value is None or _IS_DB(value), 'snr_error_db': _IS_DB,
+    'snr_spread_db': _IS_DB,
     'seed': _is_whole(-2**63, 2**64), 'steps': _IS_COUNT, 'num_samples': _IS_COUNT,
     'num_looks': _IS_COUNT, 'look_snr_db': _IS_DB,
     'overhead': _IS_COUNT, 'distance_m': _is_number(0, 1e6), 'code_rate': _is_number(0, 1),
@@ -73,8 +74,8 @@ _FIELDS = {
 # The fields that say what was measured: rows that agree in them are of one measurement.
 _IDENTITY = (
     'cell', 'method', 'seed', 'steps', 'dtype', 'data_hash', 'num_groups', 'num_ues', 'snr_db',
-    'stage', 'channel', 'distance_m', 'snr_error_db', 'code_rate', 'qam_order', 'num_lost',
-    'of_lost')
+    'stage', 'channel', 'distance_m', 'snr_error_db', 'snr_spread_db', 'code_rate', 'qam_order',
+    'num_lost', 'of_lost')
 
 
 def identity(row: dict[str, Any]) -> tuple | None:

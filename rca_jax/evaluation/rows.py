@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from flax import traverse_util
 
 from rca_jax.config import (
@@ -37,7 +38,8 @@ class Measurement:
   stage: str = 'pretrain'  # whose weights, a name of `config.stages`
   channel: str = ''  # uplink instead of the run's own
   distance_m: float = 0.0  # pairs exactly so far apart instead of the run's groups
-  snr_error_db: float = 0.0  # added to the SNR that a network is given, not to the uplink's
+  snr_error_db: float = 0.0  # added to the SNR that a method is given, not to the uplink's
+  snr_spread_db: float = 0.0  # SNRs of a group's UEs go evenly from snr_db - this to snr_db + this
   code_rate: float = 0.0  # SSCC: of the LDPC code; 0: no bits
   qam_order: int = 0  # SSCC: constellation points
   num_lost: int = 0  # reports of every group that do not arrive, those of the last UEs
@@ -52,6 +54,11 @@ class Measurement:
       raise InputError(
           f'num_lost={self.num_lost}, of_lost={self.of_lost}: of {self.num_ues} UEs none is left '
           'to be scored.')
+
+  @property
+  def snrs_db(self) -> np.ndarray:
+    """Of every UE of a group, [M] float."""
+    return self.snr_db + self.snr_spread_db * np.linspace(-1, 1, self.num_ues)
 
 
 class TestData(NamedTuple):

@@ -136,6 +136,8 @@ def check_measurement(config: ExperimentConfig, item: Measurement) -> None:
         f'channel={item.channel!r} carries analogue symbols; this network sends bits.')
   if item.num_lost and bits:
     raise InputError('num_lost: lost reports are measured with analogue symbols only.')
+  if item.snr_spread_db and bits:
+    raise InputError('snr_spread_db: is measured with analogue symbols only.')
   if bool(item.qam_order) != bool(bits):
     raise InputError(
         f'qam_order={item.qam_order}, uplink.quantiser_bits={bits}: a network that sends bits is '
@@ -156,14 +158,14 @@ def _estimate(config: ExperimentConfig, item: Measurement, params: Any) -> Estim
     model = model.clone(snr_error_db=item.snr_error_db)
   if item.qam_order:
     return partial(_estimate_from_bits, model, params, config.uplink.quantiser_bits, item)
-  return partial(_estimate_from_symbols, model, params, item.snr_db)
+  return partial(_estimate_from_symbols, model, params, jnp.asarray(item.snrs_db, jnp.float32))
 
 
 @partial(jax.jit, static_argnums=0)
 def _estimate_from_symbols(
     model: nn.Module, params: Any, snr_db: jax.Array, csi: jax.Array, keys: jax.Array,
     active: jax.Array | None) -> jax.Array:
-  snr_db = jnp.full(csi.shape[:2], snr_db, jnp.float32)
+  snr_db = jnp.broadcast_to(snr_db, csi.shape[:2])
   mask = () if active is None else (active,)
   features_hat = model.apply({'params': params}, to_features(csi), snr_db, keys, *mask)
   return from_features(features_hat.astype(jnp.float32))

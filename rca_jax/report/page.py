@@ -37,7 +37,7 @@ _FIGURES_CAPTION = (
     'the same groups, and left out where rows do not have the values by group.</p>')
 _ROW_FIELDS = (
     'method', 'variant', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db',
-    'stage', 'channel', 'distance_m', 'snr_error_db', 'code_rate', 'qam_order',
+    'stage', 'channel', 'distance_m', 'snr_error_db', 'snr_spread_db', 'code_rate', 'qam_order',
     'num_lost', 'of_lost', 'dtype', 'data', 'data_hash', 'seed',
     'nmse_db', 'nmse_ci95_db', 'rho', 'sgcs', 'num_samples', 'steps', 'cell', 'commit')
 _EVERY_ROW = (

@@ -99,6 +99,14 @@ def rayleigh_block_fading_equalised(
   return received * jnp.conj(gain) / (power + _noise_variance_like(symbols, snr_db))
 
 
+def rayleigh_block_fading_known(
+    key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """`rayleigh_block_fading` divided by g, and |g|^2 of every report: noise of N_0 / |g|^2."""
+  received, gain = _fade(key, symbols, snr_db)
+  power = jnp.square(gain.real) + jnp.square(gain.imag)
+  return received * jnp.conj(gain) / power, power[..., 0]
+
+
 def narrowband_interference(key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
   """`awgn`, and on one eighth of a report's symbols an interferer as strong as the signal.
 
@@ -106,13 +114,18 @@ def narrowband_interference(key: jax.Array, symbols: jax.Array, snr_db: jax.Arra
   """
   place_key, interference_key, noise_key = jax.random.split(key, 3)
   num_symbols = symbols.shape[-1]
-  width = -(-num_symbols // 8)
+  width = interfered_symbols(num_symbols)
   first = jax.random.randint(
       place_key, (*symbols.shape[:-1], 1), 0, num_symbols - width + 1, jnp.int32)
   place = jnp.arange(num_symbols)
   hit = (place >= first) & (place < first + width)
   interference = jax.random.normal(interference_key, symbols.shape, jnp.complex64)
   return awgn(noise_key, symbols + jnp.where(hit, interference, 0), snr_db)
+
+
+def interfered_symbols(num_symbols: int) -> int:
+  """How many of a report's symbols `narrowband_interference` hits."""
+  return -(-num_symbols // 8)
 
 
 CHANNELS: dict[str, Channel] = {
