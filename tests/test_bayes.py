@@ -145,3 +145,18 @@ def test_klt_is_that_of_the_covariance(grid, dense):
   np.testing.assert_allclose(coded, csi.reshape(3, -1) @ basis.conj(), atol=1e-4)
   np.testing.assert_allclose(
       klt.synthesise(grid, many, coded).reshape(3, -1), coded @ basis.T, atol=1e-4)
+
+
+def test_directions_outside_of_the_atoms(grid):
+  """They come after those of the atoms, which stay; all are orthogonal and of norm 1."""
+  of_atoms = klt.transform(grid, em.Profile(INDEX, POWER), 5)
+  more = klt.transform(grid, em.Profile(INDEX, POWER), 12)
+  assert (np.diff(more.variances) <= 0).all()
+  np.testing.assert_allclose(more.variances[:5], of_atoms.variances, rtol=1e-4)
+  units = np.eye(12, dtype=np.complex64)
+  basis = np.asarray(klt.synthesise(grid, jax.tree.map(lambda leaf: leaf[None], more), units))
+  basis = basis.reshape(12, -1)
+  np.testing.assert_allclose(basis @ basis.conj().T, units, atol=1e-2)
+  inner = np.asarray(klt.synthesise(
+      grid, jax.tree.map(lambda leaf: leaf[None], of_atoms), units[:5, :5])).reshape(5, -1)
+  np.testing.assert_allclose(np.abs(basis[:5] @ inner.conj().T), np.eye(5), atol=1e-2)

@@ -60,3 +60,9 @@ def gram_at(grid: Grid, index: jax.Array) -> jax.Array:
   p, q = jnp.divmod(index, grid.shape[1])
   delay, angle = grid.delay.conj().T @ grid.delay, grid.angle.conj().T @ grid.angle
   return delay[p[..., :, None], p[..., None, :]] * angle[q[..., :, None], q[..., None, :]]
+
+
+def entry_atoms(grid: Grid) -> jax.Array:
+  """The atoms that are the entries of CSI: flat indices [N_a N_t]."""
+  delay, angle = (jnp.abs(atoms).argmax(1) for atoms in grid)
+  return (delay[:, None] * grid.shape[1] + angle).ravel()

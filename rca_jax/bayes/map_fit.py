@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from rca_jax.bayes import em, klt, packing
-from rca_jax.bayes.grid import Grid, make_grid
+from rca_jax.bayes.grid import Grid, entry_atoms, make_grid
 from rca_jax.bayes.samples import Ground, Ues
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
@@ -72,10 +72,7 @@ def with_anywhere(grid: Grid, site_map: SiteMap) -> SiteMap:
       np.asarray(klt.mean_powers(grid, site_map.profile(part))).sum(0) for part in parts).ravel()
   power /= len(site_map.los)
   strongest = np.argsort(-power)[:_NUM_ATOMS]
-  delay, angle = np.divmod(strongest, grid.angle.shape[0])
-  # Atoms at whole rows and at every other angle are the entries of the CSI themselves.
-  peak = [np.abs(np.asarray(atoms)).argmax(1) for atoms in grid]
-  index = peak[0][delay] * grid.shape[1] + peak[1][angle]
+  index = np.asarray(entry_atoms(grid))[strongest]
   missing = (0, _NUM_ATOMS - len(index))  # where CSI has fewer entries
   profile = em.Profile(
       np.pad(index, missing)[None], np.pad(power[strongest], missing)[None])

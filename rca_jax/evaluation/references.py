@@ -210,9 +210,7 @@ def _site_map_scores(
 def _site_map_bound_scores(
     is_paid: bool, config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
   site_map, num_symbols = _site_map(config, measurements)
-  code = SiteCode(
-      site_map, config.csi, num_symbols, Paid(site_map),
-      size=config.csi.num_delay_taps * config.csi.num_tx_antennas)
+  code = SiteCode(site_map, config.csi, num_symbols, Paid(site_map), size=2 * num_symbols)
   label_bits = np.log2(len(site_map.los)) if is_paid else 0.0
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
