@@ -6,6 +6,7 @@ the label that leaves its own CSI the least error. Or the BS chooses it by the C
 the uplink, at another carrier, and tells the UE: then all symbols carry coefficients.
 """
 
+import copy
 import functools
 import hashlib
 import itertools
@@ -85,6 +86,14 @@ class SiteCode:
     self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
     self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
     self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
+
+  def variant(
+      self, source: Paid, design: Callable[[np.ndarray, float, int], hybrid.Design]) -> 'SiteCode':
+    """The same map with another source and design; what is computed of the map is shared."""
+    _ = self._coarse_powers  # here, for all variants
+    other = copy.copy(self)
+    other._source, other._design, other._designs = source, design, {}
+    return other
 
   def estimate(
       self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, past: np.ndarray | None = None

@@ -18,7 +18,7 @@ from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.bayes.site_map import SiteMap, load_map
 from rca_jax.channel import from_features, sample_groups, to_features
-from rca_jax.config import ExperimentConfig, UplinkConfig, codeword_dim
+from rca_jax.config import CsiConfig, ExperimentConfig, UplinkConfig, codeword_dim
 from rca_jax.data.source import config_site, read_groups
 from rca_jax.data.test_groups import load_past_csi, load_test_csi, load_uplink_csi
 from rca_jax.errors import InputError
@@ -173,9 +173,8 @@ def _projections(
 def _site_map_scores(
     source: str, design: Callable, config: ExperimentConfig,
     measurements: Sequence[Measurement]) -> list[Scores]:
-  site_map, num_symbols = _site_map(config, measurements)
-  code = SiteCode(
-      site_map, config.csi, num_symbols, _SOURCES[source](site_map, config), design)
+  site_map, plain = _site_map(config, measurements)
+  code = plain.variant(_SOURCES[source](site_map, config), design)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
@@ -209,8 +208,9 @@ def _site_map_scores(
 
 def _site_map_bound_scores(
     is_paid: bool, config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
-  site_map, num_symbols = _site_map(config, measurements)
-  code = SiteCode(site_map, config.csi, num_symbols, Paid(site_map), size=2 * num_symbols)
+  site_map, plain = _site_map(config, measurements)
+  code = SiteCode(
+      site_map, config.csi, plain.num_symbols, Paid(site_map), size=2 * plain.num_symbols)
   label_bits = np.log2(len(site_map.los)) if is_paid else 0.0
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
@@ -220,16 +220,24 @@ def _site_map_bound_scores(
 
 
 def _site_map(
-    config: ExperimentConfig, measurements: Sequence[Measurement]) -> tuple[SiteMap, int]:
-  """The map of `config`, and the number of symbols of a report."""
+    config: ExperimentConfig, measurements: Sequence[Measurement]) -> tuple[SiteMap, SiteCode]:
+  """The map of `config`, and the code whose labels are paid."""
   if not config.site_map:
     raise InputError(
         f"method='{config.method}' needs a map: make one with python -m launch.map, then give it "
         'as --config.site_map=FILE.')
   if None in (item.snr_db for item in measurements):
     raise InputError('the site map needs an uplink with noise; give --snr_db.')
-  return (
-      load_map(Path(config.site_map), config.csi), codeword_dim(config.model, config.csi) // 2)
+  path = Path(config.site_map)
+  changed = path.stat().st_mtime_ns if path.exists() else 0
+  return _loaded(path, changed, config.csi, codeword_dim(config.model, config.csi) // 2)
+
+
+@functools.lru_cache(maxsize=1)  # the methods of one command share what is computed of their map
+def _loaded(
+    path: Path, _changed: int, config: CsiConfig, num_symbols: int) -> tuple[SiteMap, SiteCode]:
+  site_map = load_map(path, config)
+  return site_map, SiteCode(site_map, config, num_symbols, Paid(site_map))
 
 
 def _scores_beside(
