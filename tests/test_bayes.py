@@ -121,6 +121,7 @@ def test_fit_of_few_samples_is_nearer_than_their_covariance(grid, dense):
   csi = np.concatenate([x.reshape(10, 6, 6, 4) for x in (here, elsewhere)], 1)
   weights = np.repeat(np.float32([[1 / 6, 0]]), 6, 1).repeat(10, 0)
   profile = em.fit(grid, csi, weights, 0.0, 30)
+  np.testing.assert_allclose(profile.power.sum(1), 24, rtol=1e-5)  # as CSI has
   atoms = np.asarray(atoms_at(grid, profile.index)).reshape(10, 30, -1)
   fitted = np.einsum('bkn,bk,bkm->bnm', atoms, profile.power, atoms.conj())
   rows = here.reshape(10, 6, -1)

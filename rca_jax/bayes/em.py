@@ -95,7 +95,7 @@ def deconvolve(grid: Grid, energy: jax.Array) -> jax.Array:
 
 def fit(
     grid: Grid, csi: jax.Array, weights: jax.Array, noise: jax.Array, num_atoms: int) -> Profile:
-  """Profiles of B places, of the energy of their samples, strongest atoms first.
+  """Profiles of B places, of the power that CSI has, strongest atoms first.
 
   The deconvolved energies choose the atoms, EM steps settle their powers; then the weakest are
   left out, and one more step gives what they had to the others.
@@ -125,4 +125,6 @@ def fit(
   power, kept = jax.lax.top_k(stepped(power, index, _NOISE), num_atoms)
   index = jnp.take_along_axis(index, kept, -1)
   power, order = jax.lax.top_k(stepped(power, index, (_LAST_NOISE,)), num_atoms)
+  # Steps overshoot where atoms share what is seen; the sum is known.
+  power *= csi[0, 0].size / power.sum(-1, keepdims=True)
   return Profile(jnp.take_along_axis(index, order, -1), power)
