@@ -137,6 +137,17 @@ def test_with_the_root_of_the_factor_the_likelihood_never_falls(code, dense):
   assert likelihood[-1] > likelihood[0] + 1
 
 
+@pytest.mark.parametrize('atoms_at_once', [7, 10 ** 6])
+def test_atoms_taken_part_by_part_give_the_same(code, groups, monkeypatch, atoms_at_once):
+  """Memory is bounded by parts of the atoms; the last one may be short."""
+  received, heard = groups[1][0, :3], jnp.ones(3, bool)
+  powers = [joint.step(code, code.prior, received, NOISE, heard)]
+  monkeypatch.setattr(joint, '_NUMBERS_AT_ONCE', atoms_at_once * NUM_SYMBOLS ** 2)
+  powers.append(joint.step(code, code.prior, received, NOISE, heard))
+  assert len(code.prior) % 7 and powers[0].min() > 0
+  np.testing.assert_allclose(*powers, rtol=1e-4)
+
+
 def test_neighbours_help_and_the_scale_of_csi_is_found(code, groups):
   """Eight UEs of one profile are estimated better than each alone."""
   csi, received = groups

@@ -3,7 +3,7 @@
 UEs of a group share their power profile c, so the report of each is y = F A x + n with
 x ~ CN(0, diag(c)). The BS finds c from the group's reports by EM steps, then every UE's posterior
 mean. All is done in the space of the report, where a covariance is S x S: R = F A diag(c) A^H F^H
-+ N_0 I.
++ N_0 I. The outer products of the K atoms, S x S each, are made a part of the atoms at a time.
 """
 
 from functools import partial
@@ -18,7 +18,8 @@ from rca_jax.bayes.random_code import RandomCode, pack, unpack
 _NUM_STEPS = 8
 _PRIOR_UES = 0.1  # so many UEs of little noise the prior counts for
 _HALF_NOISE = 0.1  # N_0 of a report that counts half
-_GROUPS_AT_ONCE = 25  # bounds the memory
+_GROUPS_AT_ONCE = 50  # bounds the memory, as does
+_NUMBERS_AT_ONCE = 2 ** 20  # in the atoms' outer products
 
 
 class Posterior(NamedTuple):
@@ -88,7 +89,9 @@ def step(
   inverse = _inverse(code, power, noise)
   explained = (jnp.abs(_solve(inverse, received) @ code.seen.conj().T) ** 2).sum(0)
   total = jnp.where(heard[:, None, None], inverse, 0).sum(0)
-  return power * explained / jnp.maximum(code.outer @ pack(total).ravel(), 1e-12)
+  packed, parts = pack(total).ravel(), _parts(code.seen, total.shape[-1])
+  expected = jax.lax.map(lambda seen: _outer(seen) @ packed, parts)
+  return power * explained / jnp.maximum(expected.ravel()[:power.size], 1e-12)
 
 
 def posterior(
@@ -115,8 +118,30 @@ def _inverse(code: RandomCode, power: jax.Array, noise: jax.Array) -> jax.Array:
   """R^-1 of every N_0: [M or 1, S, S]."""
   num_symbols = code.seen.shape[-1]
   eye = jnp.eye(num_symbols, dtype=code.seen.dtype)
-  covariance = unpack((power @ code.outer).reshape(num_symbols, num_symbols))
+
+  def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    power, seen = part
+    return total + power @ _outer(seen), None
+
+  parts = _parts(power, num_symbols), _parts(code.seen, num_symbols)
+  packed, _ = jax.lax.scan(add, jnp.zeros(num_symbols ** 2), parts)
+  covariance = unpack(packed.reshape(num_symbols, num_symbols))
   factor = jnp.linalg.cholesky(covariance + noise[:, None, None] * eye)
   half = jax.lax.linalg.triangular_solve(
       factor, jnp.broadcast_to(eye, factor.shape), left_side=True, lower=True)
   return jnp.swapaxes(half.conj(), -1, -2) @ half
+
+
+def _parts(values: jax.Array, num_symbols: int) -> jax.Array:
+  """Of the first axis, the atoms, parts that bound the memory; zeros fill the last one."""
+  size = max(1, _NUMBERS_AT_ONCE // num_symbols ** 2)
+  filled = jnp.pad(values, [(0, -len(values) % size)] + [(0, 0)] * (values.ndim - 1))
+  return filled.reshape(-1, size, *values.shape[1:])
+
+
+def _outer(seen: jax.Array) -> jax.Array:
+  """(F a)(F a)^H of atoms, packed, without complex numbers: [K, S] to [K, S * S] float32."""
+  real, imag = seen.real, seen.imag
+  return (
+      (real + imag)[:, :, None] * real[:, None] + (imag - real)[:, :, None] * imag[:, None]
+  ).reshape(len(seen), -1)

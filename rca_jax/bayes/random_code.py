@@ -46,7 +46,6 @@ class RandomCode(NamedTuple):
   projections: Projections
   grid: Grid
   seen: jax.Array  # F a of every atom, [K, S] complex64
-  outer: jax.Array  # (F a)(F a)^H, packed, [K, S * S] float32
   prior: jax.Array  # c of an unknown place for reports of mean power 1, [K] float32
 
 
@@ -80,8 +79,7 @@ def make_code(projections: Projections, config: CsiConfig, csi: np.ndarray) -> R
   by_delay = np.interp(delays_in_rows(config, _POINTS_PER_ROW), np.arange(len(by_row)), by_row)
   prior = np.repeat(by_delay, _NUM_ANGLES)
   prior *= num_symbols / (prior @ np.sum(np.abs(seen) ** 2, -1))
-  outer = pack(seen[:, :, None] * seen[:, None].conj()).reshape(len(seen), -1)
-  return RandomCode(projections, grid, seen, outer, jnp.asarray(prior, jnp.float32))
+  return RandomCode(projections, grid, seen, jnp.asarray(prior, jnp.float32))
 
 
 def encode(code: RandomCode, csi: jax.Array) -> jax.Array:
