@@ -29,6 +29,7 @@ class Stream(enum.IntEnum):
   SITE_MAP = 13  # of data.seed: the UEs that a site map is fitted from
   UPLINK_CSI = 14  # of data.seed: phases and noise of the uplink CSI of the test groups
   PROJECTIONS = 15  # of seed: what every UE sends under joint Bayes
+  CLUSTERS = 16  # of data.seed: the UEs that clusters of CSI begin at
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

@@ -4,7 +4,7 @@ Where LOS and NLOS meet in a square, each has an entry of its own. Neighbouring 
 what a UE weighs falls with its distance from the middle.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -41,25 +41,44 @@ def fit_map(
   """
   grid = make_grid(config)
   blocks, which = np.unique(ground.squares // _BLOCK, axis=0, return_inverse=True)
-  with writing(folder):
-    folder.mkdir(parents=True, exist_ok=True)
-  files = [folder / f'{x},{y}.safetensors' for x, y in blocks]
-  missing = [number for number, path in enumerate(files) if not path.exists()]
-  total, done = np.isin(which, missing).sum(), 0
-  for number in missing:
-    squares = ground.squares[which.ravel() == number]
-    part = _fit_block(grid, ground, blocks[number], squares)
-    with writing(folder):
-      write_atomically(files[number], safetensors.numpy.save(part._asdict()))
-    done += len(squares)
-    progress(done, int(total))
-  parts = [SiteMap(**safetensors.numpy.load(path.read_bytes())) for path in files]
-  found = SiteMap(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
+  names = [f'{x},{y}' for x, y in blocks]
+  sizes = np.bincount(which.ravel(), minlength=len(blocks)).tolist()
+  found = fit_in_parts(
+      folder, names, sizes,
+      lambda number: _fit_block(
+          grid, ground, blocks[number], ground.squares[which.ravel() == number]), progress)
   if not len(found.los):
     raise InputError(
         f'no {_MIN_SAMPLES} UEs within {_REACH * ground.side_m:g} m of a place: too few UEs for '
         'a map; give more, or larger squares by --side_m.')
   return with_anywhere(grid, found)
+
+
+def fit_in_parts(
+    folder: Path, names: Sequence[str], sizes: Sequence[int], fit_part: Callable[[int], SiteMap],
+    progress: Callable[[int, int], None]) -> SiteMap:
+  """The map of all parts; those that are finished are files of `folder`, and not fitted again.
+
+  Args:
+    sizes: cells of each part, of which `progress` gets those fitted and those to fit.
+    fit_part: from the number of a part to its entries.
+
+  Raises:
+    InputError: the folder cannot be written.
+  """
+  with writing(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+  files = [folder / f'{name}.safetensors' for name in names]
+  missing = [number for number, path in enumerate(files) if not path.exists()]
+  total, done = sum(sizes[number] for number in missing), 0
+  for number in missing:
+    part = fit_part(number)
+    with writing(folder):
+      write_atomically(files[number], safetensors.numpy.save(part._asdict()))
+    done += sizes[number]
+    progress(done, total)
+  parts = [SiteMap(**safetensors.numpy.load(path.read_bytes())) for path in files]
+  return SiteMap(*(np.concatenate(leaves) for leaves in zip(*parts, strict=True)))
 
 
 def with_anywhere(grid: Grid, site_map: SiteMap) -> SiteMap:
@@ -89,20 +108,27 @@ def _fit_block(grid: Grid, ground: Ground, block: np.ndarray, squares: np.ndarra
   around = block * _BLOCK + np.stack(np.meshgrid(line, line, indexing='ij'), -1).reshape(-1, 2)
   ues = ground.ues_in(around)
   jobs, rows, weights = _jobs(ground.side_m, squares, ues)
-  found, noise = [], jnp.float32(ground.noise / (1 + ground.noise))
-  for first in range(0, len(jobs), _BATCH):
-    batch = np.minimum(first + np.arange(_BATCH), len(jobs) - 1)
-    profile = _fit(grid, ues.csi[rows[batch]], weights[batch], noise)
-    found.append(jax.tree.map(np.asarray, profile))
-  if found:
-    profile = em.Profile(*(
-        np.concatenate(leaves)[:len(jobs)] for leaves in zip(*found, strict=True)))
-  else:
-    profile = em.Profile(np.zeros((0, _NUM_ATOMS), int), np.zeros((0, _NUM_ATOMS)))
+  profile = fit_profiles(grid, ues.csi, rows, weights, ground.noise)
   square, los, count = jobs.T
   return SiteMap(
       ((squares[square] + 0.5) * ground.side_m).astype(np.float32), los.astype(bool),
       np.minimum(count, _MOST_SAMPLES).astype(np.uint16), *packing.pack(profile, grid.shape[0]))
+
+
+def fit_profiles(
+    grid: Grid, csi: np.ndarray, rows: np.ndarray, weights: np.ndarray, noise: float
+) -> em.Profile:
+  """Profiles [e, K] of entries, each of the UEs `rows` [e, n] of csi with `weights` [e, n].
+
+  `noise` is N_0 of the CSI against its signal.
+  """
+  found = [em.Profile(
+      np.zeros((0, _NUM_ATOMS), np.int32), np.zeros((0, _NUM_ATOMS), np.float32))]
+  for first in range(0, len(rows), _BATCH):
+    batch = np.minimum(first + np.arange(_BATCH), len(rows) - 1)
+    profile = _fit(grid, csi[rows[batch]], weights[batch], jnp.float32(noise / (1 + noise)))
+    found.append(jax.tree.map(np.asarray, profile))
+  return em.Profile(*(np.concatenate(leaves)[:len(rows)] for leaves in zip(*found, strict=True)))
 
 
 def _jobs(

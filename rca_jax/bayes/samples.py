@@ -31,6 +31,14 @@ class Ues(NamedTuple):
   los: np.ndarray  # [n] bool
 
 
+class Stored(NamedTuple):
+  """n UEs of a file."""
+
+  csi: np.ndarray  # [n, N_a, N_t] complex64, mean |h|^2 = 1; a file that is mapped to memory
+  place: np.ndarray | None  # [n, 2] float m; None: nobody knows
+  los: np.ndarray  # [n] bool; False where nobody knows
+
+
 class Ground(NamedTuple):
   """Where UEs are, and a way to get them."""
 
@@ -60,7 +68,7 @@ def generated(
         f'side_m={side_m:g}: squares are larger than csi.cell_size_m={config.cell_size_m:g}.')
   squares = _squares_of_cell(config, side_m)
   there = set(map(tuple, squares.tolist()))
-  noise = _noise(snr_db)
+  noise = noise_of(snr_db)
 
   def ues_in(wanted: np.ndarray) -> Ues:
     csi, place, los, counts = map(
@@ -109,34 +117,39 @@ def _draw(
   return csi, place, found.los[:, :, 0], there
 
 
-def stored(
-    config: ExperimentConfig, folder: Path, side_m: float | None, num_ues: float,
-    snr_db: float | None) -> Ground:
-  """UEs of the config's file or data set folder, with positions; a copy of the CSI is in `folder`.
-
-  Args:
-    side_m: None: so that a square that is not empty has `num_ues` UEs on average.
-    snr_db: of the file's CSI; None: without noise.
+def stored(config: ExperimentConfig, folder: Path) -> Stored:
+  """UEs of the config's file or data set folder; a copy of the CSI is in `folder`.
 
   Raises:
-    InputError: as `iter_csi`; or there are no positions, or the folder cannot be written.
+    InputError: as `iter_groups`; or no UE has power, or the folder cannot be written.
   """
   path, copy, places, states = config.data.path, folder / 'csi', [], []
   with writing(folder):
     folder.mkdir(parents=True, exist_ok=True)
     with copy.open('wb') as file:
       for groups in iter_groups(config, path, 'train'):
-        if groups.positions is None:
-          raise InputError(f'{path}: has no positions; without them there is no map of squares.')
         heard = groups.csi.any((-2, -1))
         file.write(np.ascontiguousarray(groups.csi[heard], np.complex64).tobytes())
-        places.append(groups.positions[heard][:, :2])
+        places.append(None if groups.positions is None else groups.positions[heard][:, :2])
         states.append(np.zeros(heard.sum(), bool) if groups.los is None else groups.los[heard])
-  place, los = np.concatenate(places), np.concatenate(states)
-  if not len(place):
+  los = np.concatenate(states)
+  if not len(los):
     raise InputError(f'{path}: none of its UEs has power.')
+  place = None if any(part is None for part in places) else np.concatenate(places)
   csi = np.memmap(copy, np.complex64, 'r', shape=(
-      len(place), config.csi.num_delay_taps, config.csi.num_tx_antennas))
+      len(los), config.csi.num_delay_taps, config.csi.num_tx_antennas))
+  return Stored(csi, place, los)
+
+
+def over_ground(
+    ues: Stored, side_m: float | None, num_ues: float, snr_db: float | None) -> Ground:
+  """The ground under UEs that have places.
+
+  Args:
+    side_m: None: so that a square that is not empty has `num_ues` UEs on average.
+    snr_db: of their CSI; None: without noise.
+  """
+  csi, place, los = ues
   side_m = side_m or _side_for(place, num_ues)
   square = np.floor(place / side_m).astype(int)
   squares, which = np.unique(square, axis=0, return_inverse=True)
@@ -149,10 +162,11 @@ def stored(
     rows = np.sort(np.concatenate([order[starts[i]:starts[i + 1]] for i in found]))
     return Ues(csi[rows], place[rows], los[rows])
 
-  return Ground(squares, side_m, ues_in, _noise(snr_db))
+  return Ground(squares, side_m, ues_in, noise_of(snr_db))
 
 
-def _noise(snr_db: float | None) -> float:
+def noise_of(snr_db: float | None) -> float:
+  """N_0 against the signal; None: without noise."""
   return 0.0 if snr_db is None else 10 ** (-snr_db / 10)
 
 
