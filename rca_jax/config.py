@@ -18,7 +18,8 @@ GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are
 # Fields that are younger than results that are kept: what a config without the field means, by its
 # dotted name. With this value the field does not count in hashes of configs (evaluation/rows.py).
 ABSENT_MEANS: dict[str, Any] = {
-    'data.array': '', 'data.axes': '', 'data.select': '', 'site_map': '',
+    'data.array': '', 'data.axes': '', 'data.select': '', 'data.moved_scatterers': 0.0,
+    'data.redrawn_ground': 0.0, 'site_map': '',
     'uplink.num_looks': 1, 'uplink.look_snr_db': 10.0}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
@@ -167,11 +168,26 @@ class DataConfig:
   seed: int = 0  # environment and test groups; runs that share it share both
   num_test_groups: int = 10_000
   allow_silent: bool = False  # UEs without power in files: masked, and scored nowhere
+  # The generated site at another time, by shares; else it is as it always was.
+  moved_scatterers: float = 0.0  # of the clusters: each is drawn anew on ground of its own
+  redrawn_ground: float = 0.0  # of the ground, where all clusters are
 
   def __post_init__(self):
     _require_positive(self, 'num_test_groups')
     _require_seed('data.seed', self.seed)
+    for name in ('moved_scatterers', 'redrawn_ground'):
+      value = getattr(self, name)
+      _require(0 <= value <= 1, f'data.{name}={value} must be from 0 to 1.')
+    _require(
+        not (self.is_changed and (self.path or self.test_path)),
+        'data.moved_scatterers and data.redrawn_ground change the generated site; leave out '
+        'data.path and data.test_path.')
     _require(self.layout is not None, '')
+
+  @property
+  def is_changed(self) -> bool:
+    """Whether the generated site is that of another time."""
+    return self.moved_scatterers > 0 or self.redrawn_ground > 0
 
   @property
   def layout(self) -> Layout:
@@ -335,6 +351,9 @@ class ExperimentConfig:
         f'num_ues={self.num_ues}: multi-user feedback needs at least 2 UEs per group; for the '
         "single-user network keep 2 and take method=BL1 (no UE then sees another).")
     _require_seed('seed', self.seed)
+    _require(
+        not self.data.is_changed or self.csi.mode == 'site',
+        "data.moved_scatterers and data.redrawn_ground change one site; set csi.mode='site'.")
     _require_one_of(
         'matmul_precision', self.matmul_precision,
         ('default', 'high', 'highest', 'float32', 'tensorfloat32', 'bfloat16'))

@@ -30,6 +30,7 @@ class Stream(enum.IntEnum):
   UPLINK_CSI = 14  # of data.seed: phases and noise of the uplink CSI of the test groups
   PROJECTIONS = 15  # of seed: what every UE sends under joint Bayes
   CLUSTERS = 16  # of data.seed: the UEs that clusters of CSI begin at
+  SITE_CHANGE = 17  # of data.seed: the site at another time
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

@@ -6,8 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rca_jax.channel import csi_at, paths, sample_positions, sample_site, uma
-from rca_jax.channel.site import SPEED_OF_LIGHT, at_other_carrier, large_scale_parameters
+from rca_jax.channel import at_another_time, csi_at, paths, sample_positions, sample_site, uma
+from rca_jax.channel.site import (
+    SPEED_OF_LIGHT,
+    _clusters,
+    at_other_carrier,
+    large_scale_parameters,
+)
 from rca_jax.config import CsiConfig
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -23,6 +28,29 @@ def _positions(num_groups=20, num_ues=3):
 
 _paths = jax.jit(paths)
 _csi_at = jax.jit(csi_at)
+
+
+@pytest.mark.parametrize('shares', [(0.05, 0.0), (0.0, 0.5), (0.3, 0.4)])
+def test_a_site_at_another_time_has_other_clusters_where_it_changed(make_site, shares):
+  """Counted over the ground of one site; the rest of it, LOS and large scale, is what it was."""
+  site = make_site('uma_nlos')
+  later = jax.jit(at_another_time)(jax.random.key(5), site, *shares)
+  positions = _positions(400, 1)
+  ours, theirs = _paths(site, positions), _paths(later, positions)
+  before, after = (
+      jax.vmap(functools.partial(_clusters, one, jnp.array(False)))(positions[:, 0, :2])
+      for one in (site, later))
+  changed = np.asarray(before.delay != after.delay)  # [G, C]
+  np.testing.assert_array_equal(before.jitter[:, 2] != after.jitter[:, 2], changed)
+  moved, redrawn = shares
+  expected = redrawn + (1 - redrawn) * moved
+  assert abs(changed.mean() - expected) < 0.06 + 0.02 * (redrawn > 0)
+  assert abs(changed.all(1).mean() - redrawn) < 0.08
+  same = ~changed.any(1)
+  assert same.any() or shares == (0.3, 0.4)
+  for a, b in zip(ours, theirs, strict=True):
+    np.testing.assert_array_equal(np.asarray(a)[same], np.asarray(b)[same])
+  assert (np.abs(ours.delay_s - theirs.delay_s).max((1, 2, 3)) > 0)[~same].all()
 
 
 @pytest.mark.parametrize('scenario', SCENARIOS)

@@ -110,6 +110,10 @@ def water_level(variances: np.ndarray, bits: np.ndarray | float) -> np.ndarray:
 def _require_generated(config: ExperimentConfig) -> None:
   if config.data.path or config.data.test_path:
     raise InputError('the genie knows the paths of generated CSI only; data.path is set.')
+  if config.data.is_changed:
+    raise InputError(
+        'the genie knows the site at its first time only; leave out data.moved_scatterers and '
+        'data.redrawn_ground.')
 
 
 def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...]:

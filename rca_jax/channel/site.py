@@ -23,6 +23,7 @@ from rca_jax.config import CsiConfig
 SPEED_OF_LIGHT = 299_792_458.0
 ANGLES = ('AOD', 'AOA', 'ZOD', 'ZOA')
 _IS_AZIMUTH = np.array([name[0] == 'A' for name in ANGLES])[:, None]
+_CHANGE_DISTANCE_M = 10.0  # correlation distance of what decides where a site has changed
 _TRACK_MIN_SCATTERER_DISTANCE_M = 5.0
 _MULTIPATH_DELAY_SPREAD_S = 300e-9
 # Of DS and the angular spreads in degrees, in the order of uma.LSPS; step 4.
@@ -44,6 +45,14 @@ _CALIBRATION = {
 }
 
 
+class _Change(NamedTuple):
+  """Clusters that are drawn anew, each where a field of its own, or one for all, is low."""
+
+  where: fields.Field  # a set of 1 + MAX_CLUSTERS fields
+  clusters: fields.Field  # as the site's
+  shares: jax.Array  # [1 + MAX_CLUSTERS], of the ground
+
+
 @flax.struct.dataclass
 class Site:
   """One environment: its random fields and what it holds fixed."""
@@ -53,6 +62,7 @@ class Site:
   ray_offsets: jax.Array  # [4, MAX_CLUSTERS, NUM_RAYS], coupled at random (step 8), per angle
   ray_phase: jax.Array  # [2, MAX_CLUSTERS, NUM_RAYS] rad (step 10)
   config: CsiConfig = flax.struct.field(pytree_node=False)
+  change: _Change | None = None  # since its first time
 
 
 class Paths(NamedTuple):
@@ -78,27 +88,46 @@ class _Clusters(NamedTuple):
 
 
 _CLUSTER_VARIABLES = 2 + 2 * len(ANGLES)
+_CLUSTERS_SHAPE = fields.normal_shape(2, _CLUSTER_VARIABLES * uma.MAX_CLUSTERS)
 
 
 def sample_site(key: jax.Array, config: CsiConfig) -> Site:
   """Draws an environment."""
   tables = uma.state_tables(config.carrier_frequency_hz)
   scale = _CALIBRATION[config.correlation].distance_scale
-  distances_m = (  # of the sets of fields
-      np.append(uma.LOS_STATE_DISTANCE_M, scale * tables.lsp_distance_m),
-      scale * tables.cluster_distance_m)
-  field_shapes = (
-      fields.normal_shape(len(distances_m[0]), 1),
-      fields.normal_shape(len(distances_m[1]), _CLUSTER_VARIABLES * uma.MAX_CLUSTERS))
+  large_scale_m = np.append(uma.LOS_STATE_DISTANCE_M, scale * tables.lsp_distance_m)
   ray_shape = (len(ANGLES) + 2, uma.MAX_CLUSTERS, uma.NUM_RAYS)
-  large_scale, clusters, rays = _normals(key, *field_shapes, ray_shape)
+  large_scale, clusters, rays = _normals(
+      key, fields.normal_shape(len(large_scale_m), 1), _CLUSTERS_SHAPE, ray_shape)
   uniform = _uniform(rays)
   return Site(
-      large_scale=fields.from_normals(large_scale, config.correlation, distances_m[0]),
-      clusters=fields.from_normals(clusters, config.correlation, distances_m[1]),
+      large_scale=fields.from_normals(large_scale, config.correlation, large_scale_m),
+      clusters=_cluster_fields(clusters, config),
       ray_offsets=_couple(uniform[:len(ANGLES)]),
       ray_phase=2 * jnp.pi * uniform[len(ANGLES):],
       config=config)
+
+
+def at_another_time(
+    key: jax.Array, site: Site, moved_scatterers: float, redrawn_ground: float) -> Site:
+  """The site after some of its clusters were drawn anew.
+
+  Args:
+    moved_scatterers: share of the ground where a cluster is another one; each has its own ground.
+    redrawn_ground: share of the ground where all clusters are others.
+  """
+  where, clusters = _normals(
+      key, fields.normal_shape(1, 1 + uma.MAX_CLUSTERS), _CLUSTERS_SHAPE)
+  return site.replace(change=_Change(
+      where=fields.from_normals(where, 'stock', np.array([_CHANGE_DISTANCE_M])),
+      clusters=_cluster_fields(clusters, site.config),
+      shares=jnp.append(redrawn_ground, jnp.full(uma.MAX_CLUSTERS, moved_scatterers))))
+
+
+def _cluster_fields(normal: jax.Array, config: CsiConfig) -> fields.Field:
+  scale = _CALIBRATION[config.correlation].distance_scale
+  distance_m = scale * uma.state_tables(config.carrier_frequency_hz).cluster_distance_m
+  return fields.from_normals(normal, config.correlation, distance_m)
 
 
 def _normals(key: jax.Array, *shapes: tuple[int, ...]) -> list[jax.Array]:
@@ -232,9 +261,15 @@ def _table(config: CsiConfig, los: jax.Array) -> uma.StateTable:
 
 def _clusters(site: Site, los: jax.Array, ground: jax.Array) -> _Clusters:
   """The variables of all clusters at ground [2] m."""
-  # Both states, then the right one: a shared matrix product costs less than a gather of weights.
-  nlos_values, los_values = fields.evaluate(site.clusters, ground)
-  values = jnp.where(los, los_values, nlos_values).reshape(_CLUSTER_VARIABLES, uma.MAX_CLUSTERS)
+  def of_state(clusters: fields.Field) -> jax.Array:
+    # Both states, then the right one: a shared matrix product costs less than a gather of weights.
+    nlos_values, los_values = fields.evaluate(clusters, ground)
+    return jnp.where(los, los_values, nlos_values).reshape(_CLUSTER_VARIABLES, uma.MAX_CLUSTERS)
+
+  values = of_state(site.clusters)
+  if site.change is not None:
+    low = _uniform(fields.evaluate(site.change.where, ground)[0]) < site.change.shares
+    values = jnp.where((low[0] | low[1:])[None], of_state(site.change.clusters), values)
   return _Clusters(values[0], values[1], *jnp.split(values[2:], 2))
 
 

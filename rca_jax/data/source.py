@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.channel import CsiGroups, sample_groups, sample_site
+from rca_jax.channel import CsiGroups, at_another_time, sample_groups, sample_site
 from rca_jax.config import ExperimentConfig
 from rca_jax.data.files import GUESSED, iter_csi, read_manifest
 from rca_jax.data.order import batch_indices
@@ -93,12 +93,16 @@ def validation_groups(config: ExperimentConfig) -> np.ndarray | None:
 
 
 def config_site(config: ExperimentConfig) -> Any:
-  """The environment of `data.seed`; None in `fresh` mode."""
+  """The environment of `data.seed`, at the time that `config.data` says; None in `fresh` mode."""
   if config.csi.mode == 'fresh':
     return None
   # Jitted: the training and the test program must see the very same site.
   sample = jax.jit(functools.partial(sample_site, config=config.csi))
-  return sample(stream_key(config.data.seed, Stream.SITE))
+  site, data = sample(stream_key(config.data.seed, Stream.SITE)), config.data
+  if not data.is_changed:
+    return site
+  return jax.jit(at_another_time)(
+      stream_key(data.seed, Stream.SITE_CHANGE), site, data.moved_scatterers, data.redrawn_ground)
 
 
 def iter_groups(config: ExperimentConfig, path: str, split: str) -> Iterator[CsiGroups]:

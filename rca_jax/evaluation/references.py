@@ -171,10 +171,10 @@ def _projections(
 
 
 def _site_map_scores(
-    source: str, design: Callable, config: ExperimentConfig,
-    measurements: Sequence[Measurement]) -> list[Scores]:
+    source: str, design: Callable, config: ExperimentConfig, measurements: Sequence[Measurement],
+    reserve: bool = True) -> list[Scores]:
   site_map, plain = _site_map(config, measurements)
-  code = plain.variant(_SOURCES[source](site_map, config), design)
+  code = plain.variant(_SOURCES[source](site_map, config), design, reserve)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
@@ -287,6 +287,8 @@ WITH_MAP: dict[str, Callable] = {
         ('site map (hybrid joint)', 'joint', hybrid.design),
         ('site map (hybrid tracked)', 'tracked', hybrid.design),
         ('site map (hybrid uplink)', 'uplink', hybrid.design))} | {
+    'site map (joint, no reserve)': functools.partial(
+        _site_map_scores, 'joint', hybrid.linear_design, reserve=False),
     'site map bound': functools.partial(_site_map_bound_scores, False),
     'site map bound (paid)': functools.partial(_site_map_bound_scores, True)}
 # They are sent, so that an uplink and what is known of it can be chosen.

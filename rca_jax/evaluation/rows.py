@@ -77,9 +77,12 @@ def test_data(config: ExperimentConfig, path: str = '') -> TestData:
   path = path or config.data.test_path or config.data.path
   if path:
     return TestData(Path(path).absolute().name, content_hash(path, config.data.layout)[:12])
-  csi, seed = config.csi, config.data.seed
+  csi, data = config.csi, config.data
+  said = {'seed': data.seed, 'moved_scatterers': data.moved_scatterers,
+          'redrawn_ground': data.redrawn_ground}
   return TestData(
-      f'{csi.scenario} {csi.mode} {seed}', _digest({'csi': to_dict(csi), 'data': {'seed': seed}}))
+      f'{csi.scenario} {csi.mode} {data.seed}' + ' at another time' * data.is_changed,
+      _digest({'csi': to_dict(csi), 'data': said}))
 
 
 def describe(
