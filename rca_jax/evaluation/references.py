@@ -287,7 +287,7 @@ WITH_MAP: dict[str, Callable] = {
         ('site map (hybrid joint)', 'joint', hybrid.design),
         ('site map (hybrid tracked)', 'tracked', hybrid.design),
         ('site map (hybrid uplink)', 'uplink', hybrid.design))} | {
-    'site map (joint, no reserve)': functools.partial(
+    'site map (joint without reserve)': functools.partial(
         _site_map_scores, 'joint', hybrid.linear_design, reserve=False),
     'site map bound': functools.partial(_site_map_bound_scores, False),
     'site map bound (paid)': functools.partial(_site_map_bound_scores, True)}
