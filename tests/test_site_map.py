@@ -125,7 +125,14 @@ def test_csi_of_no_place_is_sent_by_the_last_entry():
   sent, _ = code._choose(csi[:, None], 0.01, 2, Paid(three), None)
   assert sent[:, 0].tolist() == [0, 1, 2]
   hat = code.estimate(csi[:, None], jax.random.split(jax.random.key(0), (3, 1)), Uplink(20.0))[:, 0]
-  assert (np.abs(hat - csi) ** 2).sum((1, 2)).max() < 0.05 * 24
+  errors = (np.abs(hat - csi) ** 2).sum((1, 2))
+  assert errors.max() < 0.05 * 24
+  placed = code.variant(Paid(three), hybrid.linear_design, reserve=False)
+  assert (placed._choose(csi[:, None], 0.01, 2, Paid(three), None)[0] < 2).all()
+  hat = placed.estimate(csi[:, None], jax.random.split(jax.random.key(0), (3, 1)), Uplink(20.0))
+  without = (np.abs(hat[:, 0] - csi) ** 2).sum((1, 2))
+  np.testing.assert_allclose(without[:2], errors[:2], atol=1e-4)
+  assert without[2] > 0.4 * 24  # one of its two places is missing
 
 
 def test_a_file_with_positions_gives_the_map_of_its_places(fit, tmp_path):

@@ -6,11 +6,13 @@ import jax
 import numpy as np
 import pytest
 
+from rca_jax.baselines.genie import genie_nmse
 from rca_jax.data.source import array_source, training_source
 from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.rows import Measurement
+from rca_jax.evaluation.rows import test_data as data_of_rows
 from rca_jax.evaluation.run import evaluate_run, load_weights, measure
 from rca_jax.training.loop import fit
 from rca_jax.training.writer import read_metrics
@@ -173,3 +175,35 @@ def test_test_pairs_are_repeatable_and_correlate_with_nearness(tiny_config):
 def test_impossible_pairs_are_input_errors(tiny_config, num_ues, distance_m, message):
   with pytest.raises(InputError, match=message):
     load_test_csi(tiny_config, num_ues, 20, distance_m=distance_m)
+
+
+def test_groups_of_another_time_are_at_the_same_places_and_other_data(tiny_config):
+  """LOS CSI keeps most of its power; a change of all clusters is none of the LOS path."""
+  config = dataclasses.replace(
+      with_data(tiny_config, num_test_groups=30),
+      csi=dataclasses.replace(tiny_config.csi, scenario='uma_los'))
+  before, all_changed, some_changed = (
+      load_test_csi(with_data(config, redrawn_ground=share), 2) for share in (0.0, 1.0, 0.3))
+  same = (before == some_changed).all((-2, -1))
+  assert 0.4 < same.mean() < 0.95 and not (before == all_changed).all((-2, -1)).any()
+  alike = np.abs((before.conj() * all_changed).mean((-2, -1)))
+  assert np.median(alike) > 0.4  # independent CSI: 0.18
+  names, hashes = zip(*(
+      data_of_rows(with_data(config, **changes))
+      for changes in ({}, {'redrawn_ground': 0.5}, {'moved_scatterers': 0.05})), strict=True)
+  assert names == ('uma_los site 0',) + 2 * ('uma_los site 0 at another time',)
+  assert len(set(hashes)) == 3
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'moved_scatterers': 1.5}, r'data.moved_scatterers=1.5 must be from 0 to 1'),
+    ({'redrawn_ground': 0.5, 'path': 'a.npz'}, 'leave out data.path'),
+    ({'redrawn_ground': 0.5, 'test_path': 'a.npz'}, 'leave out data.path')])
+def test_changes_that_have_no_meaning_are_one_line(tiny_config, changes, message):
+  with pytest.raises(InputError, match=message):
+    with_data(tiny_config, **changes)
+  with pytest.raises(InputError, match="csi.mode='site'"):
+    with_data(dataclasses.replace(
+        tiny_config, csi=dataclasses.replace(tiny_config.csi, mode='fresh')), redrawn_ground=0.1)
+  with pytest.raises(InputError, match='at its first time only'):
+    genie_nmse(with_data(tiny_config, redrawn_ground=0.1), [10.0], 1)

@@ -83,7 +83,7 @@ class SiteCode:
     self._paid, self._source, self._design = Paid(site_map), source, design
     self._num_in_block = _in_parts(
         np.ones((config.num_delay_taps, config.num_tx_antennas), np.float32))
-    self._handicap = _SELDOM  # of the reserved label
+    self._reserve = True
     self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
     self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
     self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
@@ -98,7 +98,7 @@ class SiteCode:
     _ = self._coarse_powers  # here, for all variants
     other = copy.copy(self)
     other._source, other._design, other._designs = source, design, {}
-    other._handicap = _SELDOM if reserve else np.inf
+    other._reserve = reserve
     return other
 
   def estimate(
@@ -244,7 +244,9 @@ class SiteCode:
     values = tried.coefficients[:, :, 0]
     power = _linear_powers(tried.variances, noise, self.num_symbols - split)
     change = _change(tried.variances, np.abs(values) ** 2, power, noise)
-    change[:, -1] += self._handicap * ((np.abs(flat) ** 2).sum((1, 2)) + change[:, -1])
+    change[:, -1] += _SELDOM * ((np.abs(flat) ** 2).sum((1, 2)) + change[:, -1])
+    if not self._reserve:
+      change[tried.labels == len(self._map.los) - 1] = np.inf
     rows, best = np.arange(len(flat)), change.argmin(1)
     return tried.labels[rows, best].reshape(shape), values[rows, best].reshape(*shape, -1)
 
