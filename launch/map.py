@@ -32,6 +32,9 @@ _SIDE_M = flags.DEFINE_float(
 _NUM_UES = flags.DEFINE_float(
     'num_ues', None, 'UEs a square on average, by default 2.5, as squares share them; without '
     'positions UEs a cluster, by default 10.', lower_bound=0.1)
+_POSITIONS = flags.DEFINE_bool(
+    'positions', True, 'Cells by the positions of a file; --nopositions: clusters, as where it has '
+    'none, e.g. of several sites.')
 _SNR_DB = flags.DEFINE_float(
     'snr_db', None, 'Of the CSI; of generated CSI it is made so noisy. By default there is none.')
 _POSITION_ERROR_M = flags.DEFINE_float(
@@ -49,6 +52,9 @@ def main() -> None:
 
   if config.data.path and _POSITION_ERROR_M.value:
     raise InputError('--position_error_m is of generated UEs; those of a file are where it says.')
+
+  if not (config.data.path or _POSITIONS.value):
+    raise InputError('--nopositions is of a file by --config.data.path; generated UEs have some.')
 
   import numpy as np
 
@@ -69,7 +75,8 @@ def main() -> None:
   content = content_hash(config.data.path)[:12] if config.data.path else ''
   parts = out.with_name(
       f'{out.name}.{config_hash(config)}{content}-{_SIDE_M.value!r}m-{num_ues!r}ues-'
-      f'{_SNR_DB.value!r}dB-{_POSITION_ERROR_M.value!r}m.parts')
+      f'{_SNR_DB.value!r}dB-{_POSITION_ERROR_M.value!r}m'
+      f'{"" if _POSITIONS.value else "-clusters"}.parts')
   say(f'map: of {config.data.path or "generated CSI"}, {devices()}; to {out}')
   with Bar('map', None, doing='looking where UEs are') as bar:
 
@@ -77,11 +84,11 @@ def main() -> None:
       bar.update(done, total=total, doing='')
 
     ues = stored(config, parts) if config.data.path else None
-    if ues is not None and ues.place is None:
+    if ues is not None and (ues.place is None or not _POSITIONS.value):
       if _SIDE_M.value:
         raise InputError(
-            f'{config.data.path}: has no positions, so there are no squares; leave out --side_m.')
-      bar.say(f'no positions: clusters of {count(len(ues.los), "UE")}')
+            f'--side_m={_SIDE_M.value:g}: without positions there are no squares; leave it out.')
+      bar.say(f'without positions: clusters of {count(len(ues.los), "UE")}')
       bar.update(doing='looking for clusters')
       found = fit_clusters(
           stream_key(config.data.seed, Stream.CLUSTERS), ues.csi, config.csi,

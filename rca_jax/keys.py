@@ -29,8 +29,9 @@ class Stream(enum.IntEnum):
   SITE_MAP = 13  # of data.seed: the UEs that a site map is fitted from
   UPLINK_CSI = 14  # of data.seed: phases and noise of the uplink CSI of the test groups
   PROJECTIONS = 15  # of seed: what every UE sends under joint Bayes
-  CLUSTERS = 16  # of data.seed: the UEs that clusters of CSI begin at
+  CLUSTERS = 16  # of data.seed: the UEs that clusters of a map begin at
   SITE_CHANGE = 17  # of data.seed: the site at another time
+  MIXTURE = 18  # of seed: the UEs that clusters of the mixture KLT begin at
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

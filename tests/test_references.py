@@ -139,6 +139,7 @@ def test_no_key_of_training_is_used_to_fit(tiny_config, monkeypatch):
 
 @pytest.mark.parametrize('method, measurement', [
     ('PCA/KLT', NOISE_FREE), ('CDL-OP', NOISE_FREE), ('joint Bayes', Measurement(20.0)),
+    ('mixture KLT', Measurement(20.0)),
     ('joint Bayes (alone)', Measurement(20.0))])
 def test_rows_say_what_was_measured(config, method, measurement):
   row, = reference_rows(of(config, method), [measurement])
@@ -168,6 +169,7 @@ def test_the_genie_has_an_nmse_and_no_estimate(tiny_config, monkeypatch):
     ('CDL-OP', '1/2', Measurement(10.0), 'without noise .snr_db=None., not at 10.0 dB'),
     ('genie', '1/2', NOISE_FREE, 'genie needs .* snr_db=None'),
     ('joint Bayes', '1/2', NOISE_FREE, 'joint Bayes needs an uplink with noise; give --snr_db'),
+    ('mixture KLT', '1/2', NOISE_FREE, 'mixture KLT needs an uplink with noise; give --snr_db'),
     ('joint Bayes (genie)', '1/2', Measurement(10.0), 'generated CSI only'),
     ('PCA/KLT', '1/2', Measurement(10.0, channel='rayleigh_block_fading'), 'phase of the gain'),
     ('PCA/KLT', '1/2', Measurement(10.0, channel='wire'), "'wire' is unknown; choose one of awgn"),

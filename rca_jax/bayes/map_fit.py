@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from rca_jax.bayes import em, klt, packing
+from rca_jax.bayes import em, packing
 from rca_jax.bayes.grid import Grid, entry_atoms, make_grid
 from rca_jax.bayes.samples import Ground, Ues
 from rca_jax.bayes.site_map import SiteMap
@@ -88,7 +88,7 @@ def with_anywhere(grid: Grid, site_map: SiteMap) -> SiteMap:
   """
   parts = np.array_split(np.arange(len(site_map.los)), -(-len(site_map.los) // _PROFILES))
   power = sum(
-      np.asarray(klt.mean_powers(grid, site_map.profile(part))).sum(0) for part in parts).ravel()
+      site_map.mean_powers(grid, part).sum(0) for part in parts).ravel()
   power /= len(site_map.los)
   strongest = np.argsort(-power)[:_NUM_ATOMS]
   index = np.asarray(entry_atoms(grid))[strongest]

@@ -20,7 +20,6 @@ import numpy as np
 from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import hybrid, klt, label
-from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
@@ -48,9 +47,7 @@ _PROFILES = 1024  # mean powers computed at a time
 _KEPT_BYTES = 1e9  # of transforms
 _KEPT_POWERS = 2**24  # of a small map: its mean powers are computed once
 
-_transform = jax.jit(klt.transform, static_argnums=2)
 _coefficients, _synthesise = jax.jit(klt.coefficients), jax.jit(klt.synthesise)
-_mean_powers = jax.jit(klt.mean_powers)
 
 
 class _Tried(NamedTuple):
@@ -77,7 +74,8 @@ class SiteCode:
       self, site_map: SiteMap, config: CsiConfig, num_symbols: int, source: Paid,
       design: Callable[[np.ndarray, float, int], hybrid.Design] = hybrid.linear_design,
       size: int | None = None):
-    self._map, self._grid, self.num_symbols = site_map, make_grid(config), num_symbols
+    self._map, self._grid, self.num_symbols = site_map, site_map.grid(config), num_symbols
+    self._num_labels = len(site_map.num_samples)
     self._num_entries = config.num_delay_taps * config.num_tx_antennas
     self._size = min(size or 3 * num_symbols // 2, self._num_entries)
     self._paid, self._source, self._design = Paid(site_map), source, design
@@ -123,7 +121,7 @@ class SiteCode:
     codes = []
     for noise, ues in _by_noise(uplink.noise(self.num_symbols), num_ues):
       split = self.label_symbols(noise, num_ues)
-      words = label.codewords(len(self._map.los), split)
+      words = label.codewords(self._num_labels, split)
       if past is not None:
         last[:, ues] = self._choose(past[:, ues], noise, split, self._paid, None)[0]
       sent, values = self._choose(
@@ -220,7 +218,7 @@ class SiteCode:
 
     The same for all reports: from entries all over the map.
     """
-    some = np.linspace(0, max(len(self._map.los) - 2, 0), _BLOCK).astype(int)
+    some = np.linspace(0, max(self._num_labels - 2, 0), _BLOCK).astype(int)
     variances = self._stack(some).variances
     split = np.arange(self.num_symbols)
     left = self.num_symbols - split
@@ -270,7 +268,7 @@ class SiteCode:
     def likely(rows: np.ndarray) -> np.ndarray:
       energy = (np.abs(looks[rows]) ** 2).sum(1)
       expected = source.expected(None if last is None else last[rows])
-      expected = np.broadcast_to(expected, (len(rows), len(self._map.los)))
+      expected = np.broadcast_to(expected, (len(rows), self._num_labels))
       fine = np.asarray(_most_likely(
           expected, self._coarse_powers + (_FLOOR + noise), self._num_in_block, _in_parts(energy),
           looks.shape[1], max(_FINE_ENTRIES // energy[0].size, num_candidates)))
@@ -287,7 +285,7 @@ class SiteCode:
       return _Tried(labels[rows], transforms.variances, np.asarray(values))
 
     labels = _in_blocks(likely, len(looks), _SCORED)
-    anywhere = np.full_like(labels[:, :1], len(self._map.los) - 1)
+    anywhere = np.full_like(labels[:, :1], self._num_labels - 1)
     labels = np.concatenate([labels, anywhere], 1)
     found = self._tried[digest.digest()] = _in_blocks(coded, len(looks))
     return found
@@ -296,22 +294,22 @@ class SiteCode:
   def _coarse_powers(self) -> np.ndarray:
     """Mean power of every entry in every block, [V, B]."""
     parts = np.split(
-        np.arange(len(self._map.los)), range(_PROFILES, len(self._map.los), _PROFILES))
+        np.arange(self._num_labels), range(_PROFILES, self._num_labels, _PROFILES))
     return np.concatenate([_in_parts(self._powers(part)) for part in parts]) / self._num_in_block
 
   @functools.cached_property
   def _all_powers(self) -> np.ndarray:
-    return self._computed_powers(np.arange(len(self._map.los)))
+    return self._computed_powers(np.arange(self._num_labels))
 
   def _powers(self, labels: np.ndarray) -> np.ndarray:
     """What these entries expect of |h|^2: [*labels.shape, N_a, N_t], of mean 1."""
-    if len(self._map.los) * self._num_entries <= _KEPT_POWERS:
+    if self._num_labels * self._num_entries <= _KEPT_POWERS:
       return self._all_powers[labels]
     return self._computed_powers(labels)
 
   def _computed_powers(self, labels: np.ndarray) -> np.ndarray:
     found = _in_blocks(
-        lambda rows: np.asarray(_mean_powers(self._grid, self._map.profile(labels.ravel()[rows]))),
+        lambda rows: self._map.mean_powers(self._grid, labels.ravel()[rows]),
         labels.size, _PROFILES)
     return found.reshape(*labels.shape, *found.shape[1:])
 
@@ -338,10 +336,10 @@ class SiteCode:
     Labels that are not among them count with the mean of CSI, zero. `noise` is N_0 [G, M].
     """
     num_groups, num_ues = noise.shape
-    count = min(_NUM_LABELS, len(self._map.los))
+    count = min(_NUM_LABELS, self._num_labels)
     weights, labels = [], []
     for group in range(num_groups):
-      likelihood = np.empty((num_ues, len(self._map.los)))
+      likelihood = np.empty((num_ues, self._num_labels))
       for code in codes:
         likelihood[code.ues] = label.log_likelihood(
             code.words, received[group, code.ues, :code.split], noise[group, code.ues, None])
@@ -367,7 +365,7 @@ class SiteCode:
     for start in range(0, len(missing), _BLOCK):
       part = missing[start:start + _BLOCK]
       filled = np.array(part + part[:1] * (_BLOCK - len(part)))
-      found = jax.tree.map(np.array, _transform(self._grid, self._map.profile(filled), self._size))
+      found = jax.tree.map(np.array, self._map.transform(self._grid, filled, self._size))
       self._transforms |= {
           v: jax.tree.map(lambda leaf, i=i: leaf[i].copy(), found) for i, v in enumerate(part)}
     for v in needed:

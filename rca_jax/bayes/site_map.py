@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from rca_jax.bayes import em, packing
-from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes import em, klt, packing
+from rca_jax.bayes.grid import Grid, make_grid
 from rca_jax.config import CsiConfig, from_dict, to_dict
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
@@ -19,6 +20,9 @@ _HEADER = 'rca_jax site map'
 _DTYPES = {
     'place': 'float32', 'los': 'bool', 'num_samples': 'uint16', 'rows': 'uint8', 'angles': 'uint8',
     'level': 'uint8', 'power': 'float16'}
+
+_transform = jax.jit(klt.transform, static_argnums=2)
+_mean_powers = jax.jit(klt.mean_powers)
 
 
 class SiteMap(NamedTuple):
@@ -37,6 +41,19 @@ class SiteMap(NamedTuple):
     packed = packing.Packed(*(leaf[labels.ravel()] for leaf in self[3:]))
     return em.Profile(*(
         jnp.asarray(leaf.reshape(*labels.shape, -1)) for leaf in packing.unpack(packed)))
+
+  @staticmethod
+  def grid(config: CsiConfig) -> Grid:
+    """Of the atoms of all entries."""
+    return make_grid(config)
+
+  def transform(self, grid: Grid, labels: np.ndarray, size: int) -> klt.Klt:
+    """KLTs of the `size` strongest directions, with leaves [*labels.shape, ...]."""
+    return _transform(grid, self.profile(labels), size)
+
+  def mean_powers(self, grid: Grid, labels: np.ndarray) -> np.ndarray:
+    """What entries expect of |h|^2: [*labels.shape, N_a, N_t], of mean 1."""
+    return np.asarray(_mean_powers(grid, self.profile(labels)))
 
 
 def save_map(path: Path, site_map: SiteMap, config: CsiConfig) -> None:

@@ -15,6 +15,7 @@ from rca_jax.baselines import cdl_op, pca
 from rca_jax.baselines.genie import genie_nmse, known_covariance_nmse
 from rca_jax.bayes import hybrid, joint, random_code
 from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
+from rca_jax.bayes.mixture_klt import fit_mixture
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.bayes.site_map import SiteMap, load_map
 from rca_jax.channel import from_features, sample_groups, to_features
@@ -28,6 +29,7 @@ from rca_jax.keys import Stream, stream_key
 from rca_jax.uplink.known import Uplink, check_known
 
 _FIT_REPORTS_PER_DIMENSION = 12  # training reports that the linear code is fitted to
+_MIXTURE_REPORTS_PER_DIMENSION, _REPORTS_PER_COMPONENT = 48, 128  # of the mixture KLT
 _NUM_FIT_ROWS = 40_000  # frequency rows the dictionary is fitted to
 _FIT_CHUNK = 125  # groups generated at a time; changing it changes the codes
 _NUM_GENIE_POSITIONS = 1000
@@ -36,7 +38,7 @@ _NUM_PRIOR_REPORTS = 1000  # whose mean power by delay joint Bayes starts from
 
 def reference_rows(
     config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-  """One row a measurement of `config.method`, a name of `REFERENCES`, `JOINT` or `WITH_MAP`.
+  """One row a measurement of `config.method`, a name of `REFERENCES`, `BAYES` or `WITH_MAP`.
 
   Codes are fitted to groups of the training's kind and measured on the network's test groups,
   with the noise that the network has there.
@@ -44,7 +46,7 @@ def reference_rows(
   Raises:
     InputError: the method is none of them, or a measurement is none it has.
   """
-  known = REFERENCES | JOINT | WITH_MAP
+  known = REFERENCES | BAYES | WITH_MAP
   if config.method not in known:
     raise InputError(f'method={config.method!r} is not trained, and none of {", ".join(known)}.')
   for item in measurements:
@@ -170,6 +172,23 @@ def _projections(
   return random_code.random_projections(key, num_symbols, config.csi)
 
 
+def _mixture_scores(config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
+  if None in (item.snr_db for item in measurements):
+    raise InputError('the mixture KLT needs an uplink with noise; give --snr_db.')
+  num_symbols = codeword_dim(config.model, config.csi) // 2
+  dim = 2 * config.csi.num_delay_taps * config.csi.num_tx_antennas
+  train = _training_csi(config, _MIXTURE_REPORTS_PER_DIMENSION * dim)
+  mixture = fit_mixture(
+      stream_key(config.seed, Stream.MIXTURE), train,
+      max(len(train) // _REPORTS_PER_COMPONENT, 1), num_symbols)
+  code = SiteCode(mixture, config.csi, num_symbols, Paid(mixture), size=num_symbols)
+
+  def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
+
+  return _code_scores(config, measurements, estimate)
+
+
 def _site_map_scores(
     source: str, design: Callable, config: ExperimentConfig, measurements: Sequence[Measurement],
     reserve: bool = True) -> list[Scores]:
@@ -270,9 +289,10 @@ _SOURCES: dict[str, Callable[[SiteMap, ExperimentConfig], Paid]] = {
     'uplink': lambda site_map, _: Paid(site_map)}
 REFERENCES: dict[str, Callable] = {
     'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores, 'genie': _genie_scores}
-# Not in the matrix of launch.reproduce, nor are those with a map. Alone: the same reports, every UE
+# Not in the matrix of launch.reproduce, nor are those below. Alone: the same reports, every UE
 # decoded by itself; genie: it knows c.
-JOINT: dict[str, Callable] = {
+BAYES: dict[str, Callable] = {
+    'mixture KLT': _mixture_scores,
     'joint Bayes': functools.partial(_joint_scores, False),
     'joint Bayes (alone)': functools.partial(_joint_scores, True),
     'joint Bayes (genie)': _joint_genie_scores}
@@ -292,7 +312,7 @@ WITH_MAP: dict[str, Callable] = {
     'site map bound': functools.partial(_site_map_bound_scores, False),
     'site map bound (paid)': functools.partial(_site_map_bound_scores, True)}
 # They are sent, so that an uplink and what is known of it can be chosen.
-_OF_AN_UPLINK = ('PCA/KLT', 'joint Bayes', 'joint Bayes (alone)', *(
+_OF_AN_UPLINK = ('PCA/KLT', 'mixture KLT', 'joint Bayes', 'joint Bayes (alone)', *(
     name for name in WITH_MAP if 'bound' not in name))
 # Their rows say the looks; others do not depend on them.
 _FROM_UPLINK = ('site map (uplink)', 'site map (hybrid uplink)')

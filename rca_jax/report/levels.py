@@ -20,8 +20,8 @@ WITH_MAP = (
     'site map', 'site map (joint)', 'site map (tracked)', 'site map (uplink)', 'site map (hybrid)',
     'site map (hybrid joint)', 'site map (hybrid tracked)', 'site map (hybrid uplink)',
     'site map (joint without reserve)', 'site map bound (paid)', 'site map bound')
-JOINT = ('joint Bayes (alone)', 'joint Bayes', 'joint Bayes (genie)')
-REFERENCES = ('CDL-OP', 'PCA/KLT', *JOINT, *WITH_MAP, 'genie')  # no networks
+BAYES = ('mixture KLT', 'joint Bayes (alone)', 'joint Bayes', 'joint Bayes (genie)')
+REFERENCES = ('CDL-OP', 'PCA/KLT', *BAYES, *WITH_MAP, 'genie')  # no networks
 ANY = object()  # every value of a field
 
 # The value of a field that a row does not have. The first ones are plain in `pick`.

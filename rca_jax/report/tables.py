@@ -8,7 +8,7 @@ from rca_jax.config import ExperimentConfig
 from rca_jax.evaluation.complexity import count_complexity
 from rca_jax.report import paper
 from rca_jax.report.levels import (
-  JOINT,
+  BAYES,
   OURS,
   REFERENCES,
   WITH_MAP,
@@ -84,7 +84,7 @@ def table1(rows: Sequence[Row]) -> Table | None:
       {snr_db for _, snr_db in paper.TABLE1} | set(values(tuned(rows), 'snr_db')), reverse=True)
   methods = [
       name for name in (*REFERENCES, *_METHODS)
-      if name not in (*JOINT, *WITH_MAP) or name in values(rows, 'method')]
+      if name not in (*BAYES, *WITH_MAP) or name in values(rows, 'method')]
   return Table(
       f'NMSE in dB, lower is better; 2 UEs. {INTERVALS}; in square brackets the paper\'s number, '
       'which is of its own data and size. Networks are fine-tuned at the SNR, or of stage 1 where '
