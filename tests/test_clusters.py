@@ -9,6 +9,7 @@ from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.config import CsiConfig
 from rca_jax.errors import InputError
+from rca_jax.uplink.known import Uplink
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 CONFIG = CsiConfig(num_subcarriers=64, num_delay_taps=6, num_tx_antennas=4)
@@ -75,7 +76,7 @@ def test_the_map_has_an_entry_for_every_cluster_and_codes_csi_of_its_places(foun
   assert found.num_samples[:-1].sum() > 0.9 * len(csi)
   new, _ = places(8, seed=5)
   keys = jax.random.split(jax.random.key(1), (len(new), 1))
-  hat = SiteCode(found, CONFIG, 8, Paid(found)).estimate(new[:, None], keys, 20.0)[:, 0]
+  hat = SiteCode(found, CONFIG, 8, Paid(found)).estimate(new[:, None], keys, Uplink(20.0))[:, 0]
   errors = (np.abs(hat - new) ** 2).mean((1, 2))
   assert 10 * np.log10(errors.mean()) < -12  # four paths, noise and a label in eight symbols
 
