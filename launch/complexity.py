@@ -2,12 +2,15 @@
 
   python -m launch.complexity
   python -m launch.complexity --methods=RCA-MUNet --num_ues=2,4,8 --compression_ratios=1/8,1/16
+  python -m launch.complexity --compression_ratios=1/16 --site_map=site.map
 
 Operations are those of one group: the paper's FLOPs by the count of Table II, in all and for one
-UE, and all multiply-accumulates (MACs).
+UE, and all multiply-accumulates (MACs). With a site map: what each step of a report costs one UE or
+the BS, in real multiplications and bytes, beside RCA-MUNet's encoder and decoder.
 """
 
 import itertools
+from pathlib import Path
 
 from absl import flags
 
@@ -21,12 +24,18 @@ from rca_jax.terminal import Bar
 _METHODS = flags.DEFINE_list('methods', list(rca_munet.METHODS), 'Trained methods.')
 _RATIOS = flags.DEFINE_list('compression_ratios', ['1/8'], 'Compression ratios.')
 _NUM_UES = flags.DEFINE_list('num_ues', ['2', '4'], 'Numbers of UEs in a group.')
+_SITE_MAP = flags.DEFINE_string('site_map', '', 'File of launch.map, whose code is counted.')
 _FORMAT = define_format()
 _HEAD = {'method': '', 'CR': '', 'UEs': 'd', 'parameters': ',d', 'paper FLOPs': ',d',
          'of a UE': ',d', 'MACs': ',d'}
+_STEPS_HEAD = {'step': '', 'side': '', 'CR': '', 'MACs': ',d', 'bytes': ',d'}
+_SNR_DB = 10.0  # at which the label's length is
 
 
 def main() -> None:
+  if _SITE_MAP.value:
+    _print_steps()
+    return
   configs = [_config(*cell) for cell in itertools.product(
       _METHODS.value, _RATIOS.value, _NUM_UES.value)]  # before what takes a second to import
 
@@ -41,6 +50,23 @@ def main() -> None:
           flops // config.num_ues, macs])
       bar.update(len(rows))
   print_table(_HEAD, rows, _FORMAT.value)
+
+
+def _print_steps() -> None:
+  configs = [_config('RCA-MUNet', ratio, num_ues) for ratio, num_ues in itertools.product(
+      _RATIOS.value, _NUM_UES.value[:1])]
+
+  from rca_jax.bayes.site_map import load_map
+  from rca_jax.evaluation.complexity import network_steps, site_map_steps
+
+  rows = []
+  for config in configs:
+    site_map = load_map(Path(_SITE_MAP.value), config.csi)
+    steps = network_steps(config) + site_map_steps(config, site_map, _SNR_DB)
+    rows += [
+        [step.name, step.side, config.model.compression_ratio, step.macs, step.num_bytes]
+        for step in steps]
+  print_table(_STEPS_HEAD, rows, _FORMAT.value)
 
 
 def _config(method: str, ratio: str, num_ues: str) -> ExperimentConfig:

@@ -1,12 +1,21 @@
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rca_jax.config import ExperimentConfig, ModelConfig
-from rca_jax.evaluation.complexity import count_complexity, count_parameters, matmul_macs
+from configs import demo
+from rca_jax.bayes.site_map import load_map
+from rca_jax.config import ExperimentConfig, ModelConfig, from_dict
+from rca_jax.evaluation.complexity import (
+    count_complexity,
+    count_parameters,
+    matmul_macs,
+    network_steps,
+    site_map_steps,
+)
 
 
 def test_parameters_are_scalars_in_arrays_or_shapes():
@@ -64,3 +73,30 @@ def test_convolutions_are_counted_as_the_products_they_are():
   features = [2, 2, 2, 2] + 5 * [8, 16, 2]  # of the AF modules: C + 1 -> 16 -> C
   modules = sum(16 * (channels + 1) + 16 * channels for channels in features)
   assert count_complexity(config).macs == 2 * (pixels * convolutions + 2 * 2048 * k + modules)
+
+
+def test_a_complex_product_is_four_real_ones():
+  x = jnp.ones((3, 4), jnp.complex64)
+  assert matmul_macs(lambda x: x @ x.T, x) == (4 * 3 * 4 * 3, 0)
+
+
+def test_steps_of_the_site_maps_code_are_those_of_its_products():
+  """The published map of the demo: 16 x 16 entries, 144 atoms, 16 symbols."""
+  config = from_dict(ExperimentConfig, demo.get_config().to_dict())
+  site_map = load_map(Path(demo.__file__).parent / 'demo.map', config.csi)
+  num_labels, k = len(site_map.los), site_map.profile(np.zeros(1, int)).index.shape[-1]
+  steps = site_map_steps(config, site_map, 10.0)
+  blocks, fine, tried, report, decided, build, synthesised = (step.macs for step in steps)
+  assert blocks == num_labels * 8 * 8
+  assert fine == 256 * (k * 16 * 16 + 16 * 16)
+  assert report == synthesised == 4 * (k * 16 * 16 + k * 16)
+  assert tried == 5 * (build + report) and build == 18 * k**3
+  assert decided % (2 * num_labels) == 0
+  assert steps[1].num_bytes == sum(leaf.nbytes for leaf in site_map)
+
+
+def test_the_networks_sides_are_the_whole_network():
+  config = ExperimentConfig(model=ModelConfig(compression_ratio='1/8'))
+  whole, steps = count_complexity(config), network_steps(config)
+  assert sum(step.macs for step in steps) * config.num_ues == whole.macs
+  assert sum(step.num_bytes for step in steps) == 4 * whole.parameters

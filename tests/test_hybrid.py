@@ -139,6 +139,42 @@ def test_any_number_decodes_to_some_values():
     assert np.isfinite(values).all()
 
 
+def test_all_symbols_carry_bits_where_nothing_is_analogue():
+  rng = np.random.default_rng(4)
+  w, noise_variance = profile(), 0.1
+  plan = hybrid.design(w, noise_variance, SYMBOLS, only_bits=True)
+  assert plan.num_digital == SYMBOLS and not plan.analogue.size
+  assert plan.error >= hybrid.design(w, noise_variance, SYMBOLS).error
+  coefficients = np.sqrt(w) * gaussian(rng, (300, w.size))
+  symbols = hybrid.encode([plan] * 300, coefficients)
+  received = symbols + np.sqrt(noise_variance) * gaussian(rng, symbols.shape)
+  found = hybrid.decode([plan] * 300, received, noise_variance, w.size)
+  errors = (np.abs(found - coefficients) ** 2).sum(1)
+  assert abs(errors.mean() - plan.error) < 4 * errors.std() / 300**0.5 + 0.07 * plan.error
+  with pytest.raises(InputError, match='carry no code word'):
+    hybrid.design(w, 100.0, SYMBOLS, only_bits=True)
+
+
+def test_measured_rate_of_the_quantiser_is_its_entropy_and_its_values_are_centroids():
+  """Of drawn coefficients, and of cells counted without the quantiser's own formula."""
+  rng = np.random.default_rng(5)
+  deviations = np.repeat([3.0, 1.0, 0.5, 0.1], 100_000)
+  x = deviations * rng.standard_normal(deviations.size)
+  values, bits = scalar.quantise(x, deviations, 0.8)
+  for deviation in (3.0, 1.0, 0.5):
+    of = deviations == deviation
+    _, cell, count = np.unique(np.rint(x[of] / 0.8), return_inverse=True, return_counts=True)
+    share = count / count.sum()
+    assert bits[of].mean() == pytest.approx(-(share * np.log2(share)).sum(), rel=0.01)
+    assert np.mean((x - values)[of] ** 2) == pytest.approx(
+        np.mean((x[of] - (np.bincount(cell, x[of]) / count)[cell]) ** 2), rel=0.01)
+  weak = deviations == 0.1
+  assert not values[weak].any() and not bits[weak].any()
+  values, bits = scalar.quantise(np.array([-50.0, 50.0]), np.full(2, 0.5), 1.0)
+  np.testing.assert_array_equal(values, [-50, 50])  # of no probability: finite all the same
+  assert np.isfinite(bits).all()
+
+
 def test_moments_of_the_quantiser():
   rng = np.random.default_rng(6)
   x = rng.standard_normal(400_000)

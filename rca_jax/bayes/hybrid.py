@@ -29,7 +29,6 @@ _LEAST_COEFFICIENTS = 2.2  # that share the bits: the length of fewer varies too
 _FACTOR_BITS = 3.0  # more for a larger factor
 _MISMATCH = 1.03  # of the quantiser's error to its expectation, by measurement
 _SPREAD = 1.0  # bits kept free, in standard deviations of a report's bits
-_LARGEST_RATIO = 2.4  # of step to standard deviation: weaker coefficients get no bits
 # The polar code against the normal approximation, by measurement: loss in dB, and the factor of the
 # standard deviation of its information.
 _CODE_LOSS = {2: (1.0, 1.0), 4: (0.7, 1.3), 6: (0.7, 1.3), 8: (0.7, 1.3)}
@@ -62,25 +61,34 @@ class _Menu(NamedTuple):
   block_error: np.ndarray
 
 
-def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> Design:
+def design(
+    variances: np.ndarray, noise_variance: float, num_symbols: int, only_bits: bool = False
+) -> Design:
   """The code of least expected error.
 
   Args:
     variances: w [n] of the complex coefficients, largest first.
     noise_variance: N_0, per complex symbol of unit mean power.
+    only_bits: all symbols carry the code word, nothing is analogue.
 
   Raises:
-    InputError: there are fewer variances than symbols.
+    InputError: there are fewer variances than symbols, or so much noise that they carry no bits.
   """
   linear = linear_design(variances, noise_variance, num_symbols)
   w = np.maximum(np.asarray(variances[:4 * num_symbols], np.float64), _LEAST_VARIANCE)
   menu = _menu(float(noise_variance), num_symbols)
+  if only_bits:
+    menu = _Menu(*(column[menu.num_digital == num_symbols] for column in menu))
   if not menu.num_bits.size:
+    if only_bits:
+      raise InputError(
+          f'{num_symbols} symbols at {-10 * np.log10(noise_variance):.0f} dB carry no code word; '
+          'only codes with an analogue part work there.')
     return linear
   steps = _steps(w, menu.num_bits)
   ratio = steps[:, None] / np.sqrt(w / 2)
   bits, spread, error = scalar.moments(ratio)
-  coded = ratio < _LARGEST_RATIO
+  coded = ratio < scalar.LARGEST_RATIO
   free = menu.num_bits - _OVERHEAD - 2 * (bits * coded).sum(1)
   coarser = _coarsening(2 * (spread * coded).sum(1), free - _FACTOR_BITS)
   unknown = np.minimum(np.where(coded, error * _MISMATCH * coarser[:, None], 1) * w, w)
@@ -93,7 +101,7 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   removed = (w - unknown).sum(1)
   expected = np.sum(variances, dtype=np.float64) - (1 - menu.block_error) * removed - won
   best = int(np.argmin(expected))
-  if expected[best] >= linear.error:
+  if expected[best] >= linear.error and not only_bits:
     return linear
   analogue = slice(num_analogue[best])
   order, power, sent = (x[best, analogue] for x in (order, power, sent))
@@ -170,7 +178,7 @@ def _steps(w: np.ndarray, num_bits: np.ndarray) -> np.ndarray:
   grid = np.sqrt(w[0]) * np.geomspace(2e-3, 4, _NUM_STEPS)[::-1]
   ratio = grid[:, None] / np.sqrt(w / 2)
   bits, spread, _ = scalar.moments(ratio)
-  coded = ratio < _LARGEST_RATIO
+  coded = ratio < scalar.LARGEST_RATIO
   needed = _OVERHEAD + 2 * (bits * coded).sum(1) + _SPREAD * np.sqrt(2 * (spread * coded).sum(1))
   needed = np.maximum.accumulate(needed) + np.arange(_NUM_STEPS) * 1e-9
   return np.exp(np.interp(num_bits, needed, np.log(grid)))

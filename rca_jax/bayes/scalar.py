@@ -19,6 +19,8 @@ _FACTOR_PROBABILITIES = (0.6, 0.16, 0.12, 0.08, 0.04)
 # The range code takes the deviations for larger by this: strong reports then need fewer bits beyond
 # the mean, which a fixed number of bits must hold in reserve.
 BROADENING = 1.2
+LARGEST_RATIO = 2.4  # of step to standard deviation: weaker coefficients get no bits
+_LEAST_PROBABILITY = 1e-30  # of a cell
 _TAIL = 6.0  # standard deviations beyond which cells are one
 _RATIOS = np.geomspace(0.002, 20, 600)  # step over standard deviation of the tables
 
@@ -101,6 +103,26 @@ _FACTOR_CELLS = _integer_cells(0, np.array(_FACTOR_PROBABILITIES), np.array(_FAC
 @functools.lru_cache(maxsize=1024)
 def _alphabet(deviations: tuple[float, ...], step: float) -> list[Cells]:
   return [_real_cells(deviation, step) for deviation in deviations]
+
+
+def quantise(
+    coefficients: np.ndarray, deviations: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Values and ideal lengths in bits, -log2 of the cell's probability, of real coefficients.
+
+  Arrays of one shape. Coefficients of a deviation below step / LARGEST_RATIO get none: they are 0.
+  """
+  ratio = step / deviations
+  cell = np.rint(coefficients / step)
+  # Of the mirrored cell where it is positive: differences of small numbers keep their digits.
+  low, high = (-np.abs(cell) - 0.5) * ratio, (-np.abs(cell) + 0.5) * ratio
+  probability = np.maximum(ndtr(high) - ndtr(low), _LEAST_PROBABILITY)
+  mean = (_density(low) - _density(high)) / probability
+  # Cells that a Gaussian never reaches: their middle.
+  mean = np.where(probability > _LEAST_PROBABILITY, mean, -np.abs(cell) * ratio)
+  is_coded = ratio < LARGEST_RATIO
+  return (np.where(is_coded, -np.sign(cell) * mean * deviations, 0),
+          np.where(is_coded, -np.log2(probability), 0))
 
 
 def encode(

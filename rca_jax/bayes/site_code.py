@@ -19,14 +19,14 @@ import numpy as np
 
 from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
-from rca_jax.bayes import hybrid, klt, label
+from rca_jax.bayes import hybrid, klt, label, scalar
 from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
 from rca_jax.uplink.djscc import awgn, through
 from rca_jax.uplink.known import Uplink
 
-_NUM_CANDIDATES = 4  # labels that a UE tries out; 8 gain 0.02 dB
+NUM_CANDIDATES = 4  # labels that a UE tries out; 8 gain 0.02 dB
 # Labels that a BS tries out by what it sees in the uplink: with 8 one UE of 400 got a bad one, and
 # that was 0.3 dB of the mean. It compares the likeliest of them by their error: noise leads the
 # error astray, the likelihood alone loses 0.1 dB.
@@ -42,7 +42,7 @@ _BLOCK = 16  # transforms computed, reports coded at a time
 _SCORED = 64  # reports that all labels are compared with at a time
 # Labels are compared by the power in 8 x 8 blocks of rows and beams first, then entry by entry: 64
 # labels of 1024 entries, or more of fewer.
-_PARTS, _FINE_ENTRIES = 8, 2**16
+PARTS, FINE_ENTRIES = 8, 2**16
 _PROFILES = 1024  # mean powers computed at a time
 _KEPT_BYTES = 1e9  # of transforms
 _KEPT_POWERS = 2**24  # of a small map: its mean powers are computed once
@@ -56,6 +56,11 @@ class _Tried(NamedTuple):
   labels: np.ndarray  # [n, C]
   variances: np.ndarray  # [n, C, S]
   coefficients: np.ndarray  # [n, C, L, S]
+
+  @property
+  def energy(self) -> np.ndarray:
+    """Mean over looks, [n, C, S]."""
+    return (np.abs(self.coefficients) ** 2).mean(2)
 
 
 class _Code(NamedTuple):
@@ -79,7 +84,7 @@ class SiteCode:
     self._num_entries = config.num_delay_taps * config.num_tx_antennas
     self._size = min(size or 3 * num_symbols // 2, self._num_entries)
     self._paid, self._source, self._design = Paid(site_map), source, design
-    self._num_in_block = _in_parts(
+    self._num_in_block = in_parts(
         np.ones((config.num_delay_taps, config.num_tx_antennas), np.float32))
     self._reserve = True
     self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
@@ -163,29 +168,46 @@ class SiteCode:
           noise[:, ues].ravel(), code).reshape(len(csi), len(ues), *csi.shape[2:])
     return _in_ball(found)
 
-  def estimate_ideal(
-      self, csi: np.ndarray, keys: jax.Array, snr_db: float, label_bits: float) -> np.ndarray:
-    """What a code at the rate-distortion bound of the map's Gaussians would deliver.
+  def estimate_ideal(self, csi: np.ndarray, keys: jax.Array, bits: float) -> np.ndarray:
+    """What so many bits a UE deliver at the rate-distortion bound of the map's Gaussians.
 
-    Its rate is the symbols' capacity less `label_bits`. Reverse water-filling of the variances
-    leaves D of w in each direction; real CSI goes through the test channel of that code, which is
-    AWGN of power w / D - 1 at N_0 = 1. Each UE has the label that is best for it.
+    Reverse water-filling of the variances leaves D of w in each direction; real CSI goes through
+    the test channel of that code, which is AWGN of power w / D - 1 at N_0 = 1. Each UE has the
+    label that is best for it.
     """
-    flat = csi.reshape(-1, *csi.shape[2:])
-    bits = max(0.0, self.num_symbols * np.log2(1 + 10 ** (snr_db / 10)) - label_bits)
-    tried = self._try_out(flat[:, None], 0.0, _NUM_CANDIDATES, self._paid, None)
-    values = tried.coefficients[:, :, 0]
-    variances = tried.variances.astype(np.float64)
-    level = water_level(variances, bits)[..., None]
-    power = np.maximum(variances / level - 1, 0)
-    best = _change(variances, np.abs(values) ** 2, power, 1.0).argmin(1)
-    rows = np.arange(len(flat)), best
-    power, variances = power[rows], variances[rows]
-    received = np.asarray(through(
-        awgn, keys.reshape(-1), (np.sqrt(power / variances) * values[rows]).astype(np.complex64),
-        0.0))
-    found = np.sqrt(power * variances) / (power + 1) * received
-    return self._synthesise(tried.labels[rows], found).reshape(csi.shape)
+    tried = self._try_alone(csi)
+    level = water_level(tried.variances.astype(np.float64), bits)[..., None]
+    power = np.maximum(tried.variances / level - 1, 0)
+    best = _change(tried.variances, tried.energy, power, 1.0).argmin(1)
+    return self._test_channel(keys, tried, power, best).reshape(csi.shape)
+
+  def estimate_ideal_at(
+      self, csi: np.ndarray, keys: jax.Array, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """As `estimate_ideal` with one water level for all UEs, and the bits [G, M], label and all."""
+    tried = self._try_alone(csi)
+    power = np.maximum(tried.variances / level - 1, 0)
+    bits = np.log2(1 + power).sum(-1) + self._label_bits(tried.labels)
+    error = _change(tried.variances, tried.energy, power, 1.0)
+    best = (error + np.log(2) * level * bits).argmin(1)  # a bit more leaves so much less error
+    hat = self._test_channel(keys, tried, power, best)
+    return hat.reshape(csi.shape), bits[np.arange(len(bits)), best].reshape(csi.shape[:2])
+
+  def quantise(self, csi: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """CSI [G, M, N_a, N_t] from cells of one step, and ideal bits [G, M], label and all.
+
+    One step for all directions is reverse water-filling: weak ones get no bits.
+    """
+    tried = self._try_alone(csi)
+    parts = _parts(tried.coefficients[:, :, 0])
+    deviations = np.repeat(np.sqrt(tried.variances / 2), 2, -1)
+    values, bits = scalar.quantise(parts, deviations, step)
+    bits = bits.sum(-1) + self._label_bits(tried.labels)
+    # A bit more in one real dimension leaves a quarter of its error, step^2 / 12.
+    error = ((values - parts) ** 2 - parts**2).sum(-1)
+    rows = np.arange(len(bits)), (error + np.log(2) / 6 * step**2 * bits).argmin(1)
+    hat = self._synthesise(
+        tried.labels[rows], values[rows][:, ::2] + 1j * values[rows][:, 1::2])
+    return hat.reshape(csi.shape), bits[rows].reshape(csi.shape[:2])
 
   def uplink_labels(
       self, looks: np.ndarray, look_snr_db: float, uplink: Uplink) -> np.ndarray:
@@ -201,7 +223,7 @@ class SiteCode:
     look_noise = 10 ** (-look_snr_db / 10)
     tried = self._try_out(
         looks.reshape(-1, *looks.shape[2:]), look_noise, _NUM_UPLINK_CANDIDATES, self._paid, None)
-    energy = (np.abs(tried.coefficients) ** 2).mean(2)
+    energy = tried.energy
     floor = look_noise + _FLOOR
     gain = tried.variances / floor  # a look's likelihood against that of noise alone
     fit = (energy / floor * gain / (1 + gain) - np.log1p(gain)).sum(-1)
@@ -238,7 +260,7 @@ class SiteCode:
     """
     shape, flat = csi.shape[:2], csi.reshape(-1, *csi.shape[2:])
     tried = self._try_out(
-        flat[:, None], 0.0, _NUM_CANDIDATES, source, None if last is None else last.ravel())
+        flat[:, None], 0.0, NUM_CANDIDATES, source, None if last is None else last.ravel())
     values = tried.coefficients[:, :, 0]
     power = _linear_powers(tried.variances, noise, self.num_symbols - split)
     change = _change(tried.variances, np.abs(values) ** 2, power, noise)
@@ -255,6 +277,27 @@ class SiteCode:
         self._designs_of(labels.ravel(), noise, split), values.reshape(labels.size, -1))
     return symbols.reshape(*labels.shape, -1)
 
+  def _try_alone(self, csi: np.ndarray) -> _Tried:
+    """Candidates of UEs [G, M] that know nothing but their CSI."""
+    return self._try_out(
+        csi.reshape(-1, 1, *csi.shape[2:]), 0.0, NUM_CANDIDATES, self._paid, None)
+
+  def _label_bits(self, labels: np.ndarray) -> np.ndarray:
+    return -self._paid.expected(None)[labels] / np.log(2)
+
+  def _test_channel(
+      self, keys: jax.Array, tried: _Tried, power: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """CSI [n, N_a, N_t] by the candidates `best` [n], their coefficients through AWGN of N_0 = 1.
+
+    `power` [n, C, S] is that of the coefficients.
+    """
+    rows = np.arange(len(best)), best
+    power, variances = power[rows], tried.variances[rows].astype(np.float64)
+    sent = np.sqrt(power / variances) * tried.coefficients[:, :, 0][rows]
+    received = np.asarray(through(awgn, keys.reshape(-1), sent.astype(np.complex64), 0.0))
+    return self._synthesise(
+        tried.labels[rows], np.sqrt(power * variances) / (power + 1) * received)
+
   def _try_out(
       self, looks: np.ndarray, noise: float, num_candidates: int, source: Paid,
       last: np.ndarray | None) -> _Tried:
@@ -269,11 +312,11 @@ class SiteCode:
       energy = (np.abs(looks[rows]) ** 2).sum(1)
       expected = source.expected(None if last is None else last[rows])
       expected = np.broadcast_to(expected, (len(rows), self._num_labels))
-      fine = np.asarray(_most_likely(
-          expected, self._coarse_powers + (_FLOOR + noise), self._num_in_block, _in_parts(energy),
-          looks.shape[1], max(_FINE_ENTRIES // energy[0].size, num_candidates)))
+      fine = np.asarray(most_likely(
+          expected, self._coarse_powers + (_FLOOR + noise), self._num_in_block, in_parts(energy),
+          looks.shape[1], max(FINE_ENTRIES // energy[0].size, num_candidates)))
       powers = self._powers(fine).reshape(*fine.shape, -1) + (_FLOOR + noise)
-      best = np.asarray(_most_likely(
+      best = np.asarray(most_likely(
           np.take_along_axis(expected, fine, 1), powers, np.float32(1),
           energy.reshape(len(rows), -1), looks.shape[1], num_candidates))
       return np.take_along_axis(fine, best, 1)
@@ -295,7 +338,7 @@ class SiteCode:
     """Mean power of every entry in every block, [V, B]."""
     parts = np.split(
         np.arange(self._num_labels), range(_PROFILES, self._num_labels, _PROFILES))
-    return np.concatenate([_in_parts(self._powers(part)) for part in parts]) / self._num_in_block
+    return np.concatenate([in_parts(self._powers(part)) for part in parts]) / self._num_in_block
 
   @functools.cached_property
   def _all_powers(self) -> np.ndarray:
@@ -395,6 +438,11 @@ def _in_blocks(
   return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
+def _parts(values: np.ndarray) -> np.ndarray:
+  """Real and imaginary parts in turn: [..., n] -> [..., 2 n]."""
+  return np.stack([values.real, values.imag], -1).reshape(*values.shape[:-1], -1)
+
+
 def _linear_powers(variances: np.ndarray, noise: float, num_symbols: int) -> np.ndarray:
   """Of the linear code's coefficients, for variances [n, C, S]: [n, C, num_symbols]."""
   return least_error_powers(
@@ -420,16 +468,16 @@ def _in_ball(csi: np.ndarray) -> np.ndarray:
   return csi / np.sqrt(np.maximum(energy, 1))
 
 
-def _in_parts(energy: np.ndarray) -> np.ndarray:
+def in_parts(energy: np.ndarray) -> np.ndarray:
   """Sums over the blocks of rows and beams: [..., N_a, N_t] -> [..., B]."""
   for axis in (-2, -1):
-    size = -(-energy.shape[axis] // _PARTS)
+    size = -(-energy.shape[axis] // PARTS)
     energy = np.add.reduceat(energy, np.arange(0, energy.shape[axis], size), axis)
   return energy.reshape(*energy.shape[:-2], -1)
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
-def _most_likely(
+def most_likely(
     expected: jax.Array, powers: jax.Array, weights: jax.Array, energy: jax.Array,
     num_looks: int, count: int) -> jax.Array:
   """The places [n, C] of the most likely labels if all entries of CSI were independent.

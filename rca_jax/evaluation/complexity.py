@@ -1,14 +1,21 @@
-"""What a network costs: parameters, multiplications, and the paper's own count of Table II."""
+"""What codes cost: networks (also by the paper's count of Table II), and the site map's code."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend import core
 
-from rca_jax.config import ExperimentConfig
+from rca_jax.bayes import klt, label
+from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.label_source import Paid
+from rca_jax.bayes.site_code import FINE_ENTRIES, NUM_CANDIDATES, SiteCode, in_parts, most_likely
+from rca_jax.bayes.site_map import SiteMap
+from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.models.build import build_model
 
 
@@ -56,8 +63,91 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
   return Complexity(count_parameters(params), paper_flops, linear + batched)
 
 
+class Step(NamedTuple):
+  """One step of a report, of one UE."""
+
+  name: str
+  side: str  # UE or BS
+  macs: int  # real multiplications of matrix products
+  num_bytes: int  # what must be kept for it
+
+
+def network_steps(config: ExperimentConfig) -> list[Step]:
+  """Of the network's two sides, float32 parameters; the decoder's share of one UE."""
+  model, csi = build_model(config), config.csi
+  features = jax.ShapeDtypeStruct(
+      (1, config.num_ues, csi.num_tx_antennas, 2 * csi.num_delay_taps), jnp.float32)
+  received = jax.ShapeDtypeStruct((1, config.num_ues, codeword_dim(config.model, csi)), jnp.float32)
+  steps = []
+  for side, part, given in (('UE', model.encoder, features), ('BS', model.decoder, received)):
+    params = jax.eval_shape(part.init, jax.eval_shape(lambda: jax.random.key(0)), given)
+    macs = sum(matmul_macs(part.apply, params, given)) // config.num_ues
+    steps.append(Step(
+        f'{config.method}: {"encoder" if side == "UE" else "decoder"}', side, macs,
+        4 * count_parameters(params)))
+  return steps
+
+
+def site_map_steps(config: ExperimentConfig, site_map: SiteMap, snr_db: float) -> list[Step]:
+  """Of the linear code with a label in each report, as it is traced.
+
+  A transform is an eigen-decomposition of K x K, 9 K^3 operations (Golub and Van Loan, Matrix
+  Computations, 8.3), half of them multiplications, of 4 real ones each. Tables of inverse powers
+  and of sums of logarithms are counted as kept: they do not depend on CSI.
+  """
+  csi, num_symbols = config.csi, codeword_dim(config.model, config.csi) // 2
+  grid, num_labels = make_grid(csi), len(site_map.los)
+  num_entries = csi.num_delay_taps * csi.num_tx_antennas
+  num_fine = min(FINE_ENTRIES // num_entries, num_labels)
+  whole = sum(leaf.nbytes for leaf in site_map)
+  profiles = jax.eval_shape(lambda: site_map.profile(np.zeros(num_fine, int)))
+  num_atoms = profiles.index.shape[-1]
+  one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, num_atoms), leaf.dtype), profiles)
+  transform = jax.eval_shape(lambda profile: klt.transform(grid, profile, num_symbols), one)
+  size = transform.variances.shape[-1]
+  split = SiteCode(site_map, csi, num_symbols, Paid(site_map)).label_symbols(
+      10 ** (-snr_db / 10), 1)
+
+  def macs(function: Callable, *args: Any) -> int:
+    return sum(matmul_macs(function, *args))
+
+  def real(*dims: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(dims, jnp.float32)
+
+  def compare(num: int, width: int) -> int:
+    return macs(
+        lambda *args: most_likely(*args, 1, 1), real(1, num), real(num, width), real(width),
+        real(1, width))
+
+  num_blocks = in_parts(np.ones((csi.num_delay_taps, csi.num_tx_antennas))).size
+  powers = macs(functools.partial(klt.mean_powers, grid), profiles)
+  project = macs(
+      functools.partial(klt.coefficients, grid), transform,
+      jax.ShapeDtypeStruct((1, csi.num_delay_taps, csi.num_tx_antennas), jnp.complex64))
+  synthesise = macs(
+      functools.partial(klt.synthesise, grid), transform,
+      jax.ShapeDtypeStruct((1, size), jnp.complex64))
+  decide = macs(
+      label.log_likelihood, *(jax.ShapeDtypeStruct((n, split), jnp.complex64)
+                              for n in (num_labels, 1)), real())
+  build, stored = 18 * num_atoms**3, 8 * size * num_atoms
+  return [Step(f'site map: {name}', side, *cost) for name, side, *cost in (
+      (f'{num_fine} of {num_labels:,} labels, in blocks', 'UE', compare(num_labels, num_blocks),
+       4 * num_labels * (num_blocks + 1)),
+      (f'{NUM_CANDIDATES} of these, entry by entry', 'UE', powers + compare(num_fine, num_entries),
+       whole),
+      ('transforms of these and the reserved label', 'UE',
+       (NUM_CANDIDATES + 1) * (build + project), whole),
+      ('a report in a known cell', 'UE', project, stored + whole // num_labels),
+      (f'the label, of {split} symbols at {snr_db:g} dB', 'BS', decide, 8 * num_labels * split),
+      ('the transform of one label', 'BS', build, whole),
+      ('CSI of one label', 'BS', synthesise, stored))]
+
+
 def matmul_macs(function: Callable, *args: Any) -> tuple[int, int]:
-  """Multiply-accumulates of a function's matrix products, as it is traced.
+  """Real multiply-accumulates of a function's matrix products, as it is traced.
+
+  A complex one counts as four.
 
   Args:
     args: arrays or `jax.ShapeDtypeStruct`s.
@@ -72,7 +162,9 @@ def matmul_macs(function: Callable, *args: Any) -> tuple[int, int]:
       continue
     (contracting, _), (batch, _) = equation.params['dimension_numbers']
     shape = equation.invars[0].aval.shape
-    macs = math.prod(equation.outvars[0].aval.shape) * math.prod(shape[i] for i in contracting)
+    result = equation.outvars[0].aval
+    macs = math.prod(result.shape) * math.prod(shape[i] for i in contracting)
+    macs *= 4 if jnp.iscomplexobj(result) else 1
     linear, batched = (linear, batched + macs) if batch else (linear + macs, batched)
   return linear, batched
 

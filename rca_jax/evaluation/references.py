@@ -233,7 +233,8 @@ def _site_map_bound_scores(
   label_bits = np.log2(len(site_map.los)) if is_paid else 0.0
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    return jnp.asarray(code.estimate_ideal(csi, keys, item.snr_db, label_bits))
+    bits = num_symbols * np.log2(1 + 10 ** (item.snr_db / 10)) - label_bits
+    return jnp.asarray(code.estimate_ideal(csi, keys, max(bits, 0.0)))
 
   return _code_scores(config, measurements, estimate)
 
@@ -306,7 +307,8 @@ WITH_MAP: dict[str, Callable] = {
         ('site map (hybrid)', 'paid', hybrid.design),
         ('site map (hybrid joint)', 'joint', hybrid.design),
         ('site map (hybrid tracked)', 'tracked', hybrid.design),
-        ('site map (hybrid uplink)', 'uplink', hybrid.design))} | {
+        ('site map (hybrid uplink)', 'uplink', hybrid.design),
+        ('site map (bits)', 'paid', functools.partial(hybrid.design, only_bits=True)))} | {
     'site map (joint without reserve)': functools.partial(
         _site_map_scores, 'joint', hybrid.linear_design, reserve=False),
     'site map bound': functools.partial(_site_map_bound_scores, False),
