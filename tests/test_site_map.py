@@ -296,6 +296,18 @@ def test_the_bound_of_a_gaussian_is_its_rate_distortion_function(found, label_bi
     assert abs(errors.mean() - expected) < 4 * errors.std() / 1500**0.5
 
 
+def test_bits_as_a_water_level_needs_them(found):
+  """The same rate-distortion function, from its level."""
+  one = site_map.SiteMap(*(leaf[:1] for leaf in found))
+  csi, whole = from_entry(one, 0, 1500)
+  variances, level = np.asarray(whole.variances, np.float64), 1.5
+  hat, bits = SiteCode(one, CONFIG, NUM_SYMBOLS, Paid(one), size=24).estimate_ideal_at(
+      csi[:, None], jax.random.split(jax.random.key(3), (len(csi), 1)), level)
+  np.testing.assert_allclose(bits, np.log2(np.maximum(variances / level, 1)).sum(), rtol=1e-4)
+  errors = (np.abs(hat[:, 0] - csi) ** 2).sum((1, 2))
+  assert abs(errors.mean() - np.minimum(variances, level).sum()) < 4 * errors.std() / 1500**0.5
+
+
 def test_quantised_csi_of_a_gaussian_is_near_its_rate_distortion_function(found):
   """A scalar quantiser with ideal lengths loses at most 1/4 bit a dimension above the water."""
   one = site_map.SiteMap(*(leaf[:1] for leaf in found))
