@@ -30,7 +30,8 @@ from rca_jax.report.panels import Curve, Panel, draw
 from rca_jax.uplink.known import Uplink
 
 _NUM_GROUPS = 100
-_STEPS = (3.2, 2.2, 1.5, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.055)
+_NUM_DIRECTIONS = 288  # that may get bits, twice as many as an entry has atoms
+_STEPS = (20.0, 14.0, 10.0, 7.0, 5.0, 3.5, 2.5, 1.8, 1.2, 0.8, 0.6, 0.4, 0.3, 0.2)
 _SNRS_DB = (0.0, 10.0, 20.0)
 _SHARES = (0.8, 1.0)  # of capacity
 
@@ -49,7 +50,7 @@ def main() -> None:
 def _draw_curve(
     site_map: SiteMap, config: CsiConfig, csi: np.ndarray, path: Path) -> None:
   num_entries = csi[0, 0].size
-  code = SiteCode(site_map, config, num_entries, Paid(site_map))
+  code = SiteCode(site_map, config, _NUM_DIRECTIONS, Paid(site_map), size=_NUM_DIRECTIONS)
   quantised, bound = {}, {}
   print('| step | bits a real dimension | quantised, dB | bits, bound | bound, dB |')
   for step in _STEPS:

@@ -233,7 +233,7 @@ def _site_map_bound_scores(
   label_bits = np.log2(len(site_map.los)) if is_paid else 0.0
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    bits = num_symbols * np.log2(1 + 10 ** (item.snr_db / 10)) - label_bits
+    bits = plain.num_symbols * np.log2(1 + 10 ** (item.snr_db / 10)) - label_bits
     return jnp.asarray(code.estimate_ideal(csi, keys, max(bits, 0.0)))
 
   return _code_scores(config, measurements, estimate)
