@@ -188,6 +188,12 @@ def test_a_fit_that_was_cut_off_goes_on_to_the_same_map(fit, found, parts, tmp_p
   jax.tree.map(np.testing.assert_array_equal, again, found)
 
 
+def test_one_device_fits_the_map_of_eight(fit, found, tmp_path, monkeypatch):
+  one = jax.devices()[:1]
+  monkeypatch.setattr(jax, 'devices', lambda: one)
+  jax.tree.map(np.testing.assert_array_equal, fit(folder=tmp_path), found)
+
+
 def test_a_saved_map_is_the_same(found, tmp_path):
   site_map.save_map(tmp_path / 'a.map', found, CONFIG)
   loaded = site_map.load_map(tmp_path / 'a.map', CONFIG)

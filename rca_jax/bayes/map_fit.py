@@ -4,6 +4,7 @@ Where LOS and NLOS meet in a square, each has an entry of its own. Neighbouring 
 what a UE weighs falls with its distance from the middle.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -120,14 +121,18 @@ def fit_profiles(
 ) -> em.Profile:
   """Profiles [e, K] of entries, each of the UEs `rows` [e, n] of csi with `weights` [e, n].
 
-  `noise` is N_0 of the CSI against its signal.
+  Batches of entries go to all devices in turn. `noise` is N_0 of the CSI against its signal.
   """
   found = [em.Profile(
       np.zeros((0, _NUM_ATOMS), np.int32), np.zeros((0, _NUM_ATOMS), np.float32))]
+  devices = itertools.cycle(jax.devices())
   for first in range(0, len(rows), _BATCH):
     batch = np.minimum(first + np.arange(_BATCH), len(rows) - 1)
-    profile = _fit(grid, csi[rows[batch]], weights[batch], jnp.float32(noise / (1 + noise)))
-    found.append(jax.tree.map(np.asarray, profile))
+    samples = jax.device_put((csi[rows[batch]], weights[batch]), next(devices))
+    found.append(_fit(grid, *samples, jnp.float32(noise / (1 + noise))))
+    if jax.default_backend() == 'cpu':  # host devices that work at once wait for each other forever
+      jax.block_until_ready(found[-1])
+  found = jax.device_get(found)
   return em.Profile(*(np.concatenate(leaves)[:len(rows)] for leaves in zip(*found, strict=True)))
 
 
