@@ -5,7 +5,7 @@
   python -m launch.map --config=configs/rca_munet.py:cr=1/16 --config.data.path=csi.npz --out=my.map
 
 Of the generated site of the config's data.seed, or of a file. Without positions cells are clusters
-of CSI that is alike. Killed and run again it goes on. Then:
+of UEs that are alike. Killed and run again it goes on. Then:
   python -m launch.references --config=configs/demo.py --methods='PCA/KLT,site map' \\
       --config.site_map=site.map
 """

@@ -1,10 +1,10 @@
-"""Measures what is not trained, on the data of a config: linear code, sparse code, genie.
+"""Measures what is not trained, on the data of a config: linear and sparse codes, genie.
 
   python -m launch.references --config=configs/rca_munet.py:cr=1/16
   python -m launch.references --config=configs/rca_munet.py:cr=1/8 --methods=CDL-OP \\
       --config.data.path=train.npz --config.data.test_path=test.npz --out=results.json
   python -m launch.references --config=configs/rca_munet.py:light,cr=1/16 \\
-      --methods='PCA/KLT,joint Bayes'
+      --methods='PCA/KLT,mixture KLT,joint Bayes'
   python -m launch.references --config=configs/demo.py --methods='PCA/KLT,site map' \\
       --config.site_map=site.map --channel=rayleigh_block_fading_equalised --snr_spread_db=10
 """

@@ -258,6 +258,8 @@ WRONG = [
      '--csi.num_delay_taps=2000 must not exceed --csi.num_subcarriers=1024'),
     ('map', ['--config=configs/demo.py', '--out={tmp}/a', '--config.data.path={tmp}/b.npz',
              '--position_error_m=1'], '--position_error_m is of generated UEs'),
+    ('map', ['--config=configs/demo.py', '--out={tmp}/a', '--nopositions'],
+     '--nopositions is of a file'),
     ('generate', ['--seed=1'], '--out is missing'),
     ('reproduce', ['--list', '--prest=small'], '--prest: unknown flag; did you mean --preset?'),
     ('export', ['--help_config'], 'this command has no config'),
