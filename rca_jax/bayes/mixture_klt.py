@@ -5,6 +5,7 @@ needs hundreds of UEs. Components are clusters of UEs (bayes/clusters.py); their
 towards that of all UEs, which is the last component.
 """
 
+import itertools
 from typing import NamedTuple
 
 import jax
@@ -54,16 +55,22 @@ def fit_mixture(key: jax.Array, csi: np.ndarray, num_components: int, size: int)
   flat = csi.reshape(len(csi), -1)
   count = np.bincount(labels)
   present = np.flatnonzero(count)
-  sums = [_sum_of_products(flat[labels == v]) for v in present]
-  of_all = sum(sums) / np.float32(len(flat))
-  covariances = [
-      (own + _NUM_SHRINKING * of_all) / np.float32(count[v] + _NUM_SHRINKING)
-      for v, own in zip(present, sums, strict=True)] + [of_all]
-  variances, directions = zip(*(_strongest(r, size) for r in covariances), strict=True)
+  of_all = _sum_of_products(flat)
+  of_all /= np.float32(len(flat))
+  covariances = itertools.chain(
+      (_shrunk(flat[labels == v], of_all) for v in present), [of_all])  # one at a time
+  powers, variances, directions = map(np.stack, zip(*(
+      _component(covariance, csi.shape[1:], size) for covariance in covariances), strict=True))
   return MixtureKlt(
-      np.append(count[present], max(len(flat) // _FALLBACK_SHARE, 1)),
-      np.stack([r.diagonal().real.reshape(csi.shape[1:]) for r in covariances]),
-      np.stack(variances), np.stack(directions))
+      np.append(count[present], max(len(flat) // _FALLBACK_SHARE, 1)), powers, variances,
+      directions)
+
+
+def _shrunk(samples: np.ndarray, of_all: np.ndarray) -> np.ndarray:
+  """Their covariance, as if some samples more had that of all."""
+  total = _sum_of_products(samples)
+  total += _NUM_SHRINKING * of_all
+  return total / np.float32(len(samples) + _NUM_SHRINKING)
 
 
 def _sum_of_products(samples: np.ndarray) -> np.ndarray:
@@ -71,9 +78,11 @@ def _sum_of_products(samples: np.ndarray) -> np.ndarray:
   return samples.T @ samples.conj()
 
 
-def _strongest(covariance: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-  """Its largest eigenvalues [size] and their directions [D, size], largest first."""
+def _component(
+    covariance: np.ndarray, shape: tuple[int, ...], size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Powers of the entries, the `size` largest eigenvalues and their directions, largest first."""
   dim = len(covariance)
-  variances, directions = scipy.linalg.eigh(
-      covariance, subset_by_index=(dim - size, dim - 1), overwrite_a=False)
-  return np.maximum(variances[::-1], 1e-6).astype(np.float32), directions[:, ::-1]
+  powers = covariance.diagonal().real.reshape(shape).copy()  # no view: that keeps the covariance
+  variances, directions = scipy.linalg.eigh(covariance, subset_by_index=(dim - size, dim - 1))
+  return powers, np.maximum(variances[::-1], 1e-6), directions[:, ::-1]
