@@ -6,9 +6,12 @@ The map is one of configs/rca_munet.py:cr=1/16. The first table, also drawn, is 
 curve: NMSE against bits for each real dimension, label and all, where every UE has the bits that
 one step needs; and the bound of the map's Gaussians with one water level. The second says what bits
 for the strongest coefficients gain over the linear code with the polar code, and with code words of
-a part of capacity that are always decoded; labels are known, and have their symbols.
+a part of capacity that are always decoded; labels are known, and have their symbols. The third says
+how good labels are, where the BS is told them: the likeliest of the search, the best of it by the
+code's error, and the same of the squares around the UE, which knows its place.
 """
 
+import contextlib
 import dataclasses
 import sys
 import types
@@ -17,14 +20,15 @@ from unittest import mock
 
 import jax
 import numpy as np
+import scipy.spatial
 
 from configs import rca_munet
-from rca_jax.bayes import hybrid
-from rca_jax.bayes.label_source import Paid
+from rca_jax.bayes import hybrid, site_code
+from rca_jax.bayes.label_source import Paid, Tracked
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.bayes.site_map import SiteMap, load_map
 from rca_jax.config import CsiConfig, ExperimentConfig, codeword_dim, from_dict
-from rca_jax.data.test_groups import load_test_csi
+from rca_jax.data.test_groups import load_test_csi, load_test_places
 from rca_jax.report.levels import Estimate
 from rca_jax.report.panels import Curve, Panel, draw
 from rca_jax.uplink.known import Uplink
@@ -45,6 +49,8 @@ def main() -> None:
   num_symbols = codeword_dim(config.model, config.csi) // 2
   _draw_curve(site_map, config.csi, csi, Path(sys.argv[2]))
   _print_limits(site_map, config.csi, csi, num_symbols)
+  places = load_test_places(config, config.num_ues)
+  _print_labels(site_map, config.csi, csi, places, num_symbols)
 
 
 def _draw_curve(
@@ -91,7 +97,27 @@ def _print_limits(
           flush=True)
 
 
-def _always_decoded(share: float) -> mock.mock._patch_dict:
+def _print_labels(
+    site_map: SiteMap, config: CsiConfig, csi: np.ndarray, places: np.ndarray, num_symbols: int
+) -> None:
+  placed = np.flatnonzero(np.isfinite(site_map.place[:, 0]))
+  _, nearest = scipy.spatial.KDTree(site_map.place[placed]).query(places)
+  code = SiteCode(site_map, config, num_symbols, Paid(site_map))
+  choices = (
+      (1, Paid(site_map), None), (site_code.NUM_CANDIDATES, Paid(site_map), None),
+      (site_code.NUM_CANDIDATES, Tracked(site_map, 0.0), placed[nearest]))
+  print('| SNR, dB | the likeliest | the best of '
+        f'{site_code.NUM_CANDIDATES} | the best of {site_code.NUM_CANDIDATES} around its place |')
+  for snr_db in _SNRS_DB:
+    found = []
+    for num_candidates, source, last in choices:
+      with mock.patch.object(site_code, 'NUM_CANDIDATES', num_candidates):
+        labels, _ = code._choose(csi, 10 ** (-snr_db / 10), 0, source, last)
+      found.append(_nmse_db(csi, code.estimate_agreed(csi, _keys(csi), Uplink(snr_db), labels)))
+    print(f'| {snr_db:g} | ' + ' | '.join(f'{value:.2f}' for value in found) + ' |', flush=True)
+
+
+def _always_decoded(share: float) -> contextlib.AbstractContextManager:
   """Code words of this share of capacity that arrive as they were sent."""
   sent = {}
 

@@ -90,7 +90,7 @@ def test_steps_of_the_site_maps_code_are_those_of_its_products():
   assert blocks == num_labels * 8 * 8
   assert fine == 256 * (k * 16 * 16 + 16 * 16)
   assert report == synthesised == 4 * (k * 16 * 16 + k * 16)
-  assert tried == 5 * (build + report) and build == 18 * k**3
+  assert tried == 4 * build + 5 * report and build == 18 * k**3
   assert decided % (2 * num_labels) == 0
   assert steps[1].num_bytes == sum(leaf.nbytes for leaf in site_map)
 

@@ -82,8 +82,8 @@ def design(
   if not menu.num_bits.size:
     if only_bits:
       raise InputError(
-          f'{num_symbols} symbols at {-10 * np.log10(noise_variance):.0f} dB carry no code word; '
-          'only codes with an analogue part work there.')
+          f'{num_symbols} symbols beside the label, of N_0 = {noise_variance:.3g}, carry no code '
+          'word; choose a higher --snr_db or --config.model.compression_ratio.')
     return linear
   steps = _steps(w, menu.num_bits)
   ratio = steps[:, None] / np.sqrt(w / 2)

@@ -55,6 +55,18 @@ def load_test_csi(
   return _generated_test_csi(config, num_ues, num_groups)
 
 
+def load_test_places(config: ExperimentConfig, num_ues: int) -> np.ndarray:
+  """Where the UEs of `load_test_csi` are, [G, num_ues, 2] m.
+
+  Raises:
+    InputError: the test groups are no generated ones of one site.
+  """
+  _require_known_places(config)
+  return _in_chunks(
+      lambda _, key: _test_positions(key, config, num_ues)[1][..., :2], config,
+      config.data.num_test_groups, Stream.TEST_GROUPS)
+
+
 def load_past_csi(config: ExperimentConfig, num_ues: int, distance_m: float) -> np.ndarray:
   """What `load_test_csi` gives, where every UE was a walk of `distance_m` before, in any direction.
 
