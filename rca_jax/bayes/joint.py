@@ -1,9 +1,11 @@
 """Joint Bayes: reports of nearby UEs decoded together, with no map and no training.
 
-UEs of a group share their power profile c, so the report of each is y = F A x + n with
-x ~ CN(0, diag(c)). The BS finds c from the group's reports by EM steps, then every UE's posterior
-mean. All is done in the space of the report, where a covariance is S x S: R = F A diag(c) A^H F^H
-+ N_0 I. The outer products of the K atoms, S x S each, are made a part of the atoms at a time.
+The report of a UE is y = F A x + n with x ~ CN(0, diag(c)): c is its power profile, which
+neighbours nearly share. The BS finds the profile of every UE by EM steps: first from its own report
+alone, then also from those of the others, as far as the profiles that these gave explain it. Then
+comes every UE's posterior mean. All is done in the space of the report, where a covariance is
+S x S: R = F A diag(c) A^H F^H + N_0 I. The outer products of the K atoms, S x S each, are made a
+part of the atoms at a time.
 """
 
 from functools import partial
@@ -16,10 +18,14 @@ from rca_jax.bayes.random_code import RandomCode, pack, unpack
 
 # By measurement on validation groups.
 _NUM_STEPS = 8
+_ALONE_STEPS = 2  # of these: before the reports are compared
+_STRANGERS, _SAME_PLACE = -0.1, 0.3  # likeness from which a report counts, and counts in full
 _PRIOR_UES = 0.1  # so many UEs of little noise the prior counts for
 _HALF_NOISE = 0.1  # N_0 of a report that counts half
+_PROFILE_ERROR = 0.095  # of what one report of little noise explains, what its profile made up
 _GROUPS_AT_ONCE = 50  # bounds the memory, as does
 _NUMBERS_AT_ONCE = 2 ** 20  # in the atoms' outer products
+_MATRICES_AT_ONCE = 2 ** 23  # numbers in the R of so many groups
 
 
 class Posterior(NamedTuple):
@@ -52,30 +58,56 @@ def decode(
   received = jnp.where(heard[..., None], received, 0)
   noise = jnp.atleast_1d(noise)
   noise = jnp.broadcast_to(noise, (len(received), noise.shape[-1]))
+  num_groups, num_ues, num_symbols = received.shape
+  of_a_group = num_ues * noise.shape[-1] * num_symbols ** 2
+  size = max(1, min(_GROUPS_AT_ONCE, num_groups, _MATRICES_AT_ONCE // of_a_group))
+  return jax.lax.map(
+      lambda group: _decode_group(code, *group, num_steps), (received, noise, heard),
+      batch_size=size)
 
-  def decode_group(group: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-    received, noise, heard = group
-    reports = (heard / (1 + noise / _HALF_NOISE)).sum()
 
-    def update(_, power: jax.Array) -> jax.Array:
-      stepped = step(code, power, received, noise, heard)
+def _decode_group(
+    code: RandomCode, received: jax.Array, noise: jax.Array, heard: jax.Array, num_steps: int
+) -> tuple[jax.Array, jax.Array]:
+  counts = 1 / (1 + jnp.broadcast_to(noise, heard.shape) / _HALF_NOISE)
+
+  def profiles(weights: jax.Array, powers: jax.Array, num_steps: int) -> jax.Array:
+    """[M, K] after more steps, with reports that count as much as weights [M, M]."""
+    reports = (weights @ counts)[:, None]
+
+    def update(_, powers: jax.Array) -> jax.Array:
+      stepped = jax.vmap(lambda *of_ue: step(code, of_ue[0], received, noise, of_ue[1]))(
+          powers, weights)
       return (reports * stepped + _PRIOR_UES * code.prior) / (reports + _PRIOR_UES)
 
-    power = jax.lax.fori_loop(0, num_steps, update, code.prior)
-    mean, variance = posterior(code, power, received, noise)
-    # CSI has mean power 1, and that tells the scale of the report.
-    energy = (jnp.abs(mean) ** 2).sum((-2, -1)) + variance
-    scale = jnp.sqrt(mean[0].size / energy)
-    return mean * scale[:, None, None], variance / energy
+    return jax.lax.fori_loop(0, num_steps, update, powers)
 
-  return jax.lax.map(
-      decode_group, (received, noise, heard), batch_size=min(_GROUPS_AT_ONCE, len(received)))
+  powers = jnp.broadcast_to(code.prior, (len(heard), code.prior.size))
+  num_alone = min(_ALONE_STEPS, num_steps)
+  weights = jnp.diag(heard).astype(jnp.float32)
+  powers = profiles(weights, powers, num_alone)
+  if len(heard) > 1:
+    weights = jnp.maximum(weights, heard[:, None] * heard * likeness(code, powers, received, noise))
+  powers = profiles(weights, powers, num_steps - num_alone)
+
+  def estimate(ue: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
+    power, received, noise = ue
+    mean, variance = posterior(code, power, received[None], noise[None])
+    # CSI has mean power 1, and that tells the scale of the report.
+    energy = (jnp.abs(mean) ** 2).sum() + variance[0]
+    return mean[0] * jnp.sqrt(mean.size / energy), variance[0] / energy
+
+  csi_hat, nmse = jax.lax.map(
+      estimate, (powers, received, jnp.broadcast_to(noise, heard.shape)))
+  # What a profile owes to noise looks explained, the less the more reports it was found from.
+  made_up = _PROFILE_ERROR * counts / jnp.maximum(weights.sum(-1), 1)
+  return csi_hat, nmse + made_up * (1 - nmse)
 
 
 def step(
     code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array,
-    heard: jax.Array) -> jax.Array:
-  """c <- c sum_m |a^H R_m^-1 y_m|^2 / sum_m a^H R_m^-1 a, the EM step in MacKay's form.
+    weights: jax.Array) -> jax.Array:
+  """c <- c sum_m w_m |a^H R_m^-1 y_m|^2 / sum_m w_m a^H R_m^-1 a, the EM step in MacKay's form.
 
   With the square root of the factor the likelihood could never fall; the whole factor is several
   times as fast.
@@ -84,20 +116,46 @@ def step(
     power: c [K].
     received: y [M, S], zero where it is not heard.
     noise: N_0, [M] or [1].
-    heard: whose reports count, [M].
+    weights: how much each report counts, [M].
   """
-  inverse = _inverse(code, power, noise)
-  explained = (jnp.abs(_solve(inverse, received) @ code.seen.conj().T) ** 2).sum(0)
-  total = jnp.where(heard[:, None, None], inverse, 0).sum(0)
+  inverse, _ = _inverse(code, power, noise)
+  explained = weights @ jnp.abs(_solve(inverse, received) @ code.seen.conj().T) ** 2
+  total = (weights[:, None, None] * inverse).sum(0)
   packed, parts = pack(total).ravel(), _parts(code.seen, total.shape[-1])
   expected = jax.lax.map(lambda seen: _outer(seen) @ packed, parts)
   return power * explained / jnp.maximum(expected.ravel()[:power.size], 1e-12)
 
 
+def likeness(
+    code: RandomCode, powers: jax.Array, received: jax.Array, noise: jax.Array) -> jax.Array:
+  """How much the report of each UE counts for each other, from 0 to 1, [M, M], symmetric.
+
+  The profile of one UE explains the report of another better than the prior does, in nats of log
+  evidence; the two UEs' sum, as a share of what their own profiles reach, decides.
+
+  Args:
+    powers: profiles [M, K], each found from the report of its UE alone.
+    received: y [M, S].
+    noise: N_0, [M] or [1].
+  """
+  evidence = jax.vmap(lambda power: log_evidence(code, power, received, noise))(powers)
+  gain = evidence - log_evidence(code, code.prior, received, noise)
+  own = jnp.diag(gain)
+  share = (gain + gain.T) / jnp.maximum(own[:, None] + own, 1e-6)
+  return jnp.clip((share - _STRANGERS) / (_SAME_PLACE - _STRANGERS), 0, 1)
+
+
+def log_evidence(
+    code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array) -> jax.Array:
+  """log p(y_m | c) + S log pi of every report, [M]; arguments as of `step`."""
+  inverse, log_det = _inverse(code, power, noise)
+  return -log_det - (received.conj() * _solve(inverse, received)).real.sum(-1)
+
+
 def posterior(
     code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array) -> Posterior:
   """Of the CSI of M UEs whose profile is known; arguments as of `step`."""
-  inverse = _inverse(code, power, noise)
+  inverse, _ = _inverse(code, power, noise)
   # E[h y^H], [N_a, N_t, S]: the atoms' responses are products of a delay and an angle.
   cross = jnp.einsum(
       'dp,pqs,aq->das', code.grid.delay,
@@ -114,8 +172,9 @@ def _solve(inverse: jax.Array, received: jax.Array) -> jax.Array:
   return (inverse @ received[..., None])[..., 0]
 
 
-def _inverse(code: RandomCode, power: jax.Array, noise: jax.Array) -> jax.Array:
-  """R^-1 of every N_0: [M or 1, S, S]."""
+def _inverse(
+    code: RandomCode, power: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """R^-1 of every N_0, [M or 1, S, S], and log det R, [M or 1]."""
   num_symbols = code.seen.shape[-1]
   eye = jnp.eye(num_symbols, dtype=code.seen.dtype)
 
@@ -129,7 +188,8 @@ def _inverse(code: RandomCode, power: jax.Array, noise: jax.Array) -> jax.Array:
   factor = jnp.linalg.cholesky(covariance + noise[:, None, None] * eye)
   half = jax.lax.linalg.triangular_solve(
       factor, jnp.broadcast_to(eye, factor.shape), left_side=True, lower=True)
-  return jnp.swapaxes(half.conj(), -1, -2) @ half
+  log_det = 2 * jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1).real).sum(-1)
+  return jnp.swapaxes(half.conj(), -1, -2) @ half, log_det
 
 
 def _parts(values: jax.Array, num_symbols: int) -> jax.Array:
