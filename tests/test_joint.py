@@ -161,6 +161,88 @@ def test_neighbours_help_and_the_scale_of_csi_is_found(code, groups):
   assert np.corrcoef(np.log(error.ravel()), np.log(predicted.ravel()))[0, 1] > 0.3
 
 
+@pytest.fixture(scope='module')
+def pairs():
+  """A code of half as many symbols as entries, and pairs of UEs whose profiles share no atom.
+
+  Returns:
+    code; csi [G, 2, 6, 4]; reports [G, 2, S]; reports [G, 2, S] where both have the first profile.
+  """
+  code = random_code.make_code(
+      random_code.random_projections(jax.random.key(1), SIZE // 2, CONFIG), CONFIG,
+      np.ones((1, 6, 4)))
+  delay, angle = (np.asarray(atoms, np.complex128) for atoms in code.grid)
+  atoms = np.einsum('dp,aq->dapq', delay, angle).reshape(SIZE, -1)
+  projections = np.asarray(code.projections.matrix()).reshape(-1, SIZE)
+  both = np.zeros((2, code.prior.size))
+  half = code.prior.size // 2
+  rng = np.random.default_rng(0)
+  for power, start in zip(both, (0, half), strict=True):
+    power[start + rng.choice(half, 4, replace=False)] = code.prior.sum() / 4
+  first, second, other = (draw(atoms, both[i], 100, seed) for i, seed in ((0, 0), (0, 1), (1, 2)))
+
+  def reports(csi, seed):
+    n = np.random.default_rng(seed).normal(size=(2, *csi.shape[:2], SIZE // 2)) / np.sqrt(200)
+    clean = csi.reshape(*csi.shape[:2], SIZE) @ projections.T
+    return jnp.asarray(clean + n[0] + 1j * n[1], jnp.complex64)
+
+  strangers, neighbours = (np.stack([first, ue], 1) for ue in (other, second))
+  return code, (strangers, reports(strangers, 3)), (neighbours, reports(neighbours, 3))
+
+
+def decoded_db(decode, code, csi, received):
+  """Mean NMSE in dB, of UEs that report together or each alone."""
+  found, _ = decode(code, received, jnp.full((1, 1), 0.01))
+  return 10 * np.log10(errors(csi, np.asarray(found).reshape(csi.shape)).mean())
+
+
+def test_ues_of_disjoint_profiles_are_decoded_as_alone(pairs):
+  code, (csi, received), _ = pairs
+  together = decoded_db(joint.decode, code, csi, received)
+  alone = decoded_db(joint.decode, code, csi, received.reshape(-1, 1, SIZE // 2))
+  np.testing.assert_allclose(together, alone, atol=0.1)
+
+
+def test_ues_of_one_profile_gain_most_of_what_a_shared_one_would(pairs, monkeypatch):
+  code, _, (csi, received) = pairs
+  together = decoded_db(joint.decode, code, csi, received)
+  alone = decoded_db(joint.decode, code, csi, received.reshape(-1, 1, SIZE // 2))
+  monkeypatch.setattr(joint, 'likeness', lambda code, powers, *_: jnp.ones(2 * powers.shape[:1]))
+  # Another function, or jit would not trace it anew.
+  shared = decoded_db(lambda *args: joint.decode.__wrapped__(*args), code, csi, received)
+  assert alone - together > 0.6 * (alone - shared) > 1
+
+
+def test_likeness_tells_neighbours_from_strangers(pairs):
+  """It is symmetric, from 0 to 1, and full of equal reports."""
+  code, (_, strangers), (_, neighbours) = pairs
+  noise = jnp.array([0.01])
+
+  def between(received):
+    powers = jax.vmap(lambda y: joint.step(code, code.prior, y[None], noise, jnp.ones(1)))(received)
+    return joint.likeness(code, powers, received, noise)
+
+  # The report of the first UE stands there twice.
+  found = [np.asarray(jax.vmap(between)(reports[:20, jnp.array([0, 1, 0])]))
+           for reports in (strangers, neighbours)]
+  for values in found:
+    np.testing.assert_allclose(values, values.swapaxes(1, 2), atol=1e-5)
+    assert (values >= 0).all() and (values <= 1).all() and (values[:, 0, 2] == 1).all()
+  assert found[0][:, 0, 1].mean() < 0.1 < 0.5 < found[1][:, 0, 1].mean()
+
+
+def test_the_evidence_is_that_of_a_gaussian(code, dense, groups):
+  projections, atoms = dense
+  power, received = few_paths(code, 3), np.asarray(groups[1][0, :3], np.complex128)
+  seen = projections @ atoms
+  expected = []
+  for y, noise in zip(received, np.asarray(NOISE, np.float64), strict=True):
+    full = (seen * power) @ seen.conj().T + noise * np.eye(NUM_SYMBOLS)
+    expected.append(-np.linalg.slogdet(full)[1] - (y.conj() @ np.linalg.solve(full, y)).real)
+  found = joint.log_evidence(code, jnp.asarray(power, jnp.float32), groups[1][0, :3], NOISE)
+  np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
 def test_the_order_of_the_ues_does_not_matter(code, groups):
   received = groups[1][:4, :3]
   order = np.array([2, 0, 1])

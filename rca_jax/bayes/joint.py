@@ -22,7 +22,7 @@ _ALONE_STEPS = 2  # of these: before the reports are compared
 _STRANGERS, _SAME_PLACE = -0.1, 0.3  # likeness from which a report counts, and counts in full
 _PRIOR_UES = 0.1  # so many UEs of little noise the prior counts for
 _HALF_NOISE = 0.1  # N_0 of a report that counts half
-_PROFILE_ERROR = 0.095  # of what one report of little noise explains, what its profile made up
+_PROFILE_ERROR = 0.095  # of what a report of little noise explains, what its profile made up
 _GROUPS_AT_ONCE = 50  # bounds the memory, as does
 _NUMBERS_AT_ONCE = 2 ** 20  # in the atoms' outer products
 _MATRICES_AT_ONCE = 2 ** 23  # numbers in the R of so many groups
@@ -99,8 +99,8 @@ def _decode_group(
 
   csi_hat, nmse = jax.lax.map(
       estimate, (powers, received, jnp.broadcast_to(noise, heard.shape)))
-  # What a profile owes to noise looks explained, the less the more reports it was found from.
-  made_up = _PROFILE_ERROR * counts / jnp.maximum(weights.sum(-1), 1)
+  # What a profile made up looks explained: the less, the more reports it was found from.
+  made_up = _PROFILE_ERROR * counts / jnp.maximum(weights.sum(-1), 1) ** 2
   return csi_hat, nmse + made_up * (1 - nmse)
 
 
