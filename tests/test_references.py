@@ -176,7 +176,8 @@ def test_the_genie_has_an_nmse_and_no_estimate(tiny_config, monkeypatch):
     ('PCA/KLT', '1/2', Measurement(None, channel='narrowband_interference'), 'over AWGN only'),
     ('genie', '1/2', Measurement(10.0, snr_error_db=3.0), 'over AWGN only.*snr_error_db=3'),
     ('joint Bayes (genie)', '1/2', Measurement(10.0, snr_spread_db=3.0), 'over AWGN only'),
-    ('PCA/KLT', '1/2', Measurement(10.0, distance_m=1.0), 'only snr_db'),
+    ('PCA/KLT', '1/2', Measurement(10.0, distance_m=1.0), 'only generated test groups have'),
+    ('genie', '1/2', Measurement(10.0, distance_m=1.0), 'distance_m=1: only .* mixture KLT'),
     ('PCA/KLT', '1/2', Measurement(10.0, stage='finetune_10db'), 'only snr_db'),
 ])
 def test_what_a_reference_does_not_have_is_refused(config, method, ratio, measurement, message):

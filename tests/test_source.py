@@ -168,8 +168,15 @@ def test_test_pairs_are_repeatable_and_correlate_with_nearness(tiny_config):
   assert likeness(near) > likeness(far) + 0.05
 
 
+def test_more_ues_at_a_distance_are_in_a_disc_so_wide(tiny_config):
+  csi = dataclasses.replace(tiny_config.csi, max_ue_distance_m=3.0)
+  np.testing.assert_array_equal(
+      load_test_csi(tiny_config, 3, 5, distance_m=3.0),
+      load_test_csi(dataclasses.replace(tiny_config, csi=csi), 3, 5))
+
+
 @pytest.mark.parametrize('num_ues, distance_m, message', [
-    (3, 5.0, 'a distance is one of 2 UEs'),
+    (3, 80.0, 'leaves no room in a cell'),
     (2, 80.0, 'hardly fit into a cell of csi.cell_size_m=60'),
     (2, -1.0, 'must be positive')])
 def test_impossible_pairs_are_input_errors(tiny_config, num_ues, distance_m, message):

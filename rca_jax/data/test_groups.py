@@ -1,5 +1,6 @@
 """Test groups: from a file or data set folder, or generated from a stream that no training uses."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,15 +35,16 @@ def load_test_csi(
 
   Args:
     num_groups: at most so many; by default `config.data.num_test_groups`.
-    distance_m: if positive, generated pairs of UEs exactly so far apart instead.
+    distance_m: if positive, generated pairs of UEs exactly so far apart instead, or more UEs in a
+      disc so wide.
 
   Raises:
     InputError: as `training_source`; or `data.path` is a single file, which has no test split; or
-      pairs are asked for and num_ues is not 2, or pairs so far apart hardly fit into the cell.
+      pairs or discs so wide hardly fit into the cell.
   """
   num_groups = config.data.num_test_groups if num_groups is None else num_groups
   if distance_m:
-    return _generated_test_pairs(config, num_ues, num_groups, distance_m)
+    return _generated_apart(config, num_ues, num_groups, distance_m)
   path = path or config.data.test_path
   if not path and config.data.path:
     path = config.data.path
@@ -135,12 +137,13 @@ def _generated_test_csi(config: ExperimentConfig, num_ues: int, num_groups: int)
   return _in_chunks(draw, config, num_groups, Stream.TEST_GROUPS)
 
 
-def _generated_test_pairs(
+def _generated_apart(
     config: ExperimentConfig, num_ues: int, num_groups: int, distance_m: float) -> np.ndarray:
-  if num_ues != 2:
-    raise InputError(f'num_ues={num_ues}: a distance is one of 2 UEs.')
   if distance_m < 0:
     raise InputError(f'distance_m={distance_m:g} must be positive.')
+  if num_ues > 2:
+    csi = dataclasses.replace(config.csi, max_ue_distance_m=distance_m)
+    return _generated_test_csi(dataclasses.replace(config, csi=csi), num_ues, num_groups)
 
   def draw(site: Site | None, key: jax.Array) -> jax.Array:
     site_key, position_key = jax.random.split(key)

@@ -70,10 +70,15 @@ def _check_measurement(config: ExperimentConfig, item: Measurement) -> None:
   chosen = {
       name: getattr(item, name) for name in ('channel', 'snr_error_db', 'snr_spread_db')
       if getattr(item, name)}
-  if item != Measurement(item.snr_db, item.num_ues, **chosen):
+  if item != Measurement(item.snr_db, item.num_ues, distance_m=item.distance_m, **chosen):
     raise InputError(
-        f'{item}: of a reference only snr_db, num_ues, channel, snr_error_db and snr_spread_db can '
-        'be chosen.')
+        f'{item}: of a reference only snr_db, num_ues, channel, distance_m, snr_error_db and '
+        'snr_spread_db can be chosen.')
+  if item.distance_m and (
+      config.method not in _AT_A_DISTANCE or config.data.path or config.data.test_path):
+    raise InputError(
+        f'method={config.method!r}, distance_m={item.distance_m:g}: only generated test groups '
+        f'have a distance, and only {", ".join(_AT_A_DISTANCE)} are measured there.')
   if config.method in _OF_AN_UPLINK and item.snr_db is not None:
     check_known(item.channel or config.uplink.channel)
   elif chosen or (item.snr_db is not None and config.uplink.channel != 'awgn'):
@@ -316,6 +321,8 @@ WITH_MAP: dict[str, Callable] = {
 # They are sent, so that an uplink and what is known of it can be chosen.
 _OF_AN_UPLINK = ('PCA/KLT', 'mixture KLT', 'joint Bayes', 'joint Bayes (alone)', *(
     name for name in WITH_MAP if 'bound' not in name))
+# Fitted to the config's groups and sent: test groups of other distances can be chosen.
+_AT_A_DISTANCE = ('PCA/KLT', 'mixture KLT', 'joint Bayes', 'joint Bayes (alone)')
 # Their rows say the looks; others do not depend on them.
 _FROM_UPLINK = ('site map (uplink)', 'site map (hybrid uplink)')
 _PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig.look_snr_db}
@@ -327,10 +334,11 @@ def _code_scores(
 ) -> list[Scores]:
   """Scores of `estimate(item, csi, keys, active)` on the test groups, for every measurement."""
   key = stream_key(config.data.seed, Stream.EVALUATION)
-  test_csi = functools.lru_cache(maxsize=1)(functools.partial(load_test_csi, config))
+  test_csi = functools.lru_cache(maxsize=1)(
+      lambda num_ues, distance_m: load_test_csi(config, num_ues, distance_m=distance_m))
   with jax.default_matmul_precision('highest'):  # rounding would be most of a small error
     return [
-        evaluate(functools.partial(estimate, item), test_csi(item.num_ues), key)
+        evaluate(functools.partial(estimate, item), test_csi(item.num_ues, item.distance_m), key)
         for item in measurements]
 
 

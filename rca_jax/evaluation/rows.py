@@ -37,7 +37,7 @@ class Measurement:
   num_ues: int = 2
   stage: str = 'pretrain'  # whose weights, a name of `config.stages`
   channel: str = ''  # uplink instead of the run's own
-  distance_m: float = 0.0  # pairs exactly so far apart instead of the run's groups
+  distance_m: float = 0.0  # 2 UEs exactly so far apart, more in a disc so wide; 0: the run's groups
   snr_error_db: float = 0.0  # added to the SNR that a method is given, not to the uplink's
   snr_spread_db: float = 0.0  # SNRs of a group's UEs go evenly from snr_db - this to snr_db + this
   code_rate: float = 0.0  # SSCC: of the LDPC code; 0: no bits
