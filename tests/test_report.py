@@ -59,7 +59,10 @@ def rows():
         row('BL1', -11.0, snr_db=snr_db, channel='rayleigh_block_fading_equalised')]
   for metres in (1.0, 10.0):
     found += [row('RCA-MUNet', -16.0 + metres / 10, distance_m=metres, **TUNED),
-              row('BL1', -14.4, distance_m=metres, **TUNED)]
+              row('BL1', -14.4, distance_m=metres, **TUNED),
+              *(row(method, nmse_db, num_ues=num_ues, distance_m=metres) for num_ues in (2, 8)
+                for method, nmse_db in (
+                    ('joint Bayes', -4.0 - num_ues / metres), ('joint Bayes (alone)', -4.0)))]
   found += [row('BL2', -12.0 + error / 3, snr_error_db=error) for error in (-3.0, 3.0)]
   found += [row('RCA-MUNet', -14.0, variant='warmup_5_times', **stage) for stage in ({}, TUNED)]
   found += [row('RCA-MUNet', -17.2, variant='shortcut', **TUNED), row(
@@ -279,6 +282,15 @@ def test_every_panel_has_data_and_no_rows_make_no_figure(rows, name):
         curve.label for curve in panel.curves]
 
 
+def test_joint_bayes_gains_over_alone_by_distance(rows):
+  (panel,) = figures.joint_distance(rows)
+  assert [curve.label for curve in panel.curves] == [
+      '2 UEs, exactly so far apart', '8 UEs in a disc so wide']
+  assert panel.curves[1].points == {
+      1.0: Estimate(pytest.approx(8.0)), 10.0: Estimate(pytest.approx(0.8))}
+  assert panel.title == 'CR 1/16, SNR 10 dB, seed 0'
+
+
 def test_lost_reports_have_both_measures():
   found = [
       row('RCA-MUNet', -10.0 + num_lost, num_ues=4, trained_ues=[4], num_lost=num_lost,
@@ -319,7 +331,7 @@ def test_the_report_is_whole_and_opens_offline(rows, tmp_path):
   found = [r for r in rows if r['method'] != 'SSCC' and not r.get('channel')
            and not r.get('snr_error_db') and not r['variant'].startswith('muon')]
   written = {path.name for path in write_report(tmp_path, [*found, found[0]], [])}
-  drawn = ('fig3', 'distance', 'schedule')
+  drawn = ('fig3', 'distance', 'joint_distance', 'schedule')
   assert written == {f'{name}.{suffix}' for suffix in ('png', 'pdf') for name in drawn} | {
       'report.html', 'table1.md', 'table2.md', 'data.md', 'shortcut.md'}
   page = (tmp_path / 'report.html').read_text()

@@ -30,6 +30,7 @@ from rca_jax.report.panels import Curve, Panel
 
 _FIG3_SNR_DB = 10.0
 _SITE_MAP_RATIO = '1/16'
+_JOINT, _ALONE = 'joint Bayes', 'joint Bayes (alone)'
 _FASTEST = 'muon_cosine'  # the schedule of `length`, as configs/reproduce.py names it
 _SNR = 'uplink SNR (dB)'
 _NMSE = 'NMSE (dB), lower is better'
@@ -109,6 +110,25 @@ def distance(rows: Sequence[Row]) -> list[Panel]:
   return _with_gain(
       lambda method: pick(rows, method=method, stage=ANY, distance_m=ANY), ('distance_m',),
       {'': {}}, 'distance of the two UEs (m)', _title(rows))
+
+
+def joint_distance(rows: Sequence[Row]) -> list[Panel]:
+  """What joint Bayes gains over decoding each UE alone, against how far the UEs are apart."""
+  rows = _one_seed([row for row in rows if value(row, 'distance_m')])
+  curves, used = [], []
+  for i, num_ues in enumerate(values(pick(rows, method=_JOINT, distance_m=ANY), 'num_ues')):
+    together, alone = (
+        pick(rows, method=method, num_ues=num_ues, distance_m=ANY) for method in (_JOINT, _ALONE))
+    baseline = _levels(alone, 'distance_m')
+    gains = {x: gain_db(cell, baseline.get(x)) for x, cell in _levels(
+        together, 'distance_m').items()}
+    label = '2 UEs, exactly so far apart' if num_ues == 2 else f'{num_ues} UEs in a disc so wide'
+    curves.append(Curve(label, {x: gain for x, gain in gains.items() if gain}, 'o-', f'C{i}'))
+    used += together
+  curves = [curve for curve in curves if curve.points]
+  return [Panel(
+      curves, 'distance (m)', f'gain over {_ALONE} (dB), higher is better', _title(used), log=True,
+      zero=True)] if curves else []
 
 
 def uplink(rows: Sequence[Row]) -> list[Panel]:
@@ -243,8 +263,8 @@ def site_map(parts: dict[str, Sequence[Row]]) -> list[Panel]:
 
 
 FIGURES = {
-    'fig3': fig3, 'fig4': fig4, 'distance': distance, 'uplink': uplink, 'wrong_snr': wrong_snr,
-    'schedule': schedule, 'length': length, 'loss': loss}
+    'fig3': fig3, 'fig4': fig4, 'distance': distance, 'joint_distance': joint_distance,
+    'uplink': uplink, 'wrong_snr': wrong_snr, 'schedule': schedule, 'length': length, 'loss': loss}
 
 
 def _with_gain(

@@ -25,6 +25,7 @@ _TITLES = {
     'fig3': 'Fig. 3: NMSE against compression ratio',
     'fig4': 'Fig. 4: DJSCC against separate source and channel coding',
     'distance': 'How near must neighbours be',
+    'joint_distance': 'How near must neighbours be, untrained',
     'uplink': 'Uplinks that training did not see',
     'wrong_snr': 'Another SNR than the true one',
     'schedule': 'Schedules',
