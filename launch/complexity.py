@@ -2,11 +2,13 @@
 
   python -m launch.complexity
   python -m launch.complexity --methods=RCA-MUNet --num_ues=2,4,8 --compression_ratios=1/8,1/16
+  python -m launch.complexity --compression_ratios=1/16 --num_ues=8 --steps
   python -m launch.complexity --compression_ratios=1/16 --site_map=site.map
 
 Operations are those of one group: the paper's FLOPs by the count of Table II, in all and for one
-UE, and all multiply-accumulates (MACs). With a site map: what each step of a report costs one UE or
-the BS, in real multiplications and bytes, beside RCA-MUNet's encoder and decoder.
+UE, and all multiply-accumulates (MACs). With --steps: what each step of a report costs one UE or
+the BS, in real multiplications and bytes, of RCA-MUNet's encoder and decoder, joint Bayes, and the
+code of a site map if there is one; of the first --num_ues.
 """
 
 import itertools
@@ -25,6 +27,7 @@ _METHODS = flags.DEFINE_list('methods', list(rca_munet.METHODS), 'Trained method
 _RATIOS = flags.DEFINE_list('compression_ratios', ['1/8'], 'Compression ratios.')
 _NUM_UES = flags.DEFINE_list('num_ues', ['2', '4'], 'Numbers of UEs in a group.')
 _SITE_MAP = flags.DEFINE_string('site_map', '', 'File of launch.map, whose code is counted.')
+_STEPS = flags.DEFINE_bool('steps', False, 'Count the steps of a report; a site map implies it.')
 _FORMAT = define_format()
 _HEAD = {'method': '', 'CR': '', 'UEs': 'd', 'parameters': ',d', 'paper FLOPs': ',d',
          'of a UE': ',d', 'MACs': ',d'}
@@ -33,7 +36,7 @@ _SNR_DB = 10.0  # at which the label's length is
 
 
 def main() -> None:
-  if _SITE_MAP.value:
+  if _SITE_MAP.value or _STEPS.value:
     _print_steps()
     return
   configs = [_config(*cell) for cell in itertools.product(
@@ -57,12 +60,13 @@ def _print_steps() -> None:
       _RATIOS.value, _NUM_UES.value[:1])]
 
   from rca_jax.bayes.site_map import load_map
-  from rca_jax.evaluation.complexity import network_steps, site_map_steps
+  from rca_jax.evaluation.complexity import joint_bayes_steps, network_steps, site_map_steps
 
   rows = []
   for config in configs:
-    site_map = load_map(Path(_SITE_MAP.value), config.csi)
-    steps = network_steps(config) + site_map_steps(config, site_map, _SNR_DB)
+    steps = network_steps(config) + joint_bayes_steps(config)
+    if _SITE_MAP.value:
+      steps += site_map_steps(config, load_map(Path(_SITE_MAP.value), config.csi), _SNR_DB)
     rows += [
         [step.name, step.side, config.model.compression_ratio, step.macs, step.num_bytes]
         for step in steps]

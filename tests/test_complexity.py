@@ -12,6 +12,7 @@ from rca_jax.config import ExperimentConfig, ModelConfig, from_dict
 from rca_jax.evaluation.complexity import (
     count_complexity,
     count_parameters,
+    joint_bayes_steps,
     matmul_macs,
     network_steps,
     site_map_steps,
@@ -33,6 +34,12 @@ def test_macs_of_products_wherever_they_are():
     return jnp.matmul(y, jnp.swapaxes(y, -1, -2))  # batched: 2 * 5 * 7 * 5
 
   assert matmul_macs(function, x, kernel) == (210, 350)
+
+
+def test_what_is_done_in_a_loop_counts_as_often():
+  x = jnp.ones((3, 3))
+  assert matmul_macs(lambda x: jax.lax.fori_loop(0, 5, lambda _, y: y @ x, x), x) == (5 * 27, 0)
+  assert matmul_macs(lambda x: jax.lax.map(lambda y: x @ y, x), x) == (3 * 9, 0)
 
 
 @pytest.mark.parametrize('num_ues', [2, 4])
@@ -93,6 +100,16 @@ def test_steps_of_the_site_maps_code_are_those_of_its_products():
   assert tried == 4 * build + 5 * report and build == 18 * k**3
   assert decided % (2 * num_labels) == 0
   assert steps[1].num_bytes == sum(leaf.nbytes for leaf in site_map)
+
+
+def test_joint_bayes_costs_a_ue_an_fft_and_the_bs_the_atoms_outer_products():
+  config = dataclasses.replace(
+      ExperimentConfig(model=ModelConfig(compression_ratio='1/16')), num_ues=8)
+  report, decoder = joint_bayes_steps(config)
+  assert report.macs == 4 * 5120 and report.num_bytes == 4 * (1024 + 64)
+  # Two products of all atoms with S^2 numbers in each of 8 steps are most of it.
+  products = 8 * 2 * 4160 * 64 ** 2
+  assert products < decoder.macs < 2 * products
 
 
 def test_the_networks_sides_are_the_whole_network():

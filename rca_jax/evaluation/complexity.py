@@ -1,4 +1,4 @@
-"""What codes cost: networks (also by the paper's count of Table II), and the site map's code."""
+"""What codes cost: networks (also by the paper's count of Table II), joint Bayes, the site map."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from rca_jax.bayes import klt, label
+from rca_jax.bayes import joint, klt, label, random_code
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_code import FINE_ENTRIES, NUM_CANDIDATES, SiteCode, in_parts, most_likely
@@ -88,6 +88,28 @@ def network_steps(config: ExperimentConfig) -> list[Step]:
   return steps
 
 
+def joint_bayes_steps(config: ExperimentConfig) -> list[Step]:
+  """Of a UE, and of the BS its share for one UE, with one noise for all UEs.
+
+  An FFT has (N / 2) log2 N complex multiplications. At the BS the matrix products of all EM steps
+  count, not the factors of S x S matrices, some per cent beside them.
+  """
+  csi, num_symbols = config.csi, codeword_dim(config.model, config.csi) // 2
+  num_entries = csi.num_delay_taps * csi.num_tx_antennas
+  projections = random_code.random_projections(jax.random.key(0), num_symbols, csi)
+  code = random_code.make_code(
+      projections, csi, np.ones((1, csi.num_delay_taps, csi.num_tx_antennas)))
+  received = jax.ShapeDtypeStruct((1, config.num_ues, num_symbols), jnp.complex64)
+  noise = jax.ShapeDtypeStruct((1, 1), jnp.float32)
+  macs = sum(matmul_macs(joint.decode, code, received, noise)) // config.num_ues
+  stored = sum(leaf.nbytes for leaf in jax.tree.leaves(projections))
+  return [
+      Step('joint Bayes: signs and FFT', 'UE',
+           round(4 * num_entries / 2 * math.log2(num_entries)), stored),
+      Step(f'joint Bayes: decoder, {config.num_ues} UEs', 'BS', macs,
+           sum(leaf.nbytes for leaf in jax.tree.leaves(code)))]
+
+
 def site_map_steps(config: ExperimentConfig, site_map: SiteMap, snr_db: float) -> list[Step]:
   """Of the linear code with a label in each report, as it is traced.
 
@@ -157,25 +179,26 @@ def matmul_macs(function: Callable, *args: Any) -> tuple[int, int]:
     (attention).
   """
   linear = batched = 0
-  for equation in _equations(jax.make_jaxpr(function)(*args).jaxpr):
+  for equation, times in _equations(jax.make_jaxpr(function)(*args).jaxpr):
     if equation.primitive.name != 'dot_general':
       continue
     (contracting, _), (batch, _) = equation.params['dimension_numbers']
     shape = equation.invars[0].aval.shape
     result = equation.outvars[0].aval
-    macs = math.prod(result.shape) * math.prod(shape[i] for i in contracting)
+    macs = times * math.prod(result.shape) * math.prod(shape[i] for i in contracting)
     macs *= 4 if jnp.iscomplexobj(result) else 1
     linear, batched = (linear, batched + macs) if batch else (linear + macs, batched)
   return linear, batched
 
 
-def _equations(jaxpr: Any) -> Iterator[Any]:
-  """All equations, those of called functions too (the networks have no loops)."""
+def _equations(jaxpr: Any, times: int = 1) -> Iterator[tuple[Any, int]]:
+  """All equations and how often each is done, those of called functions and of scans too."""
   for equation in jaxpr.eqns:
-    yield equation
+    yield equation, times
+    inside = times * (equation.params['length'] if equation.primitive.name == 'scan' else 1)
     for value in jax.tree.leaves(
         equation.params, is_leaf=lambda x: isinstance(x, core.Jaxpr | core.ClosedJaxpr)):
       if isinstance(value, core.ClosedJaxpr):
-        yield from _equations(value.jaxpr)
+        yield from _equations(value.jaxpr, inside)
       elif isinstance(value, core.Jaxpr):
-        yield from _equations(value)
+        yield from _equations(value, inside)

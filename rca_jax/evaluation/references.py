@@ -141,8 +141,8 @@ def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement])
 def _joint_scores(
     is_alone: bool, config: ExperimentConfig, measurements: Sequence[Measurement]
 ) -> list[Scores]:
-  code = random_code.make_code(
-      _projections(config, measurements), config.csi, _training_csi(config, _NUM_PRIOR_REPORTS))
+  _require_noise(measurements)
+  code = joint_code(config)
 
   def estimate(
       item: Measurement, csi: np.ndarray, keys: jax.Array, active: np.ndarray | None) -> jax.Array:
@@ -161,17 +161,26 @@ def _joint_scores(
 
 def _joint_genie_scores(
     config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
-  projections = np.asarray(_projections(config, measurements).matrix())
+  _require_noise(measurements)
+  projections = np.asarray(_projections(config).matrix())
   num_positions = min(_NUM_GENIE_POSITIONS, config.data.num_test_groups)
   snrs_db = [item.snr_db for item in measurements]
   found = known_covariance_nmse(config, projections, snrs_db, num_positions)
   return [Scores(values) for values in found]
 
 
-def _projections(
-    config: ExperimentConfig, measurements: Sequence[Measurement]) -> random_code.Projections:
+def joint_code(config: ExperimentConfig) -> random_code.RandomCode:
+  """The code of joint Bayes that rows are measured with."""
+  return random_code.make_code(
+      _projections(config), config.csi, _training_csi(config, _NUM_PRIOR_REPORTS))
+
+
+def _require_noise(measurements: Sequence[Measurement]) -> None:
   if None in (item.snr_db for item in measurements):
     raise InputError('joint Bayes needs an uplink with noise; give --snr_db.')
+
+
+def _projections(config: ExperimentConfig) -> random_code.Projections:
   num_symbols = codeword_dim(config.model, config.csi) // 2
   key = stream_key(config.seed, Stream.PROJECTIONS)
   return random_code.random_projections(key, num_symbols, config.csi)
