@@ -199,7 +199,8 @@ class DataConfig:
 class ModelConfig:
   """The network: the paper's sizes as Table II gives them away."""
 
-  network: str = 'rca_munet'  # rca_munet | summation_fusion (BL3) | adjscc_csinet (BL2)
+  # rca_munet | summation_fusion (BL3) | adjscc_csinet (BL2) | learned_joint (joint Bayes, learned)
+  network: str = 'rca_munet'
   attention: str = 'residual_cross'  # a name of models.attention.ATTENTION
   compression_ratio: str = '1/8'  # CR = k / (2 N_a N_t); kept in lowest terms: '0.5' is '1/2'
   model_dim: int = 192  # d
@@ -223,14 +224,15 @@ class ModelConfig:
     object.__setattr__(self, 'compression_ratio', ratio)
     _require_one_of('model.dtype', self.dtype, ('float32', 'bfloat16'))
     _require_one_of(
-        'model.network', self.network, ('rca_munet', 'summation_fusion', 'adjscc_csinet'))
+        'model.network', self.network,
+        ('rca_munet', 'summation_fusion', 'adjscc_csinet', 'learned_joint'))
     _require(
         self.network == 'rca_munet' or self.attention == 'self',
         f"model.attention={self.attention!r} has no place in model.network={self.network!r}; set "
         "model.attention='self'.")
     _require(
-        not (self.shortcut and self.network == 'adjscc_csinet'),
-        "model.shortcut=True has no place in model.network='adjscc_csinet'; leave it False.")
+        not (self.shortcut and self.network in ('adjscc_csinet', 'learned_joint')),
+        f'model.shortcut=True has no place in model.network={self.network!r}; leave it False.')
     _require_positive(self, 'model_dim', 'num_heads', 'mlp_dim')
     _require(
         self.model_dim % self.num_heads == 0,

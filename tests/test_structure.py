@@ -21,7 +21,7 @@ MAY_IMPORT = {
     'channel': BASE,
     'data': BASE | {'channel'},
     'uplink': BASE,
-    'models': BASE | {'channel', 'uplink'},
+    'models': BASE | {'channel', 'uplink', 'bayes'},
     'baselines': BASE | {'channel', 'uplink'},
     'bayes': BASE | {'channel', 'data', 'uplink', 'baselines'},
     'training': BASE | {'channel', 'data', 'uplink', 'models'},

@@ -72,14 +72,28 @@ def make_code(projections: Projections, config: CsiConfig, csi: np.ndarray) -> R
   Args:
     csi: of any places, [n, N_a, N_t]; its mean power by delay makes the prior, flat over angles.
   """
-  grid = make_grid(config, _POINTS_PER_ROW, _NUM_ANGLES)
-  num_symbols = len(projections.kept)
-  seen = project(grid, projections.matrix().conj()).conj().reshape(num_symbols, -1).T
-  by_row = np.mean(np.abs(csi) ** 2, (0, 2))
-  by_delay = np.interp(delays_in_rows(config, _POINTS_PER_ROW), np.arange(len(by_row)), by_row)
-  prior = np.repeat(by_delay, _NUM_ANGLES)
-  prior *= num_symbols / (prior @ np.sum(np.abs(seen) ** 2, -1))
+  grid = code_grid(config)
+  seen = seen_atoms(projections, grid)
+  prior = jnp.repeat(by_delay(csi, config), _NUM_ANGLES)
+  prior = prior * len(projections.kept) / (prior @ (jnp.abs(seen) ** 2).sum(-1))
   return RandomCode(projections, grid, seen, jnp.asarray(prior, jnp.float32))
+
+
+def code_grid(config: CsiConfig) -> Grid:
+  """The grid on which the profile of a group is found."""
+  return make_grid(config, _POINTS_PER_ROW, _NUM_ANGLES)
+
+
+def seen_atoms(projections: Projections, grid: Grid) -> jax.Array:
+  """F a of every atom of a grid: [K, S] complex64."""
+  num_symbols = len(projections.kept)
+  return project(grid, projections.matrix().conj()).conj().reshape(num_symbols, -1).T
+
+
+def by_delay(csi: jax.Array, config: CsiConfig) -> jax.Array:
+  """Mean power of CSI [n, N_a, N_t] at the delays of `code_grid`, [P]."""
+  power = jnp.mean(jnp.abs(csi) ** 2, (0, 2))
+  return jnp.interp(delays_in_rows(config, _POINTS_PER_ROW), jnp.arange(len(power)), power)
 
 
 def encode(code: RandomCode, csi: jax.Array) -> jax.Array:
@@ -93,6 +107,14 @@ def pack(hermitian: jax.Array) -> jax.Array:
   The real part is symmetric, the imaginary part is antisymmetric: neither sees the other.
   """
   return hermitian.real + hermitian.imag
+
+
+def outer(vectors: jax.Array) -> jax.Array:
+  """Packed outer products v v^H, without complex numbers: [K, S] to [K, S * S] float32."""
+  real, imag = vectors.real, vectors.imag
+  return (
+      (real + imag)[:, :, None] * real[:, None] + (imag - real)[:, :, None] * imag[:, None]
+  ).reshape(len(vectors), -1)
 
 
 def unpack(packed: jax.Array) -> jax.Array:

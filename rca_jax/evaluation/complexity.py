@@ -47,7 +47,7 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
   key = jax.eval_shape(lambda: jax.random.key(0))
   params = jax.eval_shape(model.init, key, features, snr_db, key)
   linear, batched = matmul_macs(model.apply, params, features, snr_db, key)
-  if config.model.network == 'adjscc_csinet':
+  if config.model.network in ('adjscc_csinet', 'learned_joint'):
     return Complexity(count_parameters(params), linear, linear + batched)
 
   # Every LayerNorm runs on all tokens of the group, BL3's branches too.

@@ -142,7 +142,7 @@ def check_measurement(config: ExperimentConfig, item: Measurement) -> None:
     raise InputError(
         f'qam_order={item.qam_order}, uplink.quantiser_bits={bits}: a network that sends bits is '
         'measured with code_rate and qam_order, another one without.')
-  if item.snr_error_db and config.model.network != 'adjscc_csinet':
+  if item.snr_error_db and config.model.network not in ('adjscc_csinet', 'learned_joint'):
     raise InputError(
         f'snr_error_db={item.snr_error_db:g}: model.network={config.model.network!r} does not use '
         'the SNR.')

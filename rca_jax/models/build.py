@@ -7,6 +7,7 @@ from rca_jax.models.adjscc_csinet import AdjsccCsiNet
 from rca_jax.models.attention import resolve_attention
 from rca_jax.models.decoder import Decoder
 from rca_jax.models.encoder import Encoder
+from rca_jax.models.learned_joint import LearnedJoint
 from rca_jax.models.rca_munet import RCAMUNet
 from rca_jax.uplink.link import build_link
 
@@ -23,6 +24,8 @@ def build_model(config: ExperimentConfig) -> nn.Module:
   model, csi, link = config.model, config.csi, build_link(config.uplink)
   if model.network == 'adjscc_csinet':
     return AdjsccCsiNet(model, csi, link)
+  if model.network == 'learned_joint':
+    return LearnedJoint(model, csi, link, config.seed)
   fused_ues = config.num_ues if model.network == 'summation_fusion' else 0
   variant = resolve_attention(model.attention)
   return RCAMUNet(Encoder(model, csi), Decoder(model, csi, variant, fused_ues), link)
