@@ -41,14 +41,14 @@ def get_config(variant: str = '') -> ml_collections.ConfigDict:
       num_ues=4,
       model=ModelConfig(
           network='learned_joint', attention='self', compression_ratio=ratio or '1/16',
-          model_dim=32, num_decoder_layers=4),
+          model_dim=32, num_decoder_layers=3),
       training=TrainingConfig(
-          batch_size=32,
+          batch_size=64,
           group_sizes=(2, 4),
           pretrain=StageConfig(
-              num_steps=2400, snr_db_min=-2.0, snr_db_max=23.0,
+              num_steps=1100, snr_db_min=-2.0, snr_db_max=23.0,
               optimizer=OptimizerConfig(
-                  schedule='cosine', learning_rate=6e-4, warmup_steps=100, b2=0.99, eps=1e-8,
+                  schedule='cosine', learning_rate=8e-4, warmup_steps=50, b2=0.99, eps=1e-8,
                   clip_norm=0.3)),
-          steps_per_call=5, checkpoint_every_steps=100))
+          steps_per_call=2, checkpoint_every_steps=50))
   return ml_collections.ConfigDict(to_dict(config))
