@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rca_jax.bayes.random_code import RandomCode, pack, unpack
+from rca_jax.bayes.random_code import RandomCode, outer, pack, unpack
 
 # By measurement on validation groups.
 _NUM_STEPS = 8
@@ -122,7 +122,7 @@ def step(
   explained = weights @ jnp.abs(_solve(inverse, received) @ code.seen.conj().T) ** 2
   total = (weights[:, None, None] * inverse).sum(0)
   packed, parts = pack(total).ravel(), _parts(code.seen, total.shape[-1])
-  expected = jax.lax.map(lambda seen: _outer(seen) @ packed, parts)
+  expected = jax.lax.map(lambda seen: outer(seen) @ packed, parts)
   return power * explained / jnp.maximum(expected.ravel()[:power.size], 1e-12)
 
 
@@ -180,7 +180,7 @@ def _inverse(
 
   def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
     power, seen = part
-    return total + power @ _outer(seen), None
+    return total + power @ outer(seen), None
 
   parts = _parts(power, num_symbols), _parts(code.seen, num_symbols)
   packed, _ = jax.lax.scan(add, jnp.zeros(num_symbols ** 2), parts)
@@ -197,11 +197,3 @@ def _parts(values: jax.Array, num_symbols: int) -> jax.Array:
   size = max(1, _NUMBERS_AT_ONCE // num_symbols ** 2)
   filled = jnp.pad(values, [(0, -len(values) % size)] + [(0, 0)] * (values.ndim - 1))
   return filled.reshape(-1, size, *values.shape[1:])
-
-
-def _outer(seen: jax.Array) -> jax.Array:
-  """(F a)(F a)^H of atoms, packed, without complex numbers: [K, S] to [K, S * S] float32."""
-  real, imag = seen.real, seen.imag
-  return (
-      (real + imag)[:, :, None] * real[:, None] + (imag - real)[:, :, None] * imag[:, None]
-  ).reshape(len(seen), -1)
