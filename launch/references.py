@@ -27,12 +27,12 @@ _SNR_ERROR_DB = flags.DEFINE_float(
     'snr_error_db', 0.0, "Added to the SNR that UEs and BS are told, not to the uplink's.")
 _SNR_SPREAD_DB = flags.DEFINE_float(
     'snr_spread_db', 0.0, "UEs' SNRs go evenly from --snr_db less this to --snr_db plus this.")
-_DISTANCE_M = flags.DEFINE_float(
-    'distance_m', 0.0, '2 UEs exactly so far apart, more in a disc so wide; 0: as configured.')
+_DISTANCES_M = flags.DEFINE_list(
+    'distance_m', ['0'], '2 UEs exactly so far apart, more in a disc so wide; 0: as configured.')
 _OUT = flags.DEFINE_string('out', '', 'File that rows go to.')
 _FORMAT = define_format()
-_HEAD = {'method': '', 'CR': '', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': '.2f',
-         'samples': 'd'}
+_HEAD = {'method': '', 'CR': '', 'm': 'g', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f',
+         'to': '.2f', 'samples': 'd'}
 
 
 def main() -> None:
@@ -43,15 +43,19 @@ def main() -> None:
   from rca_jax.evaluation.rows import Measurement, test_data
 
   try:
+    distances_m = [float(text) for text in _DISTANCES_M.value]
     noisy = [
         Measurement(
             float(snr_db), config.num_ues, channel=_CHANNEL.value,
             snr_error_db=_SNR_ERROR_DB.value, snr_spread_db=_SNR_SPREAD_DB.value,
-            distance_m=_DISTANCE_M.value)
-        for snr_db in _SNR_DB.value]
+            distance_m=distance_m)
+        for distance_m in distances_m for snr_db in _SNR_DB.value]
   except ValueError:
-    raise InputError(f'--snr_db={",".join(_SNR_DB.value)}: expected numbers.') from None
-  noise_free = [Measurement(None, config.num_ues, distance_m=_DISTANCE_M.value)]
+    raise InputError(
+        f'--snr_db={",".join(_SNR_DB.value)} --distance_m={",".join(_DISTANCES_M.value)}: expected '
+        'numbers.') from None
+  noise_free = [
+      Measurement(None, config.num_ues, distance_m=distance_m) for distance_m in distances_m]
   measured_at = {'PCA/KLT': noisy + noise_free, 'CDL-OP': noise_free, 'genie': noisy}
   if _OUT.value:
     append_rows(_OUT.value, [])  # refused here if it cannot be written
@@ -67,7 +71,7 @@ def main() -> None:
         if _OUT.value:
           append_rows(_OUT.value, rows)
         measured += [
-            [method, row['compression_ratio'],
+            [method, row['compression_ratio'], row.get('distance_m', 0.0),
              'noise-free' if row['snr_db'] is None else row['snr_db'], row['nmse_db'],
              *row['nmse_ci95_db'], row['num_samples']] for row in rows]
   finally:  # what was measured is shown, whatever ended it
