@@ -382,6 +382,28 @@ def test_joint_ues_may_change_places_and_a_ue_alone_is_paid(code, found):
   np.testing.assert_array_equal(joint.estimate(*alone), code.estimate(*alone))
 
 
+def test_a_ue_that_knows_its_place_looks_around_it(found):
+  """The label of least error of those around; it is near, and never a worse one than likeliest."""
+  entry = 5
+  csi, _ = from_entry(found, entry, 12)
+  code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
+  places = np.broadcast_to(found.place[entry], (12, 2))
+  at = code._at(places)
+  np.testing.assert_array_equal(found.place[at], places)
+  labels, values = code._choose(csi[:, None], 0.1, 0, code._around, at[:, None], 16)
+  apart = np.linalg.norm(found.place[labels[:, 0]] - places, axis=1)
+  near = np.isnan(apart) | (apart <= 7 * 2**0.5 * SIDE_M)  # NaN: the reserved label
+  assert near.all()
+  # Of all labels near it, none codes this CSI better than 0.1 dB.
+  tried = code._try_out(csi[:, None], 0.0, len(found.los), code._around, at)
+  power = site_code._linear_powers(tried.variances, 0.1, NUM_SYMBOLS)
+  change = site_code._change(tried.variances, np.abs(tried.coefficients[:, :, 0]) ** 2, power, 0.1)
+  energy = (np.abs(csi) ** 2).sum((1, 2))
+  chosen = np.array([
+      change[row, tried.labels[row] == label].min() for row, label in enumerate(labels[:, 0])])
+  assert (energy + chosen).sum() <= 1.03 * (energy + change.min(1)).sum()
+
+
 @pytest.mark.parametrize(('num_symbols', 'noise'), [(1, 0.05), (4, 0.5), (8, 0.5), (8, 3.0)])
 def test_labels_are_wrong_as_often_as_the_formula_says(num_symbols, noise):
   """The real decoder on a code book of its own words; and below the union bound (Chernoff)."""

@@ -16,17 +16,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.spatial
 
 from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import hybrid, klt, label, scalar
-from rca_jax.bayes.label_source import Paid
+from rca_jax.bayes.label_source import Paid, Tracked
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
 from rca_jax.uplink.djscc import awgn, through
 from rca_jax.uplink.known import Uplink
 
 NUM_CANDIDATES = 4  # labels that a UE tries out; 8 gain 0.02 dB
+_NUM_PLACED = 16  # that a UE tries out which knows its place
 # Labels that a BS tries out by what it sees in the uplink: with 8 one UE of 400 got a bad one, and
 # that was 0.3 dB of the mean. It compares the likeliest of them by their error: noise leads the
 # error astray, the likelihood alone loses 0.1 dB.
@@ -105,8 +107,8 @@ class SiteCode:
     return other
 
   def estimate(
-      self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, past: np.ndarray | None = None
-  ) -> np.ndarray:
+      self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, past: np.ndarray | None = None,
+      places: np.ndarray | None = None) -> np.ndarray:
     """What the BS recovers of reports; label and coefficients are both sent.
 
     Each UE's code is made for the SNR that it is told. Deviation: as in `baselines.pca.transmit`
@@ -116,6 +118,8 @@ class SiteCode:
       csi: [G, M, N_a, N_t] complex64.
       keys: of the uplink, [G, M].
       past: CSI at the last report, for `label_source.Tracked`: each UE chose its last label by it.
+      places: m [G, M, 2], where UEs know that they are: they try out the labels around. The BS does
+        not know it.
 
     Returns:
       csi_hat, like csi.
@@ -129,8 +133,12 @@ class SiteCode:
       words = label.codewords(self._num_labels, split)
       if past is not None:
         last[:, ues] = self._choose(past[:, ues], noise, split, self._paid, None)[0]
-      sent, values = self._choose(
-          csi[:, ues], noise, split, self._source, None if last is None else last[:, ues])
+      if places is None:
+        sent, values = self._choose(
+            csi[:, ues], noise, split, self._source, None if last is None else last[:, ues])
+      else:
+        sent, values = self._choose(
+            csi[:, ues], noise, split, self._around, self._at(places[:, ues]), _NUM_PLACED)
       symbols[:, ues, :split] = words[sent]
       symbols[:, ues, split:] = self._encode(sent, values, noise, split)
       codes.append(_Code(ues, noise, split, words))
@@ -251,8 +259,8 @@ class SiteCode:
     return int(np.argmax(won * (1 - np.minimum(1, _COST * wrong))))
 
   def _choose(
-      self, csi: np.ndarray, noise: float, split: int, source: Paid, last: np.ndarray | None
-  ) -> tuple[np.ndarray, np.ndarray]:
+      self, csi: np.ndarray, noise: float, split: int, source: Paid, last: np.ndarray | None,
+      num_candidates: int = NUM_CANDIDATES) -> tuple[np.ndarray, np.ndarray]:
     """The labels that UEs send [G, M], and the coefficients [G, M, S] of CSI [G, M, N_a, N_t].
 
     The squared error of every candidate's linear code, for the CSI at hand, decides; the reserved
@@ -260,7 +268,7 @@ class SiteCode:
     """
     shape, flat = csi.shape[:2], csi.reshape(-1, *csi.shape[2:])
     tried = self._try_out(
-        flat[:, None], 0.0, NUM_CANDIDATES, source, None if last is None else last.ravel())
+        flat[:, None], 0.0, num_candidates, source, None if last is None else last.ravel())
     values = tried.coefficients[:, :, 0]
     power = _linear_powers(tried.variances, noise, self.num_symbols - split)
     change = _change(tried.variances, np.abs(values) ** 2, power, noise)
@@ -276,6 +284,16 @@ class SiteCode:
     symbols = hybrid.encode(
         self._designs_of(labels.ravel(), noise, split), values.reshape(labels.size, -1))
     return symbols.reshape(*labels.shape, -1)
+
+  @functools.cached_property
+  def _around(self) -> Tracked:
+    """What a UE that knows its place expects of its label, from that of its square."""
+    return Tracked(self._map, 0.0)
+
+  def _at(self, places: np.ndarray) -> np.ndarray:
+    """The labels nearest to places [..., 2] m."""
+    placed = np.flatnonzero(np.isfinite(self._map.place[:, 0]))
+    return placed[scipy.spatial.KDTree(self._map.place[placed]).query(places)[1]]
 
   def _try_alone(self, csi: np.ndarray) -> _Tried:
     """Candidates of UEs [G, M] that know nothing but their CSI."""

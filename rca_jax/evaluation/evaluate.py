@@ -30,7 +30,7 @@ class Scores(NamedTuple):
 
 def evaluate(
     estimate: Estimate, csi: np.ndarray, key: jax.Array, num_lost: int = 0,
-    of_lost: bool = False) -> Scores:
+    of_lost: bool = False, beside: np.ndarray | None = None) -> Scores:
   """Scores of every group of `csi` [G, M, N_a, N_t] complex64.
 
   The noise of a report follows from the key, the place of its group and the place of the UE in
@@ -40,6 +40,7 @@ def evaluate(
   Args:
     num_lost: the reports of the last so many UEs do not arrive.
     of_lost: score these UEs instead of those whose reports arrive.
+    beside: what else `estimate` gets of each group, [G, ...]; known before the report, not sent.
   """
   num_groups, num_ues = csi.shape[:2]
   scored = slice(num_ues - num_lost, None) if of_lost else slice(num_ues - num_lost)
@@ -51,7 +52,8 @@ def evaluate(
     num_new = min(size, num_groups - start)
     groups = start + np.arange(size) % num_new
     csi_hat = estimate(
-        csi[groups], _report_keys(key, groups, num_ues), None if active.all() else active[groups])
+        csi[groups], _report_keys(key, groups, num_ues), None if active.all() else active[groups],
+        *(() if beside is None else (beside[groups],)))
     scores = score(csi[groups][:, scored], csi_hat[:, scored])
     parts.append([np.asarray(values)[:num_new] for values in scores])
   counted = present[:, scored].any(-1)

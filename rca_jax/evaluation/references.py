@@ -21,7 +21,12 @@ from rca_jax.bayes.site_map import SiteMap, load_map
 from rca_jax.channel import from_features, sample_groups, to_features
 from rca_jax.config import CsiConfig, ExperimentConfig, UplinkConfig, codeword_dim
 from rca_jax.data.source import config_site, read_groups
-from rca_jax.data.test_groups import load_past_csi, load_test_csi, load_uplink_csi
+from rca_jax.data.test_groups import (
+    load_past_csi,
+    load_test_csi,
+    load_test_places,
+    load_uplink_csi,
+)
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, evaluate
 from rca_jax.evaluation.rows import Measurement, describe, result_row, test_data
@@ -205,37 +210,38 @@ def _mixture_scores(config: ExperimentConfig, measurements: Sequence[Measurement
 
 def _site_map_scores(
     source: str, design: Callable, config: ExperimentConfig, measurements: Sequence[Measurement],
-    reserve: bool = True) -> list[Scores]:
+    reserve: bool = True, is_placed: bool = False) -> list[Scores]:
   site_map, plain = _site_map(config, measurements)
   code = plain.variant(_SOURCES[source](site_map, config), design, reserve)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
 
-  def tracked(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    now, past = np.split(csi, 2, axis=1)
-    keys, _ = np.split(keys, 2, axis=1)
-    return jnp.asarray(code.estimate(now, keys, _uplink(config, item), past))
+  def placed(item, csi, keys, _, places: np.ndarray) -> jax.Array:
+    return jnp.asarray(code.estimate(csi, keys, _uplink(config, item), places=places))
+
+  def tracked(item, csi, keys, _, past: np.ndarray) -> jax.Array:
+    return jnp.asarray(code.estimate(csi, keys, _uplink(config, item), past))
 
   def past_csi(num_ues: int) -> np.ndarray:
     return load_past_csi(config, num_ues, _PERIOD_S * WALKING_SPEED_M_S)
 
-  def from_uplink(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    now, looks = np.split(csi, [item.num_ues], axis=1)
-    looks = looks.reshape(len(csi), item.num_ues, num_looks, *csi.shape[2:])
+  def from_uplink(item, csi, keys, _, looks: np.ndarray) -> jax.Array:
     uplink = _uplink(config, item)
     labels = code.uplink_labels(looks, look_snr_db, uplink)
-    return jnp.asarray(code.estimate_agreed(now, keys[:, :item.num_ues], uplink, labels))
+    return jnp.asarray(code.estimate_agreed(csi, keys, uplink, labels))
 
   def uplink_csi(num_ues: int) -> np.ndarray:
-    looks = load_uplink_csi(config, num_ues, num_looks, look_snr_db)
-    return looks.reshape(len(looks), -1, *looks.shape[3:])
+    return load_uplink_csi(config, num_ues, num_looks, look_snr_db)
 
   num_looks, look_snr_db = config.uplink.num_looks, config.uplink.look_snr_db
+  if is_placed:
+    return _code_scores(
+        config, measurements, placed, lambda num_ues: load_test_places(config, num_ues))
   if source == 'tracked':
-    return _scores_beside(config, measurements, tracked, past_csi)
+    return _code_scores(config, measurements, tracked, past_csi)
   if source == 'uplink':
-    return _scores_beside(config, measurements, from_uplink, uplink_csi)
+    return _code_scores(config, measurements, from_uplink, uplink_csi)
   return _code_scores(config, measurements, estimate)
 
 
@@ -274,28 +280,6 @@ def _loaded(
   return site_map, SiteCode(site_map, config, num_symbols, Paid(site_map))
 
 
-def _scores_beside(
-    config: ExperimentConfig, measurements: Sequence[Measurement], estimate: Callable,
-    beside: Callable[[int], np.ndarray]) -> list[Scores]:
-  """As `_code_scores`; the estimate gets other CSI of the UEs too, as that of further UEs.
-
-  What is `beside(num_ues)` [G, n, N_a, N_t] is known before the report, and not sent.
-  """
-  key = stream_key(config.data.seed, Stream.EVALUATION)
-
-  @functools.lru_cache(maxsize=1)
-  def csi(num_ues: int) -> np.ndarray:
-    others = beside(num_ues)  # first: it says why CSI of a file has none
-    return np.concatenate([load_test_csi(config, num_ues), others], 1)
-
-  with jax.default_matmul_precision('highest'):
-    return [
-        evaluate(
-            functools.partial(estimate, item), csi(item.num_ues), key,
-            csi(item.num_ues).shape[1] - item.num_ues)
-        for item in measurements]
-
-
 _PERIOD_S = 1.0  # from report to report of a UE whose label is tracked
 _SOURCES: dict[str, Callable[[SiteMap, ExperimentConfig], Paid]] = {
     'paid': lambda site_map, _: Paid(site_map),
@@ -323,6 +307,11 @@ WITH_MAP: dict[str, Callable] = {
         ('site map (hybrid tracked)', 'tracked', hybrid.design),
         ('site map (hybrid uplink)', 'uplink', hybrid.design),
         ('site map (bits)', 'paid', functools.partial(hybrid.design, only_bits=True)))} | {
+    # A UE knows its place, and looks for its label around it.
+    'site map (joint placed)': functools.partial(
+        _site_map_scores, 'joint', hybrid.linear_design, is_placed=True),
+    'site map (hybrid joint placed)': functools.partial(
+        _site_map_scores, 'joint', hybrid.design, is_placed=True),
     'site map (joint without reserve)': functools.partial(
         _site_map_scores, 'joint', hybrid.linear_design, reserve=False),
     'site map bound': functools.partial(_site_map_bound_scores, False),
@@ -338,17 +327,26 @@ _PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig
 
 
 def _code_scores(
-    config: ExperimentConfig, measurements: Sequence[Measurement],
-    estimate: Callable[[Measurement, np.ndarray, jax.Array, np.ndarray | None], jax.Array]
-) -> list[Scores]:
-  """Scores of `estimate(item, csi, keys, active)` on the test groups, for every measurement."""
+    config: ExperimentConfig, measurements: Sequence[Measurement], estimate: Callable,
+    beside: Callable[[int], np.ndarray] | None = None) -> list[Scores]:
+  """Scores of `estimate(item, csi, keys, active)` on the test groups, for every measurement.
+
+  With `beside(num_ues)` [G, ...] the estimate gets that of the groups too: what is known before the
+  report, and not sent.
+  """
   key = stream_key(config.data.seed, Stream.EVALUATION)
+  # First what is known: it says why CSI of a file has none.
+  known = functools.lru_cache(maxsize=1)(beside or (lambda num_ues: None))
   test_csi = functools.lru_cache(maxsize=1)(
       lambda num_ues, distance_m: load_test_csi(config, num_ues, distance_m=distance_m))
+  found = []
   with jax.default_matmul_precision('highest'):  # rounding would be most of a small error
-    return [
-        evaluate(functools.partial(estimate, item), test_csi(item.num_ues, item.distance_m), key)
-        for item in measurements]
+    for item in measurements:
+      more = known(item.num_ues)
+      found.append(evaluate(
+          functools.partial(estimate, item), test_csi(item.num_ues, item.distance_m), key,
+          beside=more))
+  return found
 
 
 def _training_csi(config: ExperimentConfig, num_reports: int) -> np.ndarray:
