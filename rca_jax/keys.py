@@ -32,6 +32,7 @@ class Stream(enum.IntEnum):
   CLUSTERS = 16  # of data.seed: the UEs that clusters of a map begin at
   SITE_CHANGE = 17  # of data.seed: the site at another time
   MIXTURE = 18  # of seed: the UEs that clusters of the mixture KLT begin at
+  ONLINE = 19  # of data.seed: regions, UEs and noise of a map that builds itself
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

@@ -61,9 +61,14 @@ def decode(
   num_groups, num_ues, num_symbols = received.shape
   of_a_group = num_ues * noise.shape[-1] * num_symbols ** 2
   size = max(1, min(_GROUPS_AT_ONCE, num_groups, _MATRICES_AT_ONCE // of_a_group))
-  return jax.lax.map(
-      lambda group: _decode_group(code, *group, num_steps), (received, noise, heard),
-      batch_size=size)
+  # A last batch of another size would run beside the others, and on few cores they may wait for
+  # each other forever.
+  groups = tuple(
+      jnp.pad(leaf, [(0, -num_groups % size)] + [(0, 0)] * (leaf.ndim - 1), 'edge')
+      for leaf in (received, noise, heard))
+  found = jax.lax.map(
+      lambda group: _decode_group(code, *group, num_steps), groups, batch_size=size)
+  return jax.tree.map(lambda leaf: leaf[:num_groups], found)
 
 
 def _decode_group(
@@ -121,8 +126,8 @@ def step(
   inverse, _ = _inverse(code, power, noise)
   explained = weights @ jnp.abs(_solve(inverse, received) @ code.seen.conj().T) ** 2
   total = (weights[:, None, None] * inverse).sum(0)
-  packed, parts = pack(total).ravel(), _parts(code.seen, total.shape[-1])
-  expected = jax.lax.map(lambda seen: outer(seen) @ packed, parts)
+  packed = pack(total).ravel()
+  expected = jax.lax.map(lambda seen: outer(seen) @ packed, parts(code.seen, total.shape[-1]))
   return power * explained / jnp.maximum(expected.ravel()[:power.size], 1e-12)
 
 
@@ -182,8 +187,8 @@ def _inverse(
     power, seen = part
     return total + power @ outer(seen), None
 
-  parts = _parts(power, num_symbols), _parts(code.seen, num_symbols)
-  packed, _ = jax.lax.scan(add, jnp.zeros(num_symbols ** 2), parts)
+  both = parts(power, num_symbols), parts(code.seen, num_symbols)
+  packed, _ = jax.lax.scan(add, jnp.zeros(num_symbols ** 2), both)
   covariance = unpack(packed.reshape(num_symbols, num_symbols))
   factor = jnp.linalg.cholesky(covariance + noise[:, None, None] * eye)
   half = jax.lax.linalg.triangular_solve(
@@ -192,7 +197,7 @@ def _inverse(
   return jnp.swapaxes(half.conj(), -1, -2) @ half, log_det
 
 
-def _parts(values: jax.Array, num_symbols: int) -> jax.Array:
+def parts(values: jax.Array, num_symbols: int) -> jax.Array:
   """Of the first axis, the atoms, parts that bound the memory; zeros fill the last one."""
   size = max(1, _NUMBERS_AT_ONCE // num_symbols ** 2)
   filled = jnp.pad(values, [(0, -len(values) % size)] + [(0, 0)] * (values.ndim - 1))
