@@ -260,6 +260,8 @@ WRONG = [
              '--position_error_m=1'], '--position_error_m is of generated UEs'),
     ('map', ['--config=configs/demo.py', '--out={tmp}/a', '--nopositions'],
      '--nopositions is of a file'),
+    ('online', ['--config=configs/demo.py', '--out={tmp}/a', '--reports=100'],
+     '--reports=100: at least 512'),
     ('generate', ['--seed=1'], '--out is missing'),
     ('reproduce', ['--list', '--prest=small'], '--prest: unknown flag; did you mean --preset?'),
     ('export', ['--help_config'], 'this command has no config'),

@@ -70,7 +70,7 @@ class Settings:
   def __post_init__(self):
     if self.num_blocks < 2:
       raise InputError(
-          f'num_reports={self.num_reports}: at least {2 * _BLOCK}, as {_BLOCK} are read at a time.')
+          f'reports={self.num_reports}: at least {2 * _BLOCK}, as {_BLOCK} are read at a time.')
     if not abs(self.snr_db) <= 100:
       raise InputError(f'snr_db={self.snr_db:g} must be from -100 to 100.')
     if self.num_regions < 1 or self.cells_a_side < 1 or abs(
