@@ -70,16 +70,17 @@ class Settings:
   def __post_init__(self):
     if self.num_blocks < 2:
       raise InputError(
-          f'reports={self.num_reports}: at least {2 * _BLOCK}, as {_BLOCK} are read at a time.')
+          f'--reports={self.num_reports}: at least {2 * _BLOCK}, as {_BLOCK} are read at a time.')
     if not abs(self.snr_db) <= 100:
-      raise InputError(f'snr_db={self.snr_db:g} must be from -100 to 100.')
+      raise InputError(f'--snr_db={self.snr_db:g} must be from -100 to 100.')
     if self.num_regions < 1 or self.cells_a_side < 1 or abs(
         self.cells_a_side * self.side_m - self.region_m) > 1e-6:
       raise InputError(
-          f'num_regions={self.num_regions}, region_m={self.region_m:g}, side_m={self.side_m:g}: '
-          'expected one region at least, of a whole number of cells along a side.')
+          f'--num_regions={self.num_regions} --region_m={self.region_m:g} '
+          f'--side_m={self.side_m:g}: expected one region at least, of a whole number of cells '
+          'along a side.')
     if not 0 <= self.moved_scatterers <= 1:
-      raise InputError(f'moved_scatterers={self.moved_scatterers:g} must be from 0 to 1.')
+      raise InputError(f'--moved_scatterers={self.moved_scatterers:g} must be from 0 to 1.')
 
   @property
   def num_blocks(self) -> int:
@@ -424,8 +425,8 @@ def _regions(key: jax.Array, config: ExperimentConfig, settings: Settings) -> Pl
   corners = corners[np.sort(first)[:settings.num_regions]]
   if len(corners) < settings.num_regions:
     raise InputError(
-        f'num_regions={settings.num_regions} of region_m={settings.region_m:g}: there is no room '
-        'in the cell; give fewer or smaller ones.')
+        f'--num_regions={settings.num_regions} of --region_m={settings.region_m:g}: there is no '
+        'room in the cell; give fewer or smaller ones.')
   corners = corners * settings.cells_a_side
   line = np.arange(settings.cells_a_side)
   inside = np.stack(np.meshgrid(line, line, indexing='ij'), -1).reshape(-1, 2)
