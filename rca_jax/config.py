@@ -423,6 +423,13 @@ def _with_warmup(config: StageConfig) -> StageConfig:
   return dataclasses.replace(config, optimizer=shorter)
 
 
+def without_folders(config: ExperimentConfig) -> ExperimentConfig:
+  """As others may read it: of the weights that a training began at the name, not the folder."""
+  name = config.training.init_weights.rpartition('/')[-1]
+  return dataclasses.replace(
+      config, training=dataclasses.replace(config.training, init_weights=name))
+
+
 def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:
   """k = CR * 2 N_a N_t, the real entries of one report.
 

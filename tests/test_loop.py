@@ -25,6 +25,7 @@ from rca_jax.channel import CsiGroups
 from rca_jax.config import stage_name, stages, to_dict
 from rca_jax.data.dataset import write_shards
 from rca_jax.errors import InputError, Stopped
+from rca_jax.evaluation.rows import Measurement, TestData, config_hash, describe
 from rca_jax.evaluation.run import load_params
 from rca_jax.training import loop
 from rca_jax.training.loop import fit
@@ -273,8 +274,16 @@ def test_training_starts_from_the_weights_that_are_named(config, finished, one_d
   chex.assert_trees_all_equal(
       weights(tuning, tmp_path / 'tuning')[stage], weights(config, finished)[stage])
   fit(named, tmp_path / 'longer', one_device)
+  longer = weights(named, tmp_path / 'longer')['pretrain']
   with pytest.raises(AssertionError):
-    chex.assert_trees_all_equal(weights(named, tmp_path / 'longer')['pretrain'], params)
+    chex.assert_trees_all_equal(longer, params)
+  # What others get says which weights these were, not where they were.
+  exported = save_pretrained('longer', tmp_path / 'exported', named, longer, 'pretrain', 8)
+  assert str(tmp_path).encode() not in exported.read_bytes()
+  row = describe(named, Measurement(10.0), 8, TestData('some', '0' * 12))
+  assert row['init_weights'] == 'mine'
+  moved = with_training(config, init_weights='elsewhere/mine')
+  assert row['cell'] == config_hash(moved) != config_hash(config)
   # They are read once: a run that has begun needs them no more.
   shutil.rmtree(tmp_path / 'weights')
   fit(tuning, tmp_path / 'tuning', one_device)

@@ -16,6 +16,7 @@ from rca_jax.config import (
     ExperimentConfig,
     codeword_dim,
     to_dict,
+    without_folders,
 )
 from rca_jax.data.files import content_hash
 from rca_jax.errors import InputError
@@ -106,7 +107,7 @@ def describe(
       'trained_ues': trained_ues(config), 'overhead': overhead(config, measurement),
       **{name: value for name, value in item.items() if value}}
   if config.training.init_weights:
-    row['init_weights'] = config.training.init_weights
+    row['init_weights'] = without_folders(config).training.init_weights
   if config.site_map:
     row['site_map'] = sha256(Path(config.site_map))[:12]
   if num_groups is not None:
@@ -140,7 +141,7 @@ def overhead(config: ExperimentConfig, item: Measurement) -> int:
 
 def config_hash(config: ExperimentConfig) -> str:
   """12 hexadecimal digits of the whole resolved config, defaults too, and of the generator."""
-  return _digest(to_dict(config))
+  return _digest(to_dict(without_folders(config)))
 
 
 def _digest(fields: dict[str, Any]) -> str:

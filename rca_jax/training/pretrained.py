@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 from flax import traverse_util
 
-from rca_jax.config import ExperimentConfig, from_dict, to_dict
+from rca_jax.config import ExperimentConfig, from_dict, to_dict, without_folders
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.foreign import file_in, is_plain, parse_json, read_json, sha256
@@ -78,7 +78,8 @@ def save_pretrained(
     raise InputError(f'{name}: a weight of {largest:.3g} does not fit into {dtype}; keep float32.')
   arrays = {path: array.astype(dtype) for path, array in arrays.items()}
   # One entry: safetensors writes several in random order, and the same weights have one SHA-256.
-  header = json.dumps({'config': to_dict(config), 'stage': stage, 'steps': steps})
+  header = json.dumps(
+      {'config': to_dict(without_folders(config)), 'stage': stage, 'steps': steps})
   content = safetensors.numpy.save(arrays, {_HEADER: header})
   digest, path = hashlib.sha256(content).hexdigest(), file_in(folder, f'{name}.safetensors')
   with writing(folder):
