@@ -27,8 +27,8 @@ _REPORTS = flags.DEFINE_integer('reports', None, 'How many, in all.', required=T
 _OUT = flags.DEFINE_string('out', None, 'Folder of rows, figure and map.', required=True)
 _SNR_DB = flags.DEFINE_float('snr_db', 10.0, 'Of all reports.')
 _REGION_M = flags.DEFINE_float(
-    'region_m', 4.0, 'Side of a region. A cell of 300 m needs millions of reports; a few small '
-    'squares of it say the same.')
+    'region_m', 4.0, 'Side of a region. All of a cell of 300 m needs millions of reports; a few '
+    'small squares of it are measured.')
 _NUM_REGIONS = flags.DEFINE_integer('num_regions', 9, 'How many, at random places of the site.')
 _SIDE_M = flags.DEFINE_float('side_m', 1.0, 'Side of a cell of the map.')
 _MOVED = flags.DEFINE_float(
