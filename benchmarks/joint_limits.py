@@ -15,7 +15,7 @@ import numpy as np
 
 from configs import rca_munet
 from rca_jax.bayes import em, joint
-from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.grid import Grid, make_grid
 from rca_jax.bayes.random_code import RandomCode, encode, random_projections, seen_atoms
 from rca_jax.config import ExperimentConfig, codeword_dim, from_dict
 from rca_jax.data.test_groups import load_test_csi
@@ -46,29 +46,27 @@ def main() -> None:
     weights = np.zeros((1, _NUM_UES), np.float32)
     weights[0, list(ues)] = 1 / len(ues)
     powers = [_profile(grid, csi[group:group + 1], weights) for group in range(num_groups)]
-    cells = []
+    errors = []
     for number, snr_db in enumerate(_SNRS_DB):
       received = awgn(jax.random.fold_in(key, number), sent, snr_db)
       hats = np.stack([
-          _decode(code, power, one, 10 ** (-snr_db / 10))
+          _estimate(code, power, one, 10 ** (-snr_db / 10))
           for power, one in zip(powers, received, strict=True)])
-      errors = (np.abs(hats - csi[:, 0]) ** 2).mean((1, 2))
-      cells.append(errors)
-    print(f'| {name} | ' + ' | '.join(_cell(errors) for errors in cells) + ' |', flush=True)
+      errors.append((np.abs(hats - csi[:, 0]) ** 2).mean((1, 2)))
+    print(f'| {name} | ' + ' | '.join(map(_cell, errors)) + ' |', flush=True)
 
 
 @jax.jit
-def _profile(grid, csi: jax.Array, weights: jax.Array) -> jax.Array:
+def _profile(grid: Grid, csi: jax.Array, weights: jax.Array) -> jax.Array:
   """c of every atom of the grid, [K], from CSI [1, M, N_a, N_t]."""
   found = em.fit(grid, csi, weights, jnp.float32(_NOISE), _NUM_ATOMS)
   return jnp.zeros(grid.shape[0] * grid.shape[1]).at[found.index[0]].set(found.power[0])
 
 
 @jax.jit
-def _decode(code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array) -> jax.Array:
-  found = joint.posterior(code, power, received[None], jnp.array([noise]))
-  energy = (jnp.abs(found.mean[0]) ** 2).sum() + found.variance[0]
-  return found.mean[0] * jnp.sqrt(found.mean[0].size / energy)
+def _estimate(
+    code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array) -> jax.Array:
+  return joint.estimate(code, power, received, noise)[0]
 
 
 def _cell(errors: np.ndarray) -> str:

@@ -101,11 +101,22 @@ def test_one_ue_alone_and_groups_of_any_size(network):
 
 
 def test_what_the_bs_is_told_of_the_snr_does_not_change_the_uplink(network):
-  model, apply, params, features = network
-  wrong = model.clone(snr_error_db=6.0)
-  plain = apply({'params': params}, features, SNR_DB, jax.random.key(0))
-  told = jax.jit(wrong.apply)({'params': params}, features, SNR_DB - 6, jax.random.key(0))
-  assert jnp.abs(told - plain).max() > 1e-3  # other noise, the same belief
+  """A wrong SNR: the uplink of the true one, the decoder of the other."""
+  model, _, params, features = network
+
+  def recovered(link, snr_db, **changes):
+    asked = model.clone(link=link, **changes)
+    return asked.apply({'params': params}, features, snr_db, jax.random.key(0))
+
+  def shifted_by_snr(_, codeword, snr_db):
+    return codeword + snr_db
+
+  def shifted_by_4(_, codeword, snr_db):
+    return codeword + 4.0
+
+  wrong = recovered(shifted_by_snr, 4.0, snr_error_db=6.0)
+  np.testing.assert_array_equal(wrong, recovered(shifted_by_4, 10.0))
+  assert jnp.abs(wrong - recovered(shifted_by_snr, 4.0)).max() > 1e-3
 
 
 def test_it_learns_a_batch(network):

@@ -86,7 +86,7 @@ def test_a_step_is_that_of_the_reports_one_by_one(codes, reports, monkeypatch):
 
 def test_the_power_of_one_atom_has_a_closed_form(codes, reports, monkeypatch):
   """The likelihood of reports in one direction b is greatest where |b|^2 c + N_0 is their power."""
-  monkeypatch.setattr(online, '_PRIOR_REPORTS', 0.0)
+  monkeypatch.setattr(joint, 'PRIOR_UES', 0.0)
   received = reports[1]
   atom = 130
   b = np.asarray(codes.seen[2, atom])

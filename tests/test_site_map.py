@@ -383,14 +383,14 @@ def test_joint_ues_may_change_places_and_a_ue_alone_is_paid(code, found):
 
 
 def test_a_ue_that_knows_its_place_looks_around_it(found):
-  """The label of least error of those around; it is near, and never a worse one than likeliest."""
+  """The label it takes is near, and nearly the best of all that are."""
   entry = 5
   csi, _ = from_entry(found, entry, 12)
   code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found))
   places = np.broadcast_to(found.place[entry], (12, 2))
   at = code._at(places)
   np.testing.assert_array_equal(found.place[at], places)
-  labels, values = code._choose(csi[:, None], 0.1, 0, code._around, at[:, None], 16)
+  labels, _ = code._choose(csi[:, None], 0.1, 0, code._around, at[:, None], 16)
   apart = np.linalg.norm(found.place[labels[:, 0]] - places, axis=1)
   near = np.isnan(apart) | (apart <= 7 * 2**0.5 * SIDE_M)  # NaN: the reserved label
   assert near.all()

@@ -14,14 +14,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rca_jax.bayes.random_code import RandomCode, outer, pack, unpack
+from rca_jax.bayes.random_code import RandomCode, invert, outer, pack
 
 # By measurement on validation groups.
-_NUM_STEPS = 8
+NUM_STEPS = 8
 _ALONE_STEPS = 2  # of these: before the reports are compared
 _STRANGERS, _SAME_PLACE = -0.1, 0.3  # likeness from which a report counts, and counts in full
-_PRIOR_UES = 0.1  # so many UEs of little noise the prior counts for
-_HALF_NOISE = 0.1  # N_0 of a report that counts half
+PRIOR_UES = 0.1  # so many UEs of little noise the prior counts for
+HALF_NOISE = 0.1  # N_0 of a report that counts half
 _PROFILE_ERROR = 0.095  # of what a report of little noise explains, what its profile made up
 _GROUPS_AT_ONCE = 50  # bounds the memory, as does
 _NUMBERS_AT_ONCE = 2 ** 20  # in the atoms' outer products
@@ -38,7 +38,7 @@ class Posterior(NamedTuple):
 @partial(jax.jit, static_argnames='num_steps')
 def decode(
     code: RandomCode, received: jax.Array, noise: jax.Array, active: jax.Array | None = None,
-    num_steps: int = _NUM_STEPS) -> tuple[jax.Array, jax.Array]:
+    num_steps: int = NUM_STEPS) -> tuple[jax.Array, jax.Array]:
   """CSI and predicted NMSE of every UE of G groups.
 
   A UE that is not active, or whose report is not finite, changes nothing for the others; its
@@ -74,7 +74,7 @@ def decode(
 def _decode_group(
     code: RandomCode, received: jax.Array, noise: jax.Array, heard: jax.Array, num_steps: int
 ) -> tuple[jax.Array, jax.Array]:
-  counts = 1 / (1 + jnp.broadcast_to(noise, heard.shape) / _HALF_NOISE)
+  counts = 1 / (1 + jnp.broadcast_to(noise, heard.shape) / HALF_NOISE)
 
   def profiles(weights: jax.Array, powers: jax.Array, num_steps: int) -> jax.Array:
     """[M, K] after more steps, with reports that count as much as weights [M, M]."""
@@ -83,7 +83,7 @@ def _decode_group(
     def update(_, powers: jax.Array) -> jax.Array:
       stepped = jax.vmap(lambda *of_ue: step(code, of_ue[0], received, noise, of_ue[1]))(
           powers, weights)
-      return (reports * stepped + _PRIOR_UES * code.prior) / (reports + _PRIOR_UES)
+      return (reports * stepped + PRIOR_UES * code.prior) / (reports + PRIOR_UES)
 
     return jax.lax.fori_loop(0, num_steps, update, powers)
 
@@ -95,18 +95,21 @@ def _decode_group(
     weights = jnp.maximum(weights, heard[:, None] * heard * likeness(code, powers, received, noise))
   powers = profiles(weights, powers, num_steps - num_alone)
 
-  def estimate(ue: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-    power, received, noise = ue
-    mean, variance = posterior(code, power, received[None], noise[None])
-    # CSI has mean power 1, and that tells the scale of the report.
-    energy = (jnp.abs(mean) ** 2).sum() + variance[0]
-    return mean[0] * jnp.sqrt(mean.size / energy), variance[0] / energy
-
   csi_hat, nmse = jax.lax.map(
-      estimate, (powers, received, jnp.broadcast_to(noise, heard.shape)))
+      lambda ue: estimate(code, *ue), (powers, received, jnp.broadcast_to(noise, heard.shape)))
   # What a profile made up looks explained: the less, the more reports it was found from.
   made_up = _PROFILE_ERROR * counts / jnp.maximum(weights.sum(-1), 1) ** 2
   return csi_hat, nmse + made_up * (1 - nmse)
+
+
+def estimate(
+    code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+  """CSI [N_a, N_t] of one report [S] whose profile is known, and its linear NMSE []."""
+  mean, variance = posterior(code, power, received[None], noise[None])
+  # CSI has mean power 1, and that tells the scale of the report.
+  energy = (jnp.abs(mean) ** 2).sum() + variance[0]
+  return mean[0] * jnp.sqrt(mean.size / energy), variance[0] / energy
 
 
 def step(
@@ -181,7 +184,6 @@ def _inverse(
     code: RandomCode, power: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
   """R^-1 of every N_0, [M or 1, S, S], and log det R, [M or 1]."""
   num_symbols = code.seen.shape[-1]
-  eye = jnp.eye(num_symbols, dtype=code.seen.dtype)
 
   def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
     power, seen = part
@@ -189,12 +191,7 @@ def _inverse(
 
   both = parts(power, num_symbols), parts(code.seen, num_symbols)
   packed, _ = jax.lax.scan(add, jnp.zeros(num_symbols ** 2), both)
-  covariance = unpack(packed.reshape(num_symbols, num_symbols))
-  factor = jnp.linalg.cholesky(covariance + noise[:, None, None] * eye)
-  half = jax.lax.linalg.triangular_solve(
-      factor, jnp.broadcast_to(eye, factor.shape), left_side=True, lower=True)
-  log_det = 2 * jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1).real).sum(-1)
-  return jnp.swapaxes(half.conj(), -1, -2) @ half, log_det
+  return invert(packed.reshape(num_symbols, num_symbols), noise)
 
 
 def parts(values: jax.Array, num_symbols: int) -> jax.Array:

@@ -20,14 +20,11 @@ import numpy as np
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import em, joint, klt, random_code
 from rca_jax.bayes.grid import Grid
-from rca_jax.bayes.random_code import Projections, RandomCode, outer, pack, unpack
+from rca_jax.bayes.random_code import Projections, RandomCode, invert, outer, pack, unpack
 from rca_jax.config import CsiConfig
 
 _NUM_CODES = 4  # 16 are no better
-_PRIOR_REPORTS = 0.1  # so many reports the prior counts for
-_HALF_NOISE = 0.1  # N_0 of a report that counts half
 _NUM_STEPS = 6  # of EM for a fit; it goes on from the last one's profile
-_NUM_ALONE_STEPS = 8  # for a single report
 _NUM_ATOMS = 144  # that a KLT is made of, as a map's
 _HELD_OUT = 8  # one symbol of so many tells how well a report is decoded by the others
 _POWER_FACTOR = 4.0  # a random report's power is known; it is not used if it is so far off
@@ -135,9 +132,8 @@ def fit(
     noise: N_0 of all reports.
   """
   num_cells, num_symbols = len(power), codes.seen.shape[-1]
-  eye = jnp.eye(num_symbols, dtype=jnp.complex64)
   seen = jax.vmap(lambda one: joint.parts(one, num_symbols))(codes.seen)
-  reports = statistics.weight.sum(-1)[:, None] / (1 + noise / _HALF_NOISE)
+  reports = statistics.weight.sum(-1)[:, None] / (1 + noise / joint.HALF_NOISE)
 
   def of_code(total: jax.Array, code: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
     seen, products, weight, power = code
@@ -147,11 +143,7 @@ def fit(
       return covariance + power.T @ outer(seen), None
 
     packed, _ = jax.lax.scan(add, jnp.zeros((num_cells, num_symbols ** 2)), (power, seen))
-    covariance = unpack(packed.reshape(-1, num_symbols, num_symbols))
-    factor = jnp.linalg.cholesky(covariance + noise * eye)
-    half = jax.lax.linalg.triangular_solve(
-        factor, jnp.broadcast_to(eye, factor.shape), left_side=True, lower=True)
-    inverse = jnp.swapaxes(half.conj(), -1, -2) @ half
+    inverse, _ = invert(packed.reshape(-1, num_symbols, num_symbols), jnp.asarray(noise))
     both = jnp.concatenate([
         pack(inverse @ unpack(products) @ inverse), weight[:, None, None] * pack(inverse)])
     both = both.reshape(-1, num_symbols ** 2).T
@@ -167,7 +159,7 @@ def fit(
     total, _ = jax.lax.scan(of_code, zeros, of_each)
     explained, expected = jnp.split(total[:power.shape[1]].T, 2)
     stepped = power * explained / jnp.maximum(expected, 1e-12)
-    return (reports * stepped + _PRIOR_REPORTS * codes.prior) / (reports + _PRIOR_REPORTS)
+    return (reports * stepped + joint.PRIOR_UES * codes.prior) / (reports + joint.PRIOR_UES)
 
   return jax.lax.fori_loop(0, num_steps, update, power)
 
@@ -183,7 +175,7 @@ def decode(
   """
   heard = is_sound(received, noise)
   received = jnp.where(heard[:, None], received, 0)
-  own = 1 / (1 + noise / _HALF_NOISE)
+  own = 1 / (1 + noise / joint.HALF_NOISE)
 
   def decode_one(report: tuple[jax.Array, ...]) -> jax.Array:
     prior, counted, received = report
@@ -193,12 +185,10 @@ def decode(
           code, power, received[None], jnp.full(1, noise), jnp.ones(1))
       return (own * stepped + counted * prior) / (own + counted)
 
-    power = jax.lax.fori_loop(0, _NUM_ALONE_STEPS, update, prior)
-    mean, variance = joint.posterior(code, power, received[None], jnp.full(1, noise))
-    energy = (jnp.abs(mean) ** 2).sum() + variance[0]
-    return mean[0] * jnp.sqrt(mean[0].size / energy)
+    power = jax.lax.fori_loop(0, joint.NUM_STEPS, update, prior)
+    return joint.estimate(code, power, received, jnp.asarray(noise))[0]
 
-  counted = reports * own + _PRIOR_REPORTS
+  counted = reports * own + joint.PRIOR_UES
   found = jax.vmap(decode_one)((power, counted, received))
   return jnp.where(heard[:, None, None], found, 0)
 

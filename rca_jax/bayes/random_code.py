@@ -117,6 +117,20 @@ def outer(vectors: jax.Array) -> jax.Array:
   ).reshape(len(vectors), -1)
 
 
+def invert(packed: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """(C + N_0 I)^-1 of packed covariances [..., S, S], and log det of what is inverted, [...].
+
+  Args:
+    noise: N_0 > 0, broadcasts to [...].
+  """
+  eye = jnp.eye(packed.shape[-1], dtype=jnp.complex64)
+  factor = jnp.linalg.cholesky(unpack(packed) + noise[..., None, None] * eye)
+  half = jax.lax.linalg.triangular_solve(
+      factor, jnp.broadcast_to(eye, factor.shape), left_side=True, lower=True)
+  log_det = 2 * jnp.log(jnp.diagonal(factor, axis1=-2, axis2=-1).real).sum(-1)
+  return jnp.swapaxes(half.conj(), -1, -2) @ half, log_det
+
+
 def unpack(packed: jax.Array) -> jax.Array:
   """The inverse of `pack`."""
   turned = jnp.swapaxes(packed, -1, -2)

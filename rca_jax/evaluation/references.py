@@ -146,7 +146,7 @@ def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement])
 def _joint_scores(
     is_alone: bool, config: ExperimentConfig, measurements: Sequence[Measurement]
 ) -> list[Scores]:
-  _require_noise(measurements)
+  _require_noise('joint Bayes', measurements)
   code = joint_code(config)
 
   def estimate(
@@ -166,7 +166,7 @@ def _joint_scores(
 
 def _joint_genie_scores(
     config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
-  _require_noise(measurements)
+  _require_noise('joint Bayes', measurements)
   projections = np.asarray(_projections(config).matrix())
   num_positions = min(_NUM_GENIE_POSITIONS, config.data.num_test_groups)
   snrs_db = [item.snr_db for item in measurements]
@@ -180,9 +180,9 @@ def joint_code(config: ExperimentConfig) -> random_code.RandomCode:
       _projections(config), config.csi, _training_csi(config, _NUM_PRIOR_REPORTS))
 
 
-def _require_noise(measurements: Sequence[Measurement]) -> None:
+def _require_noise(method: str, measurements: Sequence[Measurement]) -> None:
   if None in (item.snr_db for item in measurements):
-    raise InputError('joint Bayes needs an uplink with noise; give --snr_db.')
+    raise InputError(f'{method} needs an uplink with noise; give --snr_db.')
 
 
 def _projections(config: ExperimentConfig) -> random_code.Projections:
@@ -192,8 +192,7 @@ def _projections(config: ExperimentConfig) -> random_code.Projections:
 
 
 def _mixture_scores(config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
-  if None in (item.snr_db for item in measurements):
-    raise InputError('the mixture KLT needs an uplink with noise; give --snr_db.')
+  _require_noise('the mixture KLT', measurements)
   num_symbols = codeword_dim(config.model, config.csi) // 2
   dim = 2 * config.csi.num_delay_taps * config.csi.num_tx_antennas
   train = _training_csi(config, _MIXTURE_REPORTS_PER_DIMENSION * dim)
@@ -266,8 +265,7 @@ def _site_map(
     raise InputError(
         f"method='{config.method}' needs a map: make one with python -m launch.map, then give it "
         'as --config.site_map=FILE.')
-  if None in (item.snr_db for item in measurements):
-    raise InputError('the site map needs an uplink with noise; give --snr_db.')
+  _require_noise('the site map', measurements)
   path = Path(config.site_map)
   changed = path.stat().st_mtime_ns if path.exists() else 0
   return _loaded(path, changed, config.csi, codeword_dim(config.model, config.csi) // 2)

@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 
 from rca_jax.bayes.grid import Grid
+from rca_jax.bayes.joint import HALF_NOISE, NUM_STEPS, PRIOR_UES
 from rca_jax.bayes.random_code import (
     by_delay,
     code_grid,
+    invert,
     outer,
     pack,
     random_projections,
     seen_atoms,
-    unpack,
 )
 from rca_jax.channel import from_features, sample_groups, to_features
 from rca_jax.config import CsiConfig, ModelConfig, codeword_dim
@@ -31,8 +32,6 @@ from rca_jax.models.encoder import check_features_shape
 from rca_jax.uplink.djscc import from_symbols, noise_variance
 from rca_jax.uplink.link import Link
 
-NUM_STEPS = 8  # the last ones have a network
-PRIOR_UES, HALF_NOISE = 0.1, 0.1  # as in bayes.joint
 _NUM_PRIOR_GROUPS = 250  # whose mean power by delay the prior begins at
 _PATCH = 2  # atoms by atoms that are one place for the network
 _MOST = 8.0  # correction of log c
@@ -146,7 +145,7 @@ def _view(atoms: jax.Array) -> _View:
 
 
 def _outer_turned(atoms: jax.Array) -> jax.Array:
-  """The transpose of `outer`; a copy would take longer."""
+  """The transpose of `outer`, made as such: XLA would fold `.T` into each product, a slow one."""
   real, imag = atoms.real.T, atoms.imag.T
   return (
       (real + imag)[:, None] * real[None] + (imag - real)[:, None] * imag[None]
@@ -169,12 +168,8 @@ _product.defvjp(
 def _inverse(view: _View, power: jax.Array, noise: jax.Array) -> jax.Array:
   """R_m^-1 = (F A diag(c) A^H F^H + N_0 I)^-1, [batch, M, S, S]."""
   num_symbols = view.atoms.shape[-1]
-  eye = jnp.eye(num_symbols, dtype=view.atoms.dtype)
-  packed = _product(power, view.outer, view.turned).reshape(-1, 1, num_symbols, num_symbols)
-  factor = jnp.linalg.cholesky(unpack(packed) + noise[..., None, None] * eye)
-  half = jax.lax.linalg.triangular_solve(
-      factor, jnp.broadcast_to(eye, factor.shape), left_side=True, lower=True)
-  return jnp.swapaxes(half.conj(), -1, -2) @ half
+  packed = _product(power, view.outer, view.turned)
+  return invert(packed.reshape(-1, 1, num_symbols, num_symbols), noise)[0]
 
 
 def _step(
