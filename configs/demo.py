@@ -1,7 +1,7 @@
 """The demo's problem: noise-limited feedback of 4 UEs within a metre, minutes on 2 cores.
 
-  python -m launch.train --config=configs/demo.py --workdir=runs/demo
-  python -m launch.train --config=configs/demo.py:method=BL1 --workdir=runs/demo_bl1
+  rca train --config=demo --workdir=runs/demo
+  rca train --config=demo:method=BL1 --workdir=runs/demo_bl1
 
 LOS cell of 60 m, 16 antennas x 16 delay rows, k = 32 (16 symbols, CR 1/16). Each UE's report is
 short and noisy, its neighbours' reports speak of nearly the same paths: where joint decoding pays.

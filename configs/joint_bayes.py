@@ -1,7 +1,7 @@
 """Joint Bayes with a learned prior: every report the same random projections, one decoder.
 
-  python -m launch.train --config=configs/joint_bayes.py --workdir=runs/joint
-  python -m launch.evaluate --workdir=runs/joint --num_ues=2,8 --snr_db=0,10,20
+  rca train --config=joint_bayes --workdir=runs/joint
+  rca evaluate --workdir=runs/joint --num_ues=2,8 --snr_db=0,10,20
 
 The CSI of `light`: a new environment for every group. An hour or two on a CPU core.
 """

@@ -1,9 +1,9 @@
 """RCA-MUNet as in the paper, or a reduced problem; its rivals by `method=`.
 
-  python -m launch.train --config=configs/rca_munet.py --workdir=runs/full
-  python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=4 --workdir=runs/cr16_4ues
-  python -m launch.train --config=configs/rca_munet.py:small --workdir=runs/small
-  python -m launch.train --config=configs/rca_munet.py:small,method=BL1 --workdir=runs/bl1
+  rca train --config=rca_munet --workdir=runs/full
+  rca train --config=rca_munet:cr=1/16,users=4 --workdir=runs/cr16_4ues
+  rca train --config=rca_munet:small --workdir=runs/small
+  rca train --config=rca_munet:small,method=BL1 --workdir=runs/bl1
 
 Full size, the default, is the paper's schedule: 625,000 steps of 256 groups (2000 epochs of
 80,000), a job for accelerators; the paper's fine-tuning follows for every SNR that is named in

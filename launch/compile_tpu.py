@@ -1,9 +1,9 @@
 """Compiles the train step for TPU slices that are not there: OUT, one row a slice.
 
   pip install '.[tpu]'
-  python -m launch.compile_tpu --config=configs/rca_munet.py:cr=1/16 \\
+  rca compile_tpu --config=rca_munet:cr=1/16 \\
       --config.model.dtype=bfloat16 --topology=v5e:2x2,v5e:16x16
-  python -m launch.compile_tpu --config=configs/rca_munet.py:cr=1/16 \\
+  rca compile_tpu --config=rca_munet:cr=1/16 \\
       --config.model.dtype=bfloat16 --groups_per_chip=64    # weak scaling
 
 Needs no TPU: libtpu compiles for slices by their name. Some minutes a slice. The global batch is

@@ -1,9 +1,9 @@
 """Prints Table II: parameters and operations of the trained methods.
 
-  python -m launch.complexity
-  python -m launch.complexity --methods=RCA-MUNet --num_ues=2,4,8 --compression_ratios=1/8,1/16
-  python -m launch.complexity --compression_ratios=1/16 --num_ues=8 --steps
-  python -m launch.complexity --compression_ratios=1/16 --site_map=site.map
+  rca complexity
+  rca complexity --methods=RCA-MUNet --num_ues=2,4,8 --compression_ratios=1/8,1/16
+  rca complexity --compression_ratios=1/16 --num_ues=8 --steps
+  rca complexity --compression_ratios=1/16 --site_map=site.map
 
 Operations are those of one group: the paper's FLOPs by the count of Table II, in all and for one
 UE, and all multiply-accumulates (MACs). With --steps: what each step of a report costs one UE or
@@ -26,7 +26,7 @@ from rca_jax.terminal import Bar
 _METHODS = flags.DEFINE_list('methods', list(rca_munet.METHODS), 'Trained methods.')
 _RATIOS = flags.DEFINE_list('compression_ratios', ['1/8'], 'Compression ratios.')
 _NUM_UES = flags.DEFINE_list('num_ues', ['2', '4'], 'Numbers of UEs in a group.')
-_SITE_MAP = flags.DEFINE_string('site_map', '', 'File of launch.map, whose code is counted.')
+_SITE_MAP = flags.DEFINE_string('site_map', '', 'File of `rca map`, whose code is counted.')
 _STEPS = flags.DEFINE_bool('steps', False, 'Count the steps of a report; a site map implies it.')
 _FORMAT = define_format()
 _HEAD = {'method': '', 'CR': '', 'UEs': 'd', 'parameters': ',d', 'paper FLOPs': ',d',

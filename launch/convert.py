@@ -1,9 +1,9 @@
 """Writes CSI of any format of docs/data.md as a data set; run again on the same folder to continue.
 
-  python -m launch.convert --input=uma.mat --out=data/uma --num_ues=4 --max_distance_m=10 \\
+  rca convert --input=uma.mat --out=data/uma --num_ues=4 --max_distance_m=10 \\
       --test_share=0.2
-  python -m launch.convert --input=DATA_Htestin.mat --out=data/cost2100_test --test_share=1
-  python -m launch.convert --input=H.npz --out=data/h --array=H --axes=ue,antenna,subcarrier
+  rca convert --input=DATA_Htestin.mat --out=data/cost2100_test --test_share=1
+  rca convert --input=H.npz --out=data/h --array=H --axes=ue,antenna,subcarrier
 """
 
 from pathlib import Path
@@ -51,8 +51,7 @@ def main() -> None:
         lambda done: bar.update(done, doing=''))
   left_out = ', '.join(f'{counts[name]} {name}' for name in sorted(+counts) if name != 'groups')
   say(f'done: {counts["groups"]:,} groups in {_OUT.value}; left out: {left_out or "none"}; train '
-      f'on them: python -m launch.train --config=configs/rca_munet.py '
-      f'--config.data.path={_OUT.value} --workdir=FOLDER')
+      f'on them: rca train --config=rca_munet --config.data.path={_OUT.value} --workdir=FOLDER')
 
 
 if __name__ == '__main__':

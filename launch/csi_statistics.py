@@ -1,6 +1,6 @@
 """Compares the generator with a reference simulator: OUT/csi_statistics.{md,png,json}.
 
-  python -m launch.csi_statistics --out=docs
+  rca csi_statistics --out=docs
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
 _REFERENCE = flags.DEFINE_string(
-    'reference', 'docs/quadriga_uma.json', 'Statistics to compare with.')
-_OUT = flags.DEFINE_string('out', 'docs', 'Folder of the results.')
+    'reference', None, "File of statistics to compare with; default QuaDRiGa's, of the package.")
+_OUT = flags.DEFINE_string('out', None, 'Folder of the results.', required=True)
 _CORRELATIONS = flags.DEFINE_list(
     'correlations', ['stock', 'exponential', 'track'], 'Presets; the first one fills the table.')
 _NUM_SITES = flags.DEFINE_integer('num_sites', 1600, 'Environments.', lower_bound=1)
@@ -26,10 +26,10 @@ _SEED = flags.DEFINE_integer('seed', 0, 'Of the environments.')
 
 
 def main() -> None:
-  from rca_jax.report.csi_statistics import figure, markdown_table, measure
+  from rca_jax.report.csi_statistics import QUADRIGA, figure, markdown_table, measure
 
   try:
-    reference = json.loads(Path(_REFERENCE.value).read_text())
+    reference = json.loads(Path(_REFERENCE.value or QUADRIGA).read_text())
   except (OSError, ValueError) as error:
     raise InputError(
         f'--reference={_REFERENCE.value}: not a readable JSON file ({error}).') from None

@@ -1,6 +1,6 @@
 """Trains RCA-MUNet and its single-user twin on a small problem and writes one page of results.
 
-  python -m launch.demo --out=demo
+  rca demo --out=demo
 
 Two trainings of minutes, side by side on two cores; run again to continue or to redraw.
 """
@@ -50,8 +50,8 @@ def main() -> None:
     bar.update(doing='drawing')
     demo.write_page(out, config, workdirs, rows)
   print(demo.table(rows).markdown())
-  say(f'done: {Path(_OUT.value) / "report.md"}; train more: python -m launch.train '
-      '--config=configs/demo.py --workdir=FOLDER --config.training.pretrain.num_steps=6000')
+  say(f'done: {Path(_OUT.value) / "report.md"}; train more: rca train --config=demo '
+      '--workdir=FOLDER --config.training.pretrain.num_steps=6000')
 
 
 def _train(workdirs: dict[str, Path], num_steps: int, bar: Bar) -> None:
@@ -62,8 +62,8 @@ def _train(workdirs: dict[str, Path], num_steps: int, bar: Bar) -> None:
   for method, folder in workdirs.items():
     with writing(folder, 'choose another --out'):
       folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, '-m', 'launch.train', f'--workdir={folder}',
-               f'--config=configs/demo.py:method={method}',
+    command = [sys.executable, '-m', 'rca_jax', 'train', f'--workdir={folder}',
+               f'--config=demo:method={method}',
                f'--config.training.pretrain.num_steps={num_steps}']
     with (folder / 'train.log').open('a') as log:
       processes[method] = subprocess.Popen(command, stdout=log, stderr=log)

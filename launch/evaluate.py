@@ -1,8 +1,8 @@
 """Measures a trained network on test groups: a run, or published weights.
 
-  python -m launch.evaluate --workdir=runs/small --snr_db=0,10,20 --num_ues=2,3,4
-  python -m launch.evaluate --weights=rca_munet_cr16 --snr_db=0,10,20 --data=test.npz
-  python -m launch.evaluate --weights=rca_munet_cr16 --data=H.npz --array=H \\
+  rca evaluate --workdir=runs/small --snr_db=0,10,20 --num_ues=2,3,4
+  rca evaluate --weights=rca_munet_cr16 --snr_db=0,10,20 --data=test.npz
+  rca evaluate --weights=rca_munet_cr16 --data=H.npz --array=H \\
       --axes=group,ue,antenna,subcarrier
 
 Rows go to WORKDIR/results.json, or --out, as they are measured; a row of the same measurement is
@@ -21,9 +21,9 @@ from launch.table import define_format, print_table
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a launch.train run.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run of `rca train`.')
 _WEIGHTS = flags.DEFINE_string(
-    'weights', None, 'Instead of --workdir: the name of weights that launch.export wrote.')
+    'weights', None, 'Instead of --workdir: the name of weights that `rca export` wrote.')
 _FOLDER = flags.DEFINE_string(
     'folder', None, 'Where these weights are; default: those of the package.')
 _SNR_DB = flags.DEFINE_list('snr_db', ['0', '10', '20'], 'SNRs in dB.')
@@ -88,8 +88,8 @@ def main() -> None:
   if out is None:
     say('done; --out=FILE keeps the rows.')
   else:
-    say(f'done: {count(total, "row")} written to {out}; tables and figures of them: python -m '
-        f'launch.report --results={out} --out={Path(out).parent / "report"}')
+    say(f'done: {count(total, "row")} written to {out}; tables and figures of them: '
+        f'rca report --results={out} --out={Path(out).parent / "report"}')
 
 
 def _numbers(name: str, texts: list[str], to_number: type) -> list:

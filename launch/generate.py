@@ -1,7 +1,7 @@
 """Writes a data set of generated CSI; run again on the same folder to continue.
 
-  python -m launch.generate --out=data/uma
-  python -m launch.generate --out=data/los --csi.scenario=uma_los --num_train=1000 --num_val=0 \\
+  rca generate --out=data/uma
+  rca generate --out=data/los --csi.scenario=uma_los --num_train=1000 --num_val=0 \\
       --num_test=500
 
 The default is the paper's 80,000 / 20,000 / 10,000 groups of 4 UEs: 3.6 GB. With the same --seed
@@ -48,8 +48,8 @@ def main() -> None:
         Path(_OUT.value), stream_key(_SEED.value, Stream.DATA_SET), site, {'seed': _SEED.value},
         config, sizes, _NUM_UES.value, _SHARD_SIZE.value,
         lambda done: bar.update(done, doing=''))
-  say(f'done: {total:,} groups in {_OUT.value}; train on them: python -m launch.train '
-      f'--config=configs/rca_munet.py --config.data.path={_OUT.value} --workdir=FOLDER')
+  say(f'done: {total:,} groups in {_OUT.value}; train on them: rca train '
+      f'--config=rca_munet --config.data.path={_OUT.value} --workdir=FOLDER')
 
 
 if __name__ == '__main__':

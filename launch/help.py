@@ -30,7 +30,7 @@ def help_text(document: str, own: Sequence[flags.Flag], required: Sequence[str])
     # Only here: the configs are not needed otherwise.
     from configs import demo, rca_munet
     for file in (rca_munet, demo):
-      name = file.__name__.replace('.', '/') + '.py'
+      name = file.__name__.removeprefix('configs.')
       parts += ['', f'Words after {name}: (several with commas between them)']
       for word, meaning in file.WORDS.items():
         parts += textwrap.wrap(

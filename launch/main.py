@@ -2,10 +2,13 @@
 
 import contextlib
 import difflib
+import importlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags, logging
@@ -16,6 +19,10 @@ from rca_jax.config import CsiConfig, ExperimentConfig, from_dict, to_dict
 from rca_jax.errors import InputError, Stopped
 
 _EXIT_SIGINT, _EXIT_SIGPIPE = 128 + 2, 128 + 13
+_CONFIGS = Path(__file__).parents[1] / 'configs'
+_IMPORT = flags.DEFINE_multi_string(
+    'import', [], 'A module to import first, e.g. one that puts an attention of your own into '
+    'rca_jax.models.attention.ATTENTION.')
 _HELP = {'-h', '-?', '-help', '--help', '--helpshort', '--helpfull'}
 
 
@@ -53,12 +60,18 @@ def devices() -> str:
   return count(jax.device_count(), f'{jax.devices()[0].device_kind} device')
 
 
-def define_config() -> flags.FlagHolder:
+def define_config(
+    flag_values: flags.FlagValues = flags.FLAGS, required: bool = True) -> flags.FlagHolder:
   """The flag --config=FILE[:WORDS] and a flag --config.FIELD for every field."""
   holder = config_flags.DEFINE_config_file(
-      'config', help_string='Config file, e.g. configs/rca_munet.py:small,cr=1/16. Any field can '
-      'be changed: --config.FIELD=VALUE.')
-  flags.mark_flag_as_required('config')
+      'config', help_string='Config file, or the name of one that comes with rca_jax, e.g. '
+      'rca_munet:small,cr=1/16. Any field can be changed: --config.FIELD=VALUE.',
+      flag_values=flag_values)
+  parser = flag_values['config'].parser
+  parse = parser.parse
+  parser.parse = lambda path: parse(_config_file(path))
+  if required:
+    flags.mark_flag_as_required('config', flag_values)
   return holder
 
 
@@ -95,7 +108,7 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
   """
   if not isinstance(flag.value, ConfigDict):  # config_flags defers a missing file to its first use
     path = config_flags.get_config_filename(flags.FLAGS[flag.name])
-    raise InputError(f'--{flag.name}={path}: no such config file; see the configs/ folder.')
+    raise InputError(_no_config(f'--{flag.name}={path}'))
   return from_dict(ExperimentConfig, flag.value.to_dict())
 
 
@@ -108,6 +121,8 @@ def _run(main: Callable[[], int | None]) -> int:
     print(_help_config())
     return 0
   parse_flags(sys.argv)
+  for name in _IMPORT.value:
+    _import(name)
   logging.set_verbosity(logging.FATAL)  # orbax reports a page for every checkpoint
   # Where a checkpoint fails, tensorstore's threads print pages beside what is raised to us.
   sys.unraisablehook = lambda _: None
@@ -155,7 +170,7 @@ def _help_config() -> str:
     config_flags.DEFINE_config_dict('csi', ConfigDict(to_dict(CsiConfig())), flag_values=values)
     name, config_class = 'csi', CsiConfig
   elif 'config' in flags.FLAGS:
-    config_flags.DEFINE_config_file('config', flag_values=values)
+    define_config(values, required=False)
     name, config_class = 'config', ExperimentConfig
   else:
     raise InputError('--help_config: this command has no config; --help shows its flags.')
@@ -216,6 +231,37 @@ def _name_flags(message: str) -> str:
       r'(?<![\w./-])(?:config\.)?([a-z]\w*(?:\.[a-z]\w*)*)(?![\w/]|\.\w)', to_flag, message)
 
 
+def _config_file(given: str) -> str:
+  """FILE[:WORDS], also where FILE is a config of this package: demo, or configs/demo.py."""
+  file, colon, words = given.partition(':')
+  name = file.removeprefix('configs/').removesuffix('.py')
+  if Path(file).is_file() or name not in _config_names():
+    return given
+  return f'{_CONFIGS / name}.py{colon}{words}'
+
+
+def _config_names() -> list[str]:
+  return sorted(
+      path.stem for path in _CONFIGS.glob('*.py') if 'def get_config(' in path.read_text())
+
+
+def _no_config(given: str) -> str:
+  return f'{given}: no such config file; rca_jax comes with {", ".join(_config_names())}.'
+
+
+def _import(name: str) -> None:
+  try:
+    importlib.import_module(name)
+  except Exception as error:  # whatever a module of somebody else raises
+    if isinstance(error, ModuleNotFoundError) and error.name == name:
+      raise InputError(
+          f'--import={name}: no such module in this folder or the environment.') from None
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    raise InputError(
+        f'--import={name}: {type(error).__name__}: {error} ({where.filename}:{where.lineno}).'
+    ) from error
+
+
 @contextlib.contextmanager
 def _one_line(
     argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> Iterator[None]:
@@ -247,5 +293,5 @@ def _reason(error: BaseException, argv: Sequence[str], flag_values: flags.FlagVa
     hint = f'; did you mean {near!r}?' if near else '; --help_config shows the fields.'
     return f'{given[0] if given else field}: the config has no field {field!r}{hint}'
   if isinstance(error, OSError):
-    return f'{next((arg for arg in argv if ".py" in arg), "--config")}: no such config file.'
+    return _no_config(next((arg for arg in argv if arg.startswith('--config=')), '--config'))
   return lines[0] if len(lines) == 1 else f'{lines[0]} {lines[-1]}'

@@ -1,12 +1,12 @@
 """Fits a site map: where power comes from, for every square of the ground or cluster of UEs.
 
-  python -m launch.map --config=configs/demo.py --out=site.map
-  python -m launch.map --config=configs/rca_munet.py:cr=1/16 --out=uma.map
-  python -m launch.map --config=configs/rca_munet.py:cr=1/16 --config.data.path=csi.npz --out=my.map
+  rca map --config=demo --out=site.map
+  rca map --config=rca_munet:cr=1/16 --out=uma.map
+  rca map --config=rca_munet:cr=1/16 --config.data.path=csi.npz --out=my.map
 
 Of the generated site of the config's data.seed, or of a file. Without positions cells are clusters
 of UEs that are alike. Killed and run again it goes on. Then:
-  python -m launch.references --config=configs/demo.py --methods='PCA/KLT,site map' \\
+  rca references --config=demo --methods='PCA/KLT,site map' \\
       --config.site_map=site.map
 """
 
@@ -110,7 +110,7 @@ def main() -> None:
       figure(found, config.csi).savefig(picture, dpi=120)
     drawn = f', drawn in {picture}'
   say(f'done: {len(found.los):,} entries, {out.stat().st_size / 1e6:.1f} MB in {out}{drawn}; '
-      'measure it: python -m launch.references --config=... '
+      'measure it: rca references --config=... '
       f"--methods='PCA/KLT,site map' --config.site_map={out}")
 
 

@@ -1,7 +1,7 @@
 """Measures a map that builds itself from the reports that arrive, from the first one on.
 
-  python -m launch.online --config=configs/rca_munet.py:cr=1/16 --reports=20000 --out=runs/online
-  python -m launch.online --config=configs/demo.py --reports=4000 --region_m=2 --out=runs/online
+  rca online --config=rca_munet:cr=1/16 --reports=20000 --out=runs/online
+  rca online --config=demo --reports=4000 --region_m=2 --out=runs/online
 
 UEs arrive at random places of a few small squares of the site (--num_regions of --region_m); at
 half time some of its clusters are drawn anew. NMSE of every report as it comes, before it is

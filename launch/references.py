@@ -1,11 +1,11 @@
 """Measures what is not trained, on the data of a config: linear and sparse codes, genie.
 
-  python -m launch.references --config=configs/rca_munet.py:cr=1/16
-  python -m launch.references --config=configs/rca_munet.py:cr=1/8 --methods=CDL-OP \\
+  rca references --config=rca_munet:cr=1/16
+  rca references --config=rca_munet:cr=1/8 --methods=CDL-OP \\
       --config.data.path=train.npz --config.data.test_path=test.npz --out=results.json
-  python -m launch.references --config=configs/rca_munet.py:light,cr=1/16 \\
+  rca references --config=rca_munet:light,cr=1/16 \\
       --methods='PCA/KLT,mixture KLT,joint Bayes'
-  python -m launch.references --config=configs/demo.py --methods='PCA/KLT,site map' \\
+  rca references --config=demo --methods='PCA/KLT,site map' \\
       --config.site_map=site.map --channel=rayleigh_block_fading_equalised --snr_spread_db=10
 """
 

@@ -1,6 +1,6 @@
-"""Renders the rows of launch.reproduce: tables and figures beside the paper's.
+"""Renders the rows of `rca reproduce`: tables and figures beside the paper's.
 
-  python -m launch.report --results=runs/small_matrix/results.json --out=runs/small_matrix/report
+  rca report --results=runs/small_matrix/results.json --out=runs/small_matrix/report
 
 Several files, with commas between, make one report. Table II needs no rows: it is counted. What was
 not run shows as "-" or is left out. Rows of several data sets have tables and figures of their own;
@@ -33,7 +33,7 @@ def main() -> None:
   paths = [Path(path) for path in _RESULTS.value]
   for path in paths:
     if not path.is_file():
-      raise InputError(f'--results={path}: no such file; launch.reproduce writes it.')
+      raise InputError(f'--results={path}: no such file; `rca reproduce` writes it.')
   configs = [
       from_dict(ExperimentConfig, rca_munet.get_config(
           f'method={method},cr=1/8,users={num_ues}').to_dict())

@@ -1,15 +1,15 @@
 """Runs the cells of the paper's tables and figures; run again to continue.
 
-  python -m launch.reproduce --preset=tiny --out=runs/tiny
-  python -m launch.reproduce --preset=small --out=runs/small_matrix --only=table1,fig4
-  python -m launch.reproduce --preset=paper --out=runs/paper --cells='RCA-MUNet-cr16-*,BL1-cr16-*'
-  python -m launch.reproduce --preset=small --list
+  rca reproduce --preset=tiny --out=runs/tiny
+  rca reproduce --preset=small --out=runs/small_matrix --only=table1,fig4
+  rca reproduce --preset=paper --out=runs/paper --cells='RCA-MUNet-cr16-*,BL1-cr16-*'
+  rca reproduce --preset=small --list
 
 What stands in OUT/results.json is not done again; runs live under OUT/runs. Several processes or
-machines may share OUT if their --cells differ. launch.report draws the rows. SSCC (fig4) needs the
+machines may share OUT if their --cells differ. `rca report` draws the rows. SSCC (fig4) needs the
 extra `sscc`.
 
-Exit codes as launch.train.
+Exit codes as those of `rca train`.
 """
 
 from pathlib import Path
@@ -60,8 +60,8 @@ def main() -> None:
   say(f'reproduce: {_PRESET.value}, {todo} of {len(cells)} cells to do, {devices()}; rows go to '
       f'{out / "results.json"}')
   run_matrix(cells, out.resolve())
-  say(f'done: all rows are in {out / "results.json"}; tables and figures of them: python -m '
-      f'launch.report --results={out / "results.json"} --out={out / "report"}')
+  say(f'done: all rows are in {out / "results.json"}; tables and figures of them: '
+      f'rca report --results={out / "results.json"} --out={out / "report"}')
 
 
 if __name__ == '__main__':

@@ -1,7 +1,7 @@
 """Trains what a config describes; run again on the same workdir to continue.
 
-  python -m launch.train --config=configs/rca_munet.py:small --workdir=runs/small
-  python -m launch.train --config=configs/rca_munet.py:cr=1/16,users=2 --workdir=runs/cr16 \\
+  rca train --config=rca_munet:small --workdir=runs/small
+  rca train --config=rca_munet:cr=1/16,users=2 --workdir=runs/cr16 \\
       --config.training.batch_size=512
 
 Exit codes: 0 all stages complete, 1 diverged, 2 wrong input, damaged checkpoint or full disk,
@@ -61,7 +61,7 @@ def main() -> None:
   if first:
     done = f'done: {", ".join(trained)}' if trained else 'finished before, nothing was left to do'
     say(f'{done}; {workdir} holds checkpoints, metrics and TensorBoard events; measure it: '
-        f'python -m launch.evaluate --workdir={workdir}')
+        f'rca evaluate --workdir={workdir}')
 
 
 def _join_hosts() -> None:

@@ -340,7 +340,7 @@ class ExperimentConfig:
   num_ues: int = 2  # M, in training
   seed: int = 0  # parameters, training groups and noise
   matmul_precision: str = 'default'  # a name jax.default_matmul_precision knows
-  site_map: str = ''  # file of launch.map, for the method 'site map'
+  site_map: str = ''  # file of `rca map`, for the method 'site map'
   csi: CsiConfig = CsiConfig()
   data: DataConfig = DataConfig()
   model: ModelConfig = ModelConfig()

@@ -19,11 +19,11 @@ class Stream(enum.IntEnum):
   TRAINING = 3  # of seed: groups, SNR and noise of every step
   FILE_ORDER = 4  # of seed: the order in which a file's groups are visited
   EVALUATION = 5  # of data.seed: noise on the test groups
-  DATA_SET = 6  # of data.seed: groups that launch.generate writes
+  DATA_SET = 6  # of data.seed: groups that `rca generate` writes
   REFERENCE_FIT = 7  # of seed: groups that linear and sparse codes are fitted to
   FIGURE = 8  # of data.seed: noise on the test groups that a figure shows
   GENIE = 9  # of data.seed: positions, and environments in `fresh` mode, that the genie is asked at
-  STATISTICS = 10  # of launch.csi_statistics --seed: environments and positions
+  STATISTICS = 10  # of `rca csi_statistics --seed`: environments and positions
   TEST_PAIRS = 11  # of data.seed: pairs of UEs a given distance apart
   VALIDATION = 12  # of seed: SNR and noise on the validation groups
   SITE_MAP = 13  # of data.seed: the UEs that a site map is fitted from

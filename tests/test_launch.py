@@ -12,12 +12,11 @@ from unittest import mock
 import numpy as np
 import pytest
 from absl import flags
-from ml_collections import config_flags
 
 from configs import demo, rca_munet
 from configs.reproduce import EXPERIMENTS, PRESETS
 from launch.help import fields
-from launch.main import parse_flags
+from launch.main import define_config, parse_flags
 from rca_jax.config import FORMATS, ExperimentConfig, from_dict, stages
 from rca_jax.errors import InputError
 from rca_jax.evaluation.references import REFERENCES
@@ -32,7 +31,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 
 def parse(*arguments):
   values = flags.FlagValues()
-  config_flags.DEFINE_config_file('config', flag_values=values)
+  define_config(values, required=False)
   flags.DEFINE_string('workdir', None, '', flag_values=values)
   flags.DEFINE_string('needed', None, 'What for.', required=True, flag_values=values)
   with mock.patch.object(sys, 'argv', ['program', *arguments]):  # where config_flags looks
@@ -186,6 +185,7 @@ def test_help_is_the_launchers_text_and_its_own_flags(helps, name):
   source = (ROOT / 'launch' / f'{name}.py').read_text()
   assert out.startswith(ast.get_docstring(ast.parse(source), clean=False).strip() + '\n')
   own = set(re.findall(r"flags\.DEFINE_\w+\(\s*'(\w+)'", source))
+  own.add('import')
   if 'define_format' in source:
     own.add('format')
   if 'define_layout' in source:
@@ -203,7 +203,7 @@ def test_help_is_the_launchers_text_and_its_own_flags(helps, name):
 def test_help_shows_the_words_of_a_config(helps):
   out = helps['train', '--help'][1]
   for file, words in (('rca_munet', rca_munet.WORDS), ('demo', demo.WORDS)):
-    section = out.partition(f'Words after configs/{file}.py:')[2]
+    section = out.partition(f'Words after {file}:')[2]
     for word in words:
       assert f'\n  {word} ' in section
   assert all(method in out for method in rca_munet.METHODS)
@@ -238,6 +238,7 @@ def test_default_lists_of_launchers_are_those_of_the_library(helps):
 
 WRONG = [
     ('train', ['--config=configs/none.py', '--workdir={tmp}'], 'configs/none.py: no such config'),
+    ('train', ['--config=demo', '--workdir={tmp}', '--import=none'], '--import=none: no such mod'),
     ('train', ['--config=configs/rca_munet.py', '--workdir={tmp}', '--multihost'],
      '--multihost: no coordinator'),
     ('train', ['--config=configs/rca_munet.py', '--workdir={tmp}', '--config.data.path={tmp}/a'],
@@ -303,7 +304,7 @@ def test_evaluation_appends_rows(trained):
   first, *_, last = done.stderr.splitlines()
   assert first.startswith(f'evaluate: RCA-MUNet of {trained}, 4 measurements on groups.npz, ')
   assert f'rows go to {trained}/results.json' in first and 'cpu device' in first
-  assert last.startswith('done: 4 rows written') and 'python -m launch.report' in last
+  assert last.startswith('done: 4 rows written') and 'rca report' in last
   rows = json.loads((trained / 'results.json').read_text())
   assert [(row['num_ues'], row['snr_db']) for row in rows] == [(2, 0), (2, 10), (3, 0), (3, 10)]
   for row in rows:

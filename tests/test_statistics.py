@@ -1,14 +1,13 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rca_jax.channel import CsiGroups, statistics
 from rca_jax.config import CsiConfig
-from rca_jax.report.csi_statistics import figure, markdown_table, measure
+from rca_jax.report.csi_statistics import QUADRIGA, figure, markdown_table, measure
 
-REFERENCE = json.loads((Path(__file__).parents[1] / 'docs/quadriga_uma.json').read_text())
+REFERENCE = json.loads(QUADRIGA.read_text())
 
 
 def test_magnitude_correlation_by_hand():

@@ -1,6 +1,7 @@
 """The shape of the source tree: who imports whom, and what the library never does."""
 
 import ast
+import configparser
 import pathlib
 import re
 
@@ -12,6 +13,7 @@ BASE = {'config', 'durable', 'errors', 'foreign', 'keys', 'terminal'}
 
 # What each part of rca_jax may import from the other parts: the line of the README, downwards.
 MAY_IMPORT = {
+    '__main__': set(),
     'errors': set(),
     'durable': {'errors'},
     'foreign': {'errors'},
@@ -106,6 +108,14 @@ def test_library_never_unpickles_evaluates_or_configures_jax(path):
       for keyword in node.keywords:  # np.load and np.save
         allows = keyword.arg == 'allow_pickle' and ast.unparse(keyword.value) != 'False'
         assert not allows, f'{path.name}:{node.lineno}'
+
+
+def test_the_wheel_holds_every_package():
+  setup = configparser.ConfigParser()
+  setup.read(ROOT / 'setup.cfg')
+  folders = {module_name(path) for path in LIBRARY if path.name == '__init__.py'}
+  assert set(setup['options']['packages'].split()) == folders | {
+      'rca_jax.commands.configs', 'rca_jax.commands.launch'}
 
 
 def test_files_are_named_after_what_they_hold():

@@ -79,19 +79,19 @@ def load_map(path: Path, config: CsiConfig) -> SiteMap:
       header, arrays = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
   except (OSError, safetensors.SafetensorError) as error:
     raise InputError(
-        f'{path}: is no whole site map ({error}); python -m launch.map makes one.') from None
+        f'{path}: is no whole site map ({error}); `rca map` makes one.') from None
   try:
     theirs = from_dict(CsiConfig, parse_json(header[_HEADER]), 'csi')
     is_map = _is_map(arrays, make_grid(theirs).shape[0])
   except (KeyError, TypeError, ValueError):
     is_map = False
   if not is_map:
-    raise InputError(f'{path}: is no site map of today; python -m launch.map makes one.')
+    raise InputError(f'{path}: is no site map of today; `rca map` makes one.')
   for name in ('bandwidth_hz', 'num_subcarriers', 'num_delay_taps', 'num_tx_antennas'):
     if getattr(theirs, name) != getattr(config, name):
       raise InputError(
           f'{path}: is a map for csi.{name}={getattr(theirs, name)}, not {getattr(config, name)}; '
-          'make one of this array with python -m launch.map.')
+          'make one of this array with `rca map`.')
   return SiteMap(**arrays)
 
 

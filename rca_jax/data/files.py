@@ -126,8 +126,8 @@ def check_csi(csi: np.ndarray, first_group: int = 0, allow_silent: bool = False)
   if silent.any() and not allow_silent:
     raise InputError(
         f'csi{_shifted(_first(silent), first_group)} is all zeros; a UE without power has no NMSE, '
-        'leave its group out (launch.convert --drop_silent does) or set data.allow_silent=True '
-        '(launch.evaluate --allow_silent).')
+        'leave its group out (`rca convert --drop_silent` does) or set data.allow_silent=True '
+        '(`rca evaluate --allow_silent`).')
 
 
 def _iter_file(
@@ -191,7 +191,7 @@ def read_manifest(folder: Path, incomplete: bool = False) -> dict[str, list[dict
     splits = {name: [_shard(entry) for entry in entries] for name, entries in splits.items()}
   except FileNotFoundError:
     raise InputError(
-        f'{folder}: has no manifest.json; give a folder that launch.generate or launch.convert '
+        f'{folder}: has no manifest.json; give a folder that `rca generate` or `rca convert` '
         'wrote.') from None
   except OSError as error:
     raise InputError(f'{path}: cannot be read ({error.strerror}).') from None

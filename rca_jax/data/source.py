@@ -134,7 +134,7 @@ def read_groups(config: ExperimentConfig, path: str, split: str, num_ues: int) -
   if csi.shape[1] < num_ues:
     raise InputError(
         f'{path}: its groups have {csi.shape[1]} UEs, num_ues={num_ues} needs at least as many '
-        '(launch.convert --num_ues gathers single UEs by position).')
+        '(`rca convert --num_ues` gathers single UEs by position).')
   csi = csi[:, :num_ues]
   if config.data.allow_silent:
     csi = csi[csi.any((-3, -2, -1))]  # groups where every UE is silent teach nothing

@@ -50,7 +50,7 @@ def load_test_csi(
     path = config.data.path
     if not Path(path).is_dir():
       raise InputError(
-          f'{path}: a single file has no test split; give other groups by launch.evaluate --data, '
+          f'{path}: a single file has no test split; give other groups by `rca evaluate --data`, '
           'or data.test_path before training.')
   if path:
     return read_groups(config, path, 'test', num_ues)[:num_groups]

@@ -263,7 +263,7 @@ def _site_map(
   """The map of `config`, and the code whose labels are paid."""
   if not config.site_map:
     raise InputError(
-        f"method='{config.method}' needs a map: make one with python -m launch.map, then give it "
+        f"method='{config.method}' needs a map: make one with `rca map`, then give it "
         'as --config.site_map=FILE.')
   _require_noise('the site map', measurements)
   path = Path(config.site_map)
@@ -286,7 +286,7 @@ _SOURCES: dict[str, Callable[[SiteMap, ExperimentConfig], Paid]] = {
     'uplink': lambda site_map, _: Paid(site_map)}
 REFERENCES: dict[str, Callable] = {
     'PCA/KLT': _pca_scores, 'CDL-OP': _cdl_op_scores, 'genie': _genie_scores}
-# Not in the matrix of launch.reproduce, nor are those below. Alone: the same reports, every UE
+# Not in the matrix of `rca reproduce`, nor are those below. Alone: the same reports, every UE
 # decoded by itself; genie: it knows c.
 BAYES: dict[str, Callable] = {
     'mixture KLT': _mixture_scores,

@@ -59,7 +59,7 @@ def evaluate_weights(
     num_groups: int | None = None, data: str = '', allow_silent: bool = False,
     layout: Layout = GUESSED,
 ) -> Iterator[dict[str, Any]]:
-  """`measure` of a network of `launch.export`, as `evaluate_run` does with a training."""
+  """`measure` of a network of `rca export`, as `evaluate_run` does with a training."""
   config, _, params, stage, steps = load_pretrained(name, folder)
   measurements = [
       Measurement(float(snr_db), num_ues, stage)

@@ -111,5 +111,7 @@ def resolve_attention(name: str) -> Variant:
     InputError: the name is unknown.
   """
   if name not in ATTENTION:
-    raise InputError(f'model.attention={name!r} is unknown; choose one of {", ".join(ATTENTION)}.')
+    raise InputError(
+        f'model.attention={name!r} is unknown; choose one of {", ".join(ATTENTION)}, or name the '
+        'module that adds it: --import=MODULE.')
   return ATTENTION[name]

@@ -29,7 +29,7 @@ class FlatDense(nn.Dense):
 
   Its weight gradient is then a plain matrix product; a sum over several axes is transposed first
   by XLA on CPUs, and took twice as long. For the MLP alone: around attention, where heads are cut,
-  it made XLA for TPUs access 40 % more bytes (`launch.compile_tpu` counts them).
+  it made XLA for TPUs access 40 % more bytes (`rca compile_tpu` counts them).
   """
 
   def __call__(self, inputs: jax.Array) -> jax.Array:

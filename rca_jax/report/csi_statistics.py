@@ -1,6 +1,7 @@
 """The generator beside a reference simulator: one table, one figure."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +14,15 @@ from rca_jax.channel.site import paths, sample_site
 from rca_jax.config import CsiConfig
 from rca_jax.keys import Stream, stream_key
 
+QUADRIGA = Path(__file__).with_name('quadriga_uma.json')  # what `rca csi_statistics` compares with
+
 
 def measure(
     seed: int, config: CsiConfig, num_sites: int, num_groups: int,
     progress: Callable[[int], None]) -> dict:
   """Statistics of `num_sites` environments with `num_groups` groups of 4 UEs each.
 
-  The layout is that of docs/quadriga_uma.json; `los_probability` is the TR's formula at the same
+  The layout is that of `QUADRIGA`; `los_probability` is the TR's formula at the same
   positions. `progress` is called after every environment with their number.
   """
   @jax.jit

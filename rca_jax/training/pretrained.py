@@ -99,7 +99,7 @@ def _read_manifest(folder: Path) -> dict[str, str]:
     manifest = read_json(path)
   except OSError as error:
     raise InputError(
-        f'{path}: cannot be read ({error.strerror}); give the folder of launch.export.') from None
+        f'{path}: cannot be read ({error.strerror}); give the folder of `rca export`.') from None
   except ValueError as error:
     raise InputError(f'{path}: not a readable manifest ({error}).') from None
   if not isinstance(manifest, dict) or not all(
@@ -119,7 +119,7 @@ def _parse(content: bytes, path: Path) -> Pretrained:
     expected = shapes(abstract_params(config))
   except (safetensors.SafetensorError, LookupError, ValueError, TypeError) as error:
     raise InputError(
-        f'{path}: holds no weights of launch.export ({type(error).__name__}: '
+        f'{path}: holds no weights of `rca export` ({type(error).__name__}: '
         f'{(str(error).splitlines() or [""])[0]:.300}).') from None
   check_same_model({name: array.shape for name, array in arrays.items()}, expected, path)
   params = traverse_util.unflatten_dict(

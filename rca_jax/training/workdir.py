@@ -70,7 +70,7 @@ def read_config(workdir: str | Path) -> ExperimentConfig:
     values = read_json(path)
   except FileNotFoundError:
     what = 'has no config.json' if Path(workdir).is_dir() else 'no such folder'
-    raise InputError(f'{workdir}: {what}; give the --workdir of a launch.train run.') from None
+    raise InputError(f'{workdir}: {what}; give the --workdir of a run of `rca train`.') from None
   except (OSError, ValueError) as error:
     raise InputError(f'{path}: not a readable config ({error}).') from None
   return from_dict(ExperimentConfig, values)
