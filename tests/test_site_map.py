@@ -202,7 +202,7 @@ def test_a_saved_map_is_the_same(found, tmp_path):
 
 def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
   path = tmp_path / 'a.map'
-  with pytest.raises(InputError, match=r'launch\.map makes one'):
+  with pytest.raises(InputError, match=r'`rca map` makes one'):
     site_map.load_map(path, CONFIG)
   site_map.save_map(path, found, CONFIG)
   other = CsiConfig(num_subcarriers=64, num_delay_taps=6, num_tx_antennas=8)
