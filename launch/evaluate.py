@@ -89,7 +89,7 @@ def main() -> None:
     say('done; --out=FILE keeps the rows.')
   else:
     say(f'done: {count(total, "row")} written to {out}; tables and figures of them: '
-        f'rca report --results={out} --out={Path(out).parent / "report"}')
+        f'rca report {out if _OUT.value else _WORKDIR.value}')
 
 
 def _numbers(name: str, texts: list[str], to_number: type) -> list:

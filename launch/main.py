@@ -26,7 +26,9 @@ _IMPORT = flags.DEFINE_multi_string(
 _HELP = {'-h', '-?', '-help', '--help', '--helpshort', '--helpfull'}
 
 
-def run(main: Callable[[], int | None], stopped: str = 'stopped') -> NoReturn:
+def run(
+    main: Callable[..., int | None], stopped: str = 'stopped', takes_words: bool = False
+) -> NoReturn:
   """Parses the flags, calls `main` and exits with what it returns (None: 0).
 
   Other exit codes: 1 for a training that diverged; 2 for an InputError, a wrong flag, or a file
@@ -35,9 +37,10 @@ def run(main: Callable[[], int | None], stopped: str = 'stopped') -> NoReturn:
 
   Args:
     stopped: the line after Ctrl-C: what is kept, how to go on.
+    takes_words: what is no flag is given to `main`; else it is refused.
   """
   def whole() -> int:
-    code = _run(main)
+    code = _run(main, takes_words)
     sys.stdout.flush()  # here, where a closed pipe is expected
     return code
 
@@ -86,7 +89,9 @@ def define_csi() -> flags.FlagHolder:
   return _guarded(define, 'stopped')
 
 
-def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS) -> list[str]:
+def parse_flags(
+    argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS, takes_words: bool = False,
+) -> list[str]:
   """Parses; returns argv without the flags.
 
   Raises:
@@ -95,7 +100,7 @@ def parse_flags(argv: Sequence[str], flag_values: flags.FlagValues = flags.FLAGS
   """
   with _one_line(argv, flag_values):
     rest = flag_values(list(argv))
-  if len(rest) > 1:
+  if len(rest) > 1 and not takes_words:
     raise InputError(f'unexpected argument {rest[1]!r}; flags are written --name=value.')
   return rest
 
@@ -112,7 +117,7 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
   return from_dict(ExperimentConfig, flag.value.to_dict())
 
 
-def _run(main: Callable[[], int | None]) -> int:
+def _run(main: Callable[..., int | None], takes_words: bool) -> int:
   asked = set(sys.argv[1:])
   if asked & _HELP:
     print(help_text(sys.modules['__main__'].__doc__, _own_flags(), _required()))
@@ -120,13 +125,13 @@ def _run(main: Callable[[], int | None]) -> int:
   if '--help_config' in asked:
     print(_help_config())
     return 0
-  parse_flags(sys.argv)
+  words = parse_flags(sys.argv, takes_words=takes_words)[1:]
   for name in _IMPORT.value:
     _import(name)
   logging.set_verbosity(logging.FATAL)  # orbax reports a page for every checkpoint
   # Where a checkpoint fails, tensorstore's threads print pages beside what is raised to us.
   sys.unraisablehook = lambda _: None
-  return main() or 0
+  return main(*words) or 0
 
 
 def _guarded(function: Callable[[], Any], stopped: str) -> Any:

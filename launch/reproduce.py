@@ -61,7 +61,7 @@ def main() -> None:
       f'{out / "results.json"}')
   run_matrix(cells, out.resolve())
   say(f'done: all rows are in {out / "results.json"}; tables and figures of them: '
-      f'rca report --results={out / "results.json"} --out={out / "report"}')
+      f'rca report --paper {out / "results.json"}')
 
 
 if __name__ == '__main__':

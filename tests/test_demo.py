@@ -5,9 +5,7 @@ import pytest
 
 from configs import demo as demo_config
 from rca_jax.config import DataConfig, ExperimentConfig, codeword_dim, from_dict
-from rca_jax.evaluation.run import evaluate_run
 from rca_jax.report import demo
-from rca_jax.training.loop import fit
 
 SNRS_DB = (0.0, 20.0)
 
@@ -39,31 +37,12 @@ def test_linear_code_improves_with_snr_up_to_its_noise_free_level(linear_rows):
   assert 0 > levels[0] > levels[1] > levels[2]
 
 
-def test_the_page_holds_every_measured_number(config, linear_rows, one_device, tmp_path):
-  workdir = tmp_path / 'RCA-MUNet'
-  fit(config, workdir, one_device)
-  rows = [*evaluate_run(workdir, SNRS_DB, [2]), *linear_rows]
-  demo.write_page(tmp_path, config, {'RCA-MUNet': workdir}, rows)
-  page = (tmp_path / 'report.md').read_text()
-  for row in rows:
-    assert f'{row["nmse_db"]:.2f} (' in page
-  for name in ('csi', 'learning', 'nmse'):
-    assert (tmp_path / f'{name}.png').stat().st_size > 5000
-    assert f'({name}.png)' in page
-
-
-def test_table_prints_what_was_not_run_as_a_dash(linear_rows):
-  table = demo.table([row for row in linear_rows if row['snr_db'] != 20.0] + [
-      {**linear_rows[1], 'method': 'BL1'}]).markdown()
-  assert '| BL1 | - |' in table and '| RCA-MUNet | - | - | - |' in table
-
-
-def test_the_gain_has_the_interval_of_the_difference_on_the_same_groups(linear_rows):
-  single = {**linear_rows[1], 'method': 'BL1'}
-  ours = {**single, 'method': 'RCA-MUNet', 'nmse_db': single['nmse_db'] - 1.5,
-          'errors': single['errors'] * 10 ** -0.15}
-  assert demo.table([ours, single]).body[-1] == (
-      'gain of RCA-MUNet over BL1', '+1.50 (+1.50 .. +1.50)', '-')
+def test_the_introduction_is_of_the_config(config):
+  first, second, _ = demo.introduction(config)
+  assert first.startswith('2 UEs within 10 m') and 'in 16 noisy uplink symbols' in first
+  assert 'shortcut' not in second
+  shortcut = dataclasses.replace(config, model=dataclasses.replace(config.model, shortcut=True))
+  assert 'shortcut' in demo.introduction(shortcut)[1]
 
 
 def test_the_demo_s_methods_differ_by_attention_and_final_norm_alone():

@@ -266,6 +266,10 @@ WRONG = [
     ('generate', ['--seed=1'], '--out is missing'),
     ('reproduce', ['--list', '--prest=small'], '--prest: unknown flag; did you mean --preset?'),
     ('export', ['--help_config'], 'this command has no config'),
+    ('report', [], 'name a RUN: a folder of `rca train`'),
+    ('report', ['{tmp}/none'], 'none: no such run'),
+    ('report', ['{tmp}/*', '--out={tmp}/out'], 'no run fits this pattern'),
+    ('report', ['{tmp}'], 'has no config.json'),
     ('compile_tpu', ['--config=configs/rca_munet.py', '--topology=v9:2x2'], "'v9:2x2' is unknown"),
 ]
 

@@ -22,8 +22,8 @@ from rca_jax.report.levels import (
     sections,
     with_errors,
 )
-from rca_jax.report.page import write_report
 from rca_jax.report.panels import Curve, Panel, draw
+from rca_jax.report.reproduction import write_report
 from rca_jax.report.tables import cell, nmse_cell, table1, table2
 from rca_jax.report.variants import data_table, shortcut_table, ues_table
 
@@ -397,7 +397,7 @@ def test_reports_touch_no_global_state_and_levels_import_little():
 import sys
 import rca_jax.report.levels
 assert not {'jax', 'flax', 'orbax', 'matplotlib'} & {*sys.modules}
-import rca_jax.report.csi_statistics, rca_jax.report.demo, rca_jax.report.page
+import rca_jax.report.csi_statistics, rca_jax.report.reproduction, rca_jax.report.runs
 assert 'matplotlib.figure' in sys.modules and 'matplotlib.pyplot' not in sys.modules
 """], check=True)
 

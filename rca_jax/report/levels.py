@@ -37,6 +37,10 @@ _FOUND = {
     'nmse_db', 'nmse_ci95_db', 'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'errors', 'num_samples',
     'commit', 'device'}
 
+_EVERY_ROW = (
+    'method', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db', 'data', 'seed',
+    'nmse_db', 'nmse_ci95_db', 'steps')
+
 
 class Estimate(NamedTuple):
   """A number and its interval.
@@ -63,6 +67,14 @@ class Level(NamedTuple):
     if len(rows) == 1:
       return Estimate(rows[0]['nmse_db'], *rows[0]['nmse_ci95_db'])
     return _over_seeds(_mean_db(rows), [row['nmse_db'] for row in rows])
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+  """Raises InputError if a row lacks a field that every report shows."""
+  for index, row in enumerate(rows):
+    lacking = [name for name in _EVERY_ROW if name not in row]
+    if lacking:
+      raise InputError(f'row {index} has no {lacking[0]}; measure it again with this version.')
 
 
 def newest(rows: Sequence[Row]) -> list[Row]:
@@ -155,12 +167,14 @@ def best_trained(rows: Iterable[Row], **wanted: Any) -> list[Row]:
 def apart(rows: Sequence[Row], along: Sequence[str] = ()) -> dict[str, list[Row]]:
   """Rows by all in which they differ, besides seeds and the fields `along` a curve.
 
-  The keys say it: '' if they do not differ, else e.g. '2,000 steps'.
+  The keys say it, e.g. '2,000 steps': '' if they do not differ, or of what goes without saying.
   """
   differing = _differing(rows, along)
   parts = {}
   for row in sorted(rows, key=lambda row: row['steps']):
-    name = ', '.join(_words(name, value(row, name)) for name in differing)
+    name = ', '.join(
+        _words(name, value(row, name)) for name in differing
+        if value(row, name) != _ABSENT.get(name, ANY))
     parts.setdefault(name, []).append(row)
   return parts
 

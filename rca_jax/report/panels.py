@@ -40,12 +40,16 @@ def draw(panels: Sequence[Panel]) -> Figure:
   widths = [max(4.8, 0.55 * len(panel.names)) for panel in panels]
   legend_lines = max(len(panel.curves) for panel in panels)
   height = 4.4 + (0.15 * legend_lines if legend_lines > _MAX_INSIDE else 0)
+  shared = len({panel.ylabel for panel in panels}) == 1
   figure = Figure(figsize=(sum(widths), height), layout='constrained')
   all_axes = figure.subplots(
-      1, len(panels), squeeze=False, sharey=len({panel.ylabel for panel in panels}) == 1,
+      1, len(panels), squeeze=False, sharey=shared,
       width_ratios=widths)
   for axis, panel in zip(all_axes[0], panels, strict=True):
     _draw_panel(axis, panel)
+  if shared:
+    for axis in all_axes[0][1:]:
+      axis.set_ylabel('')
   return figure
 
 
@@ -55,9 +59,10 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
     aside = 0.03 * (i - (len(panel.curves) - 1) / 2)  # of names: points must not hide each other
     points = sorted(((names.index(x) + aside) if names else x, point)
                     for x, point in curve.points.items())
+    bars = np.transpose([_error_bar(point) for _, point in points])
     axis.errorbar(
         [x for x, _ in points], [point.value for _, point in points],
-        yerr=np.transpose([_error_bar(point) for _, point in points]),
+        yerr=None if np.isnan(bars).all() else bars,
         fmt=curve.style, color=curve.color, capsize=2, ms=4, lw=1.3, elinewidth=0.8,
         markerfacecolor='white' if 's' in curve.style else curve.color, label=curve.label)
   if panel.log:

@@ -43,9 +43,9 @@ def claim(workdir: Path, config: ExperimentConfig) -> None:
     InputError: it says something else (the first differing field is named).
   """
   path = workdir / 'config.json'
-  found, given = {}, _flat(to_dict(config))
+  found, given = {}, flat(to_dict(config))
   if path.exists():
-    found = _flat(to_dict(read_config(workdir)))
+    found = flat(to_dict(read_config(workdir)))
   if found != given and not any(workdir.glob('checkpoints/*/[0-9]*')):
     if found and (workdir / 'metrics').exists():  # of the other config
       shutil.rmtree(workdir / 'metrics')
@@ -76,8 +76,9 @@ def read_config(workdir: str | Path) -> ExperimentConfig:
   return from_dict(ExperimentConfig, values)
 
 
-def _flat(values: dict[str, Any], path: str = 'config') -> dict[str, Any]:
-  flat = {}
+def flat(values: dict[str, Any], path: str = 'config') -> dict[str, Any]:
+  """The fields of a config's dict by their dotted names."""
+  found = {}
   for name, value in values.items():
-    flat |= _flat(value, f'{path}.{name}') if isinstance(value, dict) else {f'{path}.{name}': value}
-  return flat
+    found |= flat(value, f'{path}.{name}') if isinstance(value, dict) else {f'{path}.{name}': value}
+  return found
