@@ -43,6 +43,7 @@ def main() -> None:
     bar.update(doing='measuring')
     site_map = Path(demo_config.__file__).with_name('demo.map')
     rows = demo.linear_rows(config, _SNRS_DB) + demo.site_map_rows(config, site_map, _SNRS_DB)
+    (out / 'references.json').unlink(missing_ok=True)
     append_rows(out / 'references.json', rows)
     for folder in workdirs.values():
       append_rows(folder / 'results.json', [*evaluate_run(folder, _SNRS_DB, [config.num_ues])])
