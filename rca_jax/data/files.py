@@ -4,10 +4,11 @@ csi [G, M, N_a, N_t] complex64 with mean |h|^2 = 1 per UE. What a file does not 
 Formats: `rca_jax.data.formats`. Files are never unpickled.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,12 @@ from rca_jax.data.formats.angular_delay import first_rows
 from rca_jax.data.formats.container import open_arrays
 from rca_jax.data.formats.presets import unfolded
 from rca_jax.data.formats.proposal import choose
-from rca_jax.data.formats.reader import Block, blocks
+from rca_jax.data.formats.reader import Block, IsWanted, blocks, lengths, num_groups, wanted
+from rca_jax.data.formats.writer import Stored
 from rca_jax.errors import InputError
 from rca_jax.foreign import file_in, read_json, sha256
 
-GUESSED = Layout()
+GUESSED, _OWN = Layout(), Layout(axes='own')
 SPLITS = ('train', 'val', 'test')  # of a data set folder
 _SHARD = {'file': str, 'num_groups': int, 'sha256': str}
 _TYPES = {'positions': np.float32, 'los': np.bool_, 'energy_kept': np.float32}
@@ -57,31 +59,79 @@ def iter_csi(
     InputError: path is missing, damaged, or cannot be read; it is no CSI as far as its power shows,
       or several readings are possible; or it holds CSI that is not finite or has no power in a UE.
   """
-  config = config or CsiConfig()
-  path = Path(path)
+  chunks = iter_chunks(path, layout, split=split, config=config, allow_silent=allow_silent)
+  return (chunk.groups for chunk in chunks)
+
+
+class Chunk(NamedTuple):
+  """Some groups of a file, and what was taken from them to make CSI of them."""
+
+  first: int  # number of its first group
+  groups: CsiGroups
+  scale: np.ndarray  # root of the mean |h|^2 of every UE in its delay rows, [G, M] float64
+  zero: float  # what stands in the file for a part of no power
+
+
+def iter_chunks(
+    path: str | Path, layout: Layout = GUESSED, *, split: str = 'train',
+    config: CsiConfig | None = None, allow_silent: bool = False, is_wanted: IsWanted = wanted,
+) -> Iterator[Chunk]:
+  """As `iter_csi`, those that `is_wanted` (see `reader.blocks`); others are only passed over."""
+  config, path = config or CsiConfig(), Path(path)
+  if _is_folder(path, layout):
+    chunks = _iter_dataset(path, split, config, allow_silent, is_wanted)
+  else:
+    chunks = _iter_file(path, layout, config, allow_silent, is_wanted)
+  return _same_shape(chunks, path)
+
+
+def stored(
+    path: str | Path, layout: Layout = GUESSED, *, split: str = 'train',
+    config: CsiConfig | None = None) -> Stored:
+  """How a file or a split of a folder holds its CSI, all its groups together. Errors as `iter_csi`.
+  """
+  config, path = config or CsiConfig(), Path(path)
+  num_more = 0
+  if _is_folder(path, layout):
+    shards = _shards(path, split)
+    num_more = sum(entry['num_groups'] for entry in shards[1:])
+    path, layout = file_in(path, shards[0]['file']), _OWN
+  with _of_file(path):
+    arrays = unfolded(open_arrays(path))
+    reading = choose(arrays, layout, config)
+    together = num_more + sum(num_groups(arrays, part) for part in reading)
+    return Stored(reading[0], lengths(arrays, reading[0]), together, config)
+
+
+def _is_folder(path: Path, layout: Layout) -> bool:
   try:
     is_folder = path.is_dir()
   except OSError as error:
     raise InputError(f'{path}: cannot be read ({error.strerror}).') from None
-  if not is_folder:
-    chunks = _iter_file(path, layout, config, allow_silent)
-  elif layout == GUESSED:
-    chunks = _iter_dataset(path, split, config, allow_silent)
-  else:
+  if is_folder and layout != GUESSED:
     raise InputError(f'{path}: is a data set folder; leave out {layout.flags()}.')
-  return _same_shape(chunks, path)
+  return is_folder
 
 
-def _same_shape(chunks: Iterator[CsiGroups], path: Path) -> Iterator[CsiGroups]:
+@contextlib.contextmanager
+def _of_file(path: Path) -> Iterator[None]:
+  """Names the file in every InputError."""
+  try:
+    yield
+  except InputError as error:
+    raise InputError(f'{path}: {error}') from None
+
+
+def _same_shape(chunks: Iterator[Chunk], path: Path) -> Iterator[Chunk]:
   shape = None
-  for groups in chunks:
-    found = groups.csi.shape[1:]
+  for chunk in chunks:
+    found = chunk.groups.csi.shape[1:]
     shape = shape or found
     if found != shape:
       raise InputError(
           f'{path}: has groups of shape {list(found)} after those of {list(shape)}; expected '
           '[ue, delay, antenna] to be the same everywhere.')
-    yield groups
+    yield chunk
 
 
 def content_hash(path: str | Path, layout: Layout = GUESSED) -> str:
@@ -131,48 +181,65 @@ def check_csi(csi: np.ndarray, first_group: int = 0, allow_silent: bool = False)
 
 
 def _iter_file(
-    path: Path, layout: Layout, config: CsiConfig, allow_silent: bool) -> Iterator[CsiGroups]:
-  try:
-    num_groups, arrays = 0, unfolded(open_arrays(path))
+    path: Path, layout: Layout, config: CsiConfig, allow_silent: bool,
+    is_wanted: IsWanted) -> Iterator[Chunk]:
+  with _of_file(path):
+    arrays, before = unfolded(open_arrays(path)), 0
     for part in choose(arrays, layout, config):
-      for block in blocks(arrays, part, config):
-        groups = _cut(block, config)
-        check_csi(groups.csi, num_groups, allow_silent)
-        if groups.positions is not None and not np.isfinite(groups.positions).all():
+      for block in blocks(arrays, part, config, _behind(before, is_wanted)):
+        chunk = _cut(block._replace(first=before + block.first), config)
+        check_csi(chunk.groups.csi, chunk.first, allow_silent)
+        positions = chunk.groups.positions
+        if positions is not None and not np.isfinite(positions).all():
           raise InputError('positions are not all finite numbers; expected m.')
-        num_groups += len(groups.csi)
-        yield groups
-  except InputError as error:
-    raise InputError(f'{path}: {error}') from None
+        yield chunk
+      before += num_groups(arrays, part)
 
 
-def _cut(block: Block, config: CsiConfig) -> CsiGroups:
+def _behind(before: int, is_wanted: IsWanted) -> IsWanted:
+  """`is_wanted` of groups whose numbers begin behind so many others."""
+  return lambda first, end: is_wanted(before + first, before + end)
+
+
+def _cut(block: Block, config: CsiConfig) -> Chunk:
   """The first N_a delay rows; the power that these keep is known of files with more rows."""
-  csi, kept = first_rows(block.delays, config)
+  csi, kept, scale = first_rows(block.delays, config)
   beside = dict(block.beside)
   if block.delays.shape[-2] > csi.shape[-2]:
     beside['energy_kept'] = kept * beside.get('energy_kept', np.float32(1))
-  return CsiGroups(csi, *(
+  groups = CsiGroups(csi, *(
       beside[name].astype(kind) if name in beside else None for name, kind in _TYPES.items()))
+  return Chunk(block.first, groups, scale, block.zero)
 
 
 def _iter_dataset(
-    folder: Path, split: str, config: CsiConfig, allow_silent: bool) -> Iterator[CsiGroups]:
+    folder: Path, split: str, config: CsiConfig, allow_silent: bool,
+    is_wanted: IsWanted) -> Iterator[Chunk]:
   """The shards of a split, in the manifest's order and of its SHA-256."""
+  before = 0
+  for entry in _shards(folder, split):
+    path, end = file_in(folder, entry['file']), before + entry['num_groups']
+    if is_wanted(before, end):
+      _check_sha256(path, entry['sha256'])
+      with _of_file(path):
+        arrays = open_arrays(path)
+        found = num_groups(arrays, *choose(arrays, _OWN, config))
+      if found != entry['num_groups']:
+        raise InputError(
+            f'{path}: has {found} groups, the manifest promises {entry["num_groups"]}.')
+      for chunk in _iter_file(path, _OWN, config, allow_silent, _behind(before, is_wanted)):
+        yield chunk._replace(first=before + chunk.first)
+    before = end
+
+
+def _shards(folder: Path, split: str) -> list[dict[str, Any]]:
+  """Of a split that has some."""
   splits = read_manifest(folder)
   if not splits.get(split):
     raise InputError(
         f'{folder}: has no groups in its split {split!r} (its splits: '
         f'{", ".join(name for name in splits if splits[name]) or "none"}).')
-  for entry in splits[split]:
-    path, num_groups = file_in(folder, entry['file']), 0
-    _check_sha256(path, entry['sha256'])
-    for groups in _iter_file(path, Layout(axes='own'), config, allow_silent):
-      num_groups += len(groups.csi)
-      yield groups
-    if num_groups != entry['num_groups']:
-      raise InputError(
-          f'{path}: has {num_groups} groups, the manifest promises {entry["num_groups"]}.')
+  return splits[split]
 
 
 def read_manifest(folder: Path, incomplete: bool = False) -> dict[str, list[dict[str, Any]]]:

@@ -26,7 +26,7 @@ from rca_jax.training.pretrained import load_pretrained
 from rca_jax.training.program import abstract_params
 from rca_jax.training.workdir import read_config
 from rca_jax.uplink import sscc
-from rca_jax.uplink.djscc import resolve_channel
+from rca_jax.uplink.djscc import resolve_channel, to_symbols
 from rca_jax.uplink.link import AnalogueLink
 from rca_jax.uplink.quantiser import from_bits, from_levels, to_bits, to_levels
 
@@ -158,23 +158,29 @@ def _estimate(config: ExperimentConfig, item: Measurement, params: Any) -> Estim
     model = model.clone(snr_error_db=item.snr_error_db)
   if item.qam_order:
     return partial(_estimate_from_bits, model, params, config.uplink.quantiser_bits, item)
-  return partial(_estimate_from_symbols, model, params, jnp.asarray(item.snrs_db, jnp.float32))
+  snrs_db = jnp.asarray(item.snrs_db, jnp.float32)
+  return lambda *groups: transmit(model, params, snrs_db, *groups)[1]
 
 
 @partial(jax.jit, static_argnums=0)
-def _estimate_from_symbols(
+def transmit(
     model: nn.Module, params: Any, snr_db: jax.Array, csi: jax.Array, keys: jax.Array,
-    active: jax.Array | None) -> jax.Array:
-  snr_db = jnp.broadcast_to(snr_db, csi.shape[:2])
-  mask = () if active is None else (active,)
-  features_hat = model.apply({'params': params}, to_features(csi), snr_db, keys, *mask)
-  return from_features(features_hat.astype(jnp.float32))
+    active: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+  """Reports as sent [batch, ue, k/2] complex64, and csi_hat; `snr_db` broadcasts to [batch, ue].
+
+  Other arguments as of `evaluate.Estimate`.
+  """
+  snr_db, variables = jnp.broadcast_to(snr_db, csi.shape[:2]), {'params': params}
+  codeword = model.apply(variables, to_features(csi), snr_db, method='encode')
+  codeword_hat = model.link(keys, codeword, snr_db)
+  features_hat = model.apply(variables, codeword_hat, snr_db, active, method='decode')
+  return to_symbols(codeword), from_features(features_hat.astype(jnp.float32))
 
 
 def _estimate_from_bits(
     model: nn.Module, params: Any, num_bits: int, item: Measurement, csi: np.ndarray,
     keys: jax.Array, active: np.ndarray | None) -> jax.Array:
-  """As `_estimate_from_symbols` for an SSCC network, whose coded bits go through `uplink.sscc`."""
+  """As `_estimate`'s of symbols, for an SSCC network, whose coded bits go through `uplink.sscc`."""
   levels = _levels(model, params, csi, num_bits)
   bits = np.asarray(to_bits(levels.reshape(-1, levels.shape[-1]), num_bits))
   received = sscc.transmit(keys.reshape(-1), bits, item.code_rate, item.qam_order, item.snr_db)

@@ -138,15 +138,29 @@ class AdjsccCsiNet(nn.Module):
       self, features: jax.Array, snr_db: jax.Array, key: jax.Array,
       active: jax.Array | None = None) -> jax.Array:
     """As `RCAMUNet.__call__`: features [batch, ue, N_t, 2 N_a] to the same shape."""
+    codeword_hat = self.link(key, self.encode(features, snr_db), snr_db)
+    return self.decode(codeword_hat, snr_db, active)
+
+  def encode(self, features: jax.Array, snr_db: jax.Array) -> jax.Array:
+    """As `RCAMUNet.encode`."""
     check_features_shape(features, self.csi)
-    batch, num_ues = features.shape[:2]
-    known_db = jnp.broadcast_to(snr_db, (batch, num_ues)).reshape(-1) + self.snr_error_db
     # [n, N_t, 2, N_a] -> [n, N_a, N_t, 2]
     shape = (-1, self.csi.num_tx_antennas, 2, self.csi.num_delay_taps)
     image = features.reshape(shape).transpose(0, 3, 1, 2)
-    codeword = self.encoder(image, known_db).reshape(batch, num_ues, -1)
-    codeword_hat = self.link(key, codeword, snr_db)
+    codeword = self.encoder(image, self._known_db(snr_db, features.shape[:2]))
+    return codeword.reshape(*features.shape[:2], -1)
+
+  def decode(
+      self, codeword_hat: jax.Array, snr_db: jax.Array, active: jax.Array | None = None,
+  ) -> jax.Array:
+    """As `RCAMUNet.decode`."""
+    groups = codeword_hat.shape[:2]
     if active is not None:
       codeword_hat = jnp.where(active[..., None], codeword_hat, 0)
-    image_hat = self.decoder(codeword_hat.reshape(batch * num_ues, -1), known_db)
-    return image_hat.transpose(0, 2, 3, 1).reshape(features.shape)
+    image_hat = self.decoder(
+        codeword_hat.reshape(-1, codeword_hat.shape[-1]), self._known_db(snr_db, groups))
+    shape = (*groups, self.csi.num_tx_antennas, 2 * self.csi.num_delay_taps)
+    return image_hat.transpose(0, 2, 3, 1).reshape(shape)
+
+  def _known_db(self, snr_db: jax.Array, groups: tuple[int, int]) -> jax.Array:
+    return jnp.broadcast_to(snr_db, groups).reshape(-1) + self.snr_error_db

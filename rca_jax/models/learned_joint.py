@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from rca_jax.bayes.grid import Grid
 from rca_jax.bayes.joint import HALF_NOISE, NUM_STEPS, PRIOR_UES
 from rca_jax.bayes.random_code import (
+    Projections,
     by_delay,
     code_grid,
     invert,
@@ -50,17 +51,26 @@ class LearnedJoint(nn.Module):
   seed: int  # of the projections
   snr_error_db: float = 0.0
 
-  @nn.compact
   def __call__(
       self, features: jax.Array, snr_db: jax.Array, key: jax.Array,
       active: jax.Array | None = None) -> jax.Array:
     """As `RCAMUNet.__call__`, from one UE on; a report that is not finite is one that is lost."""
+    codeword_hat = self.link(key, self.encode(features, snr_db), snr_db)
+    return self.decode(codeword_hat, snr_db, active)
+
+  def encode(self, features: jax.Array, snr_db: jax.Array) -> jax.Array:
+    """As `RCAMUNet.encode`; without parameters."""
+    del snr_db
     check_features_shape(features, self.csi)
-    num_symbols = codeword_dim(self.model, self.csi) // 2
-    projections = random_projections(
-        stream_key(self.seed, Stream.PROJECTIONS), num_symbols, self.csi)
-    codeword = from_symbols(projections(from_features(features)))
-    codeword_hat = self.link(key, codeword, snr_db)
+    return from_symbols(self._projections()(from_features(features)))
+
+  @nn.compact
+  def decode(
+      self, codeword_hat: jax.Array, snr_db: jax.Array, active: jax.Array | None = None,
+  ) -> jax.Array:
+    """As `RCAMUNet.decode`."""
+    projections = self._projections()
+    num_symbols = len(projections.kept)
     received = jax.lax.complex(*jnp.split(codeword_hat.astype(jnp.float32), 2, -1))
     heard = jnp.isfinite(received).all(-1)
     heard = heard if active is None else heard & active
@@ -90,6 +100,10 @@ class LearnedJoint(nn.Module):
       power = jnp.exp(
           log_power + jnp.clip(added.reshape(power.shape), -_MOST, _MOST))
     return to_features(_estimate(view, grid, power, group))
+
+  def _projections(self) -> Projections:
+    num_symbols = codeword_dim(self.model, self.csi) // 2
+    return random_projections(stream_key(self.seed, Stream.PROJECTIONS), num_symbols, self.csi)
 
 
 class Correction(nn.Module):

@@ -40,4 +40,17 @@ class RCAMUNet(nn.Module):
     if features.ndim != 4:
       raise InputError(
           f'features have shape {list(features.shape)}; expected [batch, ue, N_t, 2*N_a].')
-    return self.decoder(self.link(key, self.encoder(features), snr_db), active)
+    codeword_hat = self.link(key, self.encode(features, snr_db), snr_db)
+    return self.decode(codeword_hat, snr_db, active)
+
+  def encode(self, features: jax.Array, snr_db: jax.Array) -> jax.Array:
+    """The UEs' side: codewords [batch, ue, k], of any power. All networks have it, and `decode`."""
+    del snr_db
+    return self.encoder(features)
+
+  def decode(
+      self, codeword_hat: jax.Array, snr_db: jax.Array, active: jax.Array | None = None,
+  ) -> jax.Array:
+    """The BS's side: features_hat of the reports that `link` delivered."""
+    del snr_db
+    return self.decoder(codeword_hat, active)

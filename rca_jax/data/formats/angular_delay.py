@@ -50,14 +50,17 @@ def delays_and_angles(values: np.ndarray, of_carriers: bool, of_antennas: bool) 
 
 
 @quiet
-def first_rows(delays: np.ndarray, config: CsiConfig) -> tuple[np.ndarray, np.ndarray]:
-  """The first N_a delay rows [..., N_a, N_t] complex64, mean |h|^2 = 1, and their share of power.
+def first_rows(
+    delays: np.ndarray, config: CsiConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """The first N_a delay rows [..., N_a, N_t] complex64, mean |h|^2 = 1.
 
-  Both are zero where the CSI is. Fewer rows stay as many.
+  Beside them the share of the power that they have, and the scale that was divided out. All are
+  zero where the CSI is. Fewer rows stay as many.
   """
   num_rows = min(config.num_delay_taps, delays.shape[-2])
   power = np.sum(np.square(np.abs(delays), dtype=np.float64), axis=-1)  # [..., row]
   kept, total = power[..., :num_rows].sum(-1), power.sum(-1)
-  scale = np.sqrt(np.where(kept > 0, kept, np.inf) / (num_rows * delays.shape[-1]))
-  csi = delays[..., :num_rows, :] / scale[..., None, None]
-  return csi.astype(np.complex64), (kept / np.where(total > 0, total, 1)).astype(np.float32)
+  scale = np.sqrt(kept / (num_rows * delays.shape[-1]))
+  csi = delays[..., :num_rows, :] / np.where(kept > 0, scale, np.inf)[..., None, None]
+  share = (kept / np.where(total > 0, total, 1)).astype(np.float32)
+  return csi.astype(np.complex64), share, scale

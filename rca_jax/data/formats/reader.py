@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,14 +14,17 @@ from rca_jax.errors import InputError
 
 POSITIONS = ('positions', 'rx_position', 'rx_positions', 'rx_pos', 'location')  # [ue, 3] m
 _SHARE_DELAYS = ('time', 'rx', 'antenna', 'bs', 'one')  # axes that delays may lack
+IsWanted = Callable[[int, int], bool]
 _ROLES = {'subcarrier': 'row', 'delay': 'row', 'antenna': 'column', 'angle': 'column'}
 
 
 class Block(NamedTuple):
   """Some groups, their delays not cut yet."""
 
+  first: int  # number of its first group
   delays: np.ndarray  # [G, M, row, N_t] complex
   beside: dict[str, np.ndarray]  # positions, los, energy_kept [G, M, ...], those that are there
+  zero: float  # what stands in the file for a part of no power
 
 
 class _Named(NamedTuple):
@@ -41,8 +44,20 @@ class _Named(NamedTuple):
     return np.expand_dims(values, [i for i, name in enumerate(names) if name not in present])
 
 
-def blocks(arrays: Mapping[str, Array], layout: Layout, config: CsiConfig) -> Iterator[Block]:
+def wanted(first: int, end: int) -> bool:
+  """Every block is."""
+  del first, end
+  return True
+
+
+def blocks(
+    arrays: Mapping[str, Array], layout: Layout, config: CsiConfig,
+    is_wanted: IsWanted = wanted) -> Iterator[Block]:
   """The groups of a layout's arrays.
+
+  Args:
+    is_wanted: of the numbers of a block's first group and of that behind its last: blocks that are
+      not are read, and nothing is computed of them.
 
   Raises:
     InputError: an array is missing, or has another shape or type than the layout says; or there are
@@ -50,21 +65,25 @@ def blocks(arrays: Mapping[str, Array], layout: Layout, config: CsiConfig) -> It
   """
   names = layout.axis_names
   *parts, delay = _opened(arrays, layout)
-  lengths = dict(zip(names, parts[0].shape, strict=True))
-  _check_selected(lengths, layout)
+  length_of = dict(zip(names, parts[0].shape, strict=True))
+  _check_selected(length_of, layout)
   lead = [name for name in ('group', 'ue') if name in names]
-  values_per_group = math.prod(length for name, length in lengths.items() if name not in lead[:1])
+  values_per_group = math.prod(length for name, length in length_of.items() if name not in lead[:1])
   if delay is not None:
-    values_per_group *= max(1, config.num_subcarriers // lengths['path'])
+    values_per_group *= max(1, config.num_subcarriers // length_of['path'])
   count = rows_per_block(values_per_group)
   sources = [_named_blocks(part, names, count) for part in parts]
   if delay is not None:
-    sources.append(_named_blocks(delay, _names_of_delays(lengths, delay, layout), count))
-  beside = _beside(arrays, layout, [lengths[name] for name in lead])
+    sources.append(_named_blocks(delay, _names_of_delays(length_of, delay, layout), count))
+  beside = _beside(arrays, layout, [length_of[name] for name in lead])
   beside_blocks = {name: array.blocks(count, 0) for name, array in beside.items()}
-  zero = None
+  zero, end = None, 0
   for found in zip(*sources, strict=True):
     zero = _zero(found[0], layout) if zero is None else zero
+    first, end = end, end + (found[0].values.shape[names.index(lead[0])] if lead else 1)
+    those_beside = {name: next(source) for name, source in beside_blocks.items()}
+    if not is_wanted(first, end):
+      continue
     csi = _selected(_complex(found[:len(parts)], layout, zero), layout)
     if delay is None:
       values = csi.ordered('group', 'ue', 'rx', 'row', 'column')
@@ -76,10 +95,22 @@ def blocks(arrays: Mapping[str, Array], layout: Layout, config: CsiConfig) -> It
           csi.ordered('group', 'ue', 'rx', 'path', 'column'), delay_s.astype(np.float64), config)
     delays = _streams(_delays(values, layout, config), layout)
     num_streams = delays.shape[1] // values.shape[1]
-    yield Block(delays, {
-        name: np.repeat(next(source).reshape(*values.shape[:2], *beside[name].shape[len(lead):]),
+    yield Block(first, delays, {
+        name: np.repeat(found.reshape(*values.shape[:2], *beside[name].shape[len(lead):]),
                         num_streams, axis=1)
-        for name, source in beside_blocks.items()})
+        for name, found in those_beside.items()}, zero)
+
+
+def lengths(arrays: Mapping[str, Array], layout: Layout) -> dict[str, int]:
+  """Of every axis of a layout's array. Raises InputError as `blocks`."""
+  first, *_ = _opened(arrays, layout)
+  return dict(zip(layout.axis_names, first.shape, strict=True))
+
+
+def num_groups(arrays: Mapping[str, Array], layout: Layout) -> int:
+  """That `blocks` yields of a layout. Raises InputError as it does."""
+  found = lengths(arrays, layout)
+  return found.get('group', found.get('ue', 1))
 
 
 def describe(arrays: Mapping[str, Array]) -> str:
