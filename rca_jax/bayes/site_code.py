@@ -46,7 +46,7 @@ _SCORED = 64  # reports that all labels are compared with at a time
 # labels of 1024 entries, or more of fewer.
 PARTS, FINE_ENTRIES = 8, 2**16
 _PROFILES = 1024  # mean powers computed at a time
-_KEPT_BYTES = 1e9  # of transforms
+_KEPT_BYTES = 1e9  # of transforms, and of what was tried
 _KEPT_POWERS = 2**24  # of a small map: its mean powers are computed once
 
 _coefficients, _synthesise = jax.jit(klt.coefficients), jax.jit(klt.synthesise)
@@ -109,7 +109,13 @@ class SiteCode:
   def estimate(
       self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, past: np.ndarray | None = None,
       places: np.ndarray | None = None) -> np.ndarray:
-    """What the BS recovers of reports; label and coefficients are both sent.
+    """What the BS recovers of the reports of `transmit`."""
+    return self.transmit(csi, keys, uplink, past, places)[1]
+
+  def transmit(
+      self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, past: np.ndarray | None = None,
+      places: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Reports, and what the BS recovers of them; label and coefficients are both sent.
 
     Each UE's code is made for the SNR that it is told. Deviation: as in `baselines.pca.transmit`
     the power constraint holds on average.
@@ -122,7 +128,7 @@ class SiteCode:
         not know it.
 
     Returns:
-      csi_hat, like csi.
+      symbols as sent [G, M, num_symbols] complex64, and csi_hat, like csi.
     """
     num_groups, num_ues = csi.shape[:2]
     symbols = np.empty((num_groups, num_ues, self.num_symbols), np.complex64)
@@ -152,7 +158,7 @@ class SiteCode:
         found = self._decode(
             labels[*rows, number], received[rows][:, code.split:], noise[rows], code)
         total[rows] += weights[*rows, number, None, None] * found
-    return _in_ball(total)
+    return symbols, _in_ball(total)
 
   def estimate_agreed(
       self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, labels: np.ndarray) -> np.ndarray:
@@ -349,6 +355,9 @@ class SiteCode:
     anywhere = np.full_like(labels[:, :1], self._num_labels - 1)
     labels = np.concatenate([labels, anywhere], 1)
     found = self._tried[digest.digest()] = _in_blocks(coded, len(looks))
+    while len(self._tried) > 1 and sum(
+        leaf.nbytes for tried in self._tried.values() for leaf in tried) > _KEPT_BYTES:
+      del self._tried[next(iter(self._tried))]
     return found
 
   @functools.cached_property

@@ -52,7 +52,7 @@ def evaluate(
     num_new = min(size, num_groups - start)
     groups = start + np.arange(size) % num_new
     csi_hat = estimate(
-        csi[groups], _report_keys(key, groups, num_ues), None if active.all() else active[groups],
+        csi[groups], report_keys(key, groups, num_ues), None if active.all() else active[groups],
         *(() if beside is None else (beside[groups],)))
     scores = score(csi[groups][:, scored], csi_hat[:, scored])
     parts.append([np.asarray(values)[:num_new] for values in scores])
@@ -89,7 +89,7 @@ def summarise(scores: Scores, seed: int) -> dict[str, Any]:
 
 
 @partial(jax.jit, static_argnums=2)
-def _report_keys(key: jax.Array, groups: jax.Array, num_ues: int) -> jax.Array:
+def report_keys(key: jax.Array, groups: jax.Array, num_ues: int) -> jax.Array:
   """A key for every report, [batch, ue]."""
   fold = jax.vmap(jax.random.fold_in, (None, 0))
   return jax.vmap(fold, (0, None))(fold(key, groups), jnp.arange(num_ues))

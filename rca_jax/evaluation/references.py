@@ -151,17 +151,25 @@ def _joint_scores(
 
   def estimate(
       item: Measurement, csi: np.ndarray, keys: jax.Array, active: np.ndarray | None) -> jax.Array:
-    received, noise = _uplink(config, item).send(keys, random_code.encode(code, csi))
-    if is_alone:
-      received = received.reshape(-1, 1, received.shape[-1])
-      active = None if active is None else active.reshape(-1, 1)
-      noise = noise.reshape(-1, 1)
-    elif bool((noise == noise[:, :1]).all()):
-      noise = noise[:, :1]  # one inverse for all UEs of a group
-    csi_hat, _ = joint.decode(code, received, noise, active)
-    return csi_hat.reshape(csi.shape)
+    return joint_transmit(code, _uplink(config, item), csi, keys, active, is_alone)[1]
 
   return _code_scores(config, measurements, estimate)
+
+
+def joint_transmit(
+    code: random_code.RandomCode, uplink: Uplink, csi: np.ndarray, keys: jax.Array,
+    active: np.ndarray | None, is_alone: bool = False) -> tuple[jax.Array, jax.Array]:
+  """Reports as sent [batch, ue, S] complex64, and csi_hat; arguments as of `evaluate.Estimate`."""
+  symbols = random_code.encode(code, csi)
+  received, noise = uplink.send(keys, symbols)
+  if is_alone:
+    received = received.reshape(-1, 1, received.shape[-1])
+    active = None if active is None else active.reshape(-1, 1)
+    noise = noise.reshape(-1, 1)
+  elif bool((noise == noise[:, :1]).all()):
+    noise = noise[:, :1]  # one inverse for all UEs of a group
+  csi_hat, _ = joint.decode(code, received, noise, active)
+  return symbols, csi_hat.reshape(csi.shape)
 
 
 def _joint_genie_scores(
@@ -210,7 +218,8 @@ def _mixture_scores(config: ExperimentConfig, measurements: Sequence[Measurement
 def _site_map_scores(
     source: str, design: Callable, config: ExperimentConfig, measurements: Sequence[Measurement],
     reserve: bool = True, is_placed: bool = False) -> list[Scores]:
-  site_map, plain = _site_map(config, measurements)
+  _require_noise('the site map', measurements)
+  site_map, plain = _site_map(config)
   code = plain.variant(_SOURCES[source](site_map, config), design, reserve)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
@@ -246,7 +255,8 @@ def _site_map_scores(
 
 def _site_map_bound_scores(
     is_paid: bool, config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
-  site_map, plain = _site_map(config, measurements)
+  _require_noise('the site map', measurements)
+  site_map, plain = _site_map(config)
   code = SiteCode(
       site_map, config.csi, plain.num_symbols, Paid(site_map), size=2 * plain.num_symbols)
   label_bits = np.log2(len(site_map.los)) if is_paid else 0.0
@@ -258,14 +268,20 @@ def _site_map_bound_scores(
   return _code_scores(config, measurements, estimate)
 
 
-def _site_map(
-    config: ExperimentConfig, measurements: Sequence[Measurement]) -> tuple[SiteMap, SiteCode]:
+def map_code(config: ExperimentConfig) -> SiteCode:
+  """The code of 'site map (joint)'; where the map has no places of 'site map'."""
+  site_map, plain = _site_map(config)
+  if not np.isfinite(site_map.place).any():
+    return plain
+  return plain.variant(_SOURCES['joint'](site_map, config), hybrid.linear_design)
+
+
+def _site_map(config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
   """The map of `config`, and the code whose labels are paid."""
   if not config.site_map:
     raise InputError(
         f"method='{config.method}' needs a map: make one with `rca map`, then give it "
         'as --config.site_map=FILE.')
-  _require_noise('the site map', measurements)
   path = Path(config.site_map)
   changed = path.stat().st_mtime_ns if path.exists() else 0
   return _loaded(path, changed, config.csi, codeword_dim(config.model, config.csi) // 2)

@@ -1,0 +1,132 @@
+"""Sends the CSI of a file through feedback: its reports, and the CSI that the BS recovers.
+
+  python -m launch.feedback --weights=rca_munet_cr16 --input=h.npz --array=H \\
+      --axes=group,ue,antenna,subcarrier --out=runs/feedback --snr_db=10
+  python -m launch.feedback --workdir=runs/small --input=data/uma --out=runs/feedback --snr_db=10
+  python -m launch.feedback --map=site.map --config=configs/demo.py --input=csi.npz \\
+      --out=runs/feedback --snr_db=10
+  python -m launch.feedback --joint --config=configs/rca_munet.py:cr=1/16 --input=uma.mat \\
+      --out=runs/feedback --snr_db=10
+
+FOLDER gets csi_hat.npy, in the order, scale and domain of the file, reports.npy, the NMSE, rho and
+SGCS of every UE, feedback.json with their means, and feedback.png with typical and worst UEs
+(docs/deploy.md). UEs are grouped as in the file; single ones are decoded alone (launch.convert
+gathers them). Killed and run again it goes on.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+# Of a map: see launch/map.py.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+
+from absl import flags
+
+from launch.layout import define_layout
+from launch.main import count, define_config, devices, experiment_config, run, say
+from launch.table import define_format, print_table
+from rca_jax.config import ExperimentConfig, stage_name, stages
+from rca_jax.errors import InputError
+from rca_jax.terminal import Bar
+
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a launch.train run.')
+_WEIGHTS = flags.DEFINE_string(
+    'weights', None, 'Instead of --workdir: the name of weights that launch.export wrote.')
+_FOLDER = flags.DEFINE_string(
+    'folder', None, 'Where these weights are; default: those of the package.')
+_MAP = flags.DEFINE_string('map', None, 'Instead: a file of launch.map, with --config.')
+_JOINT = flags.DEFINE_bool('joint', False, 'Instead: joint Bayes, with --config.')
+_CONFIG = define_config(required=False)
+_STAGE = flags.DEFINE_enum(
+    'stage', 'pretrain', ['pretrain', 'finetune'],
+    'Whose weights of --workdir; finetune: those fine-tuned at --snr_db.')
+_INPUT = flags.DEFINE_string('input', None, 'File, or data set folder.', required=True)
+_LAYOUT = define_layout()
+_SPLIT = flags.DEFINE_string('split', 'test', 'Of a data set folder: train, val or test.')
+_OUT = flags.DEFINE_string('out', None, 'Folder of what comes out.', required=True)
+_SNR_DB = flags.DEFINE_float('snr_db', None, 'Of every report, in dB.', required=True)
+_ALLOW_SILENT = flags.DEFINE_bool(
+    'allow_silent', False, 'Mask UEs without power, as data.allow_silent does.')
+_FORMAT = define_format()
+_HEAD = {'UEs': 'd', 'symbols': 'd', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f',
+         'to': '.2f', 'rho': '.4f', 'SGCS': '.4f', 'groups': 'd'}
+
+
+def main() -> None:
+  ways = {'--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--map': _MAP.value,
+          '--joint': _JOINT.value or None}
+  given = [name for name, value in ways.items() if value is not None]
+  if len(given) != 1:
+    raise InputError(f'give one of {", ".join(ways)}; given: {", ".join(given) or "none"}.')
+  if (given[0] in ('--map', '--joint')) != (_CONFIG.value is not None):
+    raise InputError(
+        f'{given[0]}: give --config too, it says the array and the length of a report.'
+        if _CONFIG.value is None else f'{given[0]} knows its config; leave out --config.')
+  config = None if _CONFIG.value is None else experiment_config(_CONFIG)
+
+  import numpy as np
+
+  from rca_jax.evaluation.feedback import Job, examples, feed_back
+  from rca_jax.report.feedback import figure
+
+  out = Path(_OUT.value)
+  say(f'feedback: {_INPUT.value} by {given[0].removeprefix("--")} '
+      f'{"" if _JOINT.value else ways[given[0]]}, {devices()}; to {out}')
+  with Bar('feedback', unit='groups', doing='preparing') as bar:
+    sender = _sender(config)
+    job = Job(sender, _SNR_DB.value, Path(_INPUT.value), _LAYOUT(), _SPLIT.value,
+              _ALLOW_SILENT.value)
+    before = []
+
+    def show(done: int, total: int) -> None:
+      if not before:  # groups of an earlier process are neither work nor speed
+        before.append(done)
+        if done:
+          bar.say(f'{count(done, "group")} were done before')
+        bar.update(total=total - done, doing='compiling')
+      else:
+        bar.update(done - before[0], doing='')
+
+    found = feed_back(job, out, show)
+    bar.update(doing='drawing')
+    nmse = np.load(out / 'nmse.npy')
+    title = f'{sender.name}, {found["num_symbols"]} symbols, {job.snr_db:g} dB: {found["input"]}'
+    figure(examples(job, out), nmse, title).savefig(out / 'feedback.png', dpi=110)
+  print_table(_HEAD, [[
+      found['num_ues'], found['num_symbols'], found['snr_db'], found['nmse_db'],
+      *found['nmse_ci95_db'], found['rho'], found['sgcs'], found['num_samples']]], _FORMAT.value)
+  cut = f'; with the delay rows that are cut {found["nmse_with_cut_db"]:.2f} dB' \
+      if 'nmse_with_cut_db' in found else ''
+  say(f'done: {count(found["num_groups"], "group")} in {out}: csi_hat.npy [{found["axes"]}], '
+      f'reports.npy, scores, feedback.json, feedback.png{cut}')
+
+
+def _sender(config: ExperimentConfig | None) -> Any:
+  """Of the flags; with a warning where its weights did not see this SNR."""
+  from rca_jax.evaluation.feedback import joint_sender, map_sender, network_sender
+  from rca_jax.evaluation.run import load_params
+  from rca_jax.training.pretrained import WEIGHTS, load_pretrained
+  from rca_jax.training.workdir import read_config
+
+  snr_db = _SNR_DB.value
+  if _JOINT.value:
+    return joint_sender(config, snr_db)
+  if _MAP.value:
+    return map_sender(dataclasses.replace(config, site_map=_MAP.value), snr_db)
+  if _WEIGHTS.value:
+    config, _, params, stage, _ = load_pretrained(_WEIGHTS.value, _FOLDER.value or WEIGHTS)
+  else:
+    config = read_config(_WORKDIR.value)
+    stage = stage_name(snr_db if _STAGE.value == 'finetune' else None)
+    params, _ = load_params(_WORKDIR.value, config, stage)
+  sender = network_sender(config, params, snr_db)
+  low, high = next(item.snr_db_range for item in stages(config) if item.name == stage)
+  if not low <= snr_db <= high:
+    say(f'warning: --snr_db={snr_db:g}: these weights were trained for {low:g} to {high:g} dB.')
+  return sender
+
+
+if __name__ == '__main__':
+  run(main, stopped='stopped; the groups so far are kept, the same command goes on')

@@ -1,0 +1,42 @@
+"""UEs of a file before and after feedback, beside how many have which error."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from rca_jax.evaluation.feedback import Example
+
+
+def figure(examples: Sequence[Example], nmse: np.ndarray, title: str) -> Figure:
+  """Magnitudes of the examples, true above recovered, and the distribution of the NMSE of all UEs.
+
+  Args:
+    nmse: linear, of any shape; NaN is left out.
+  """
+  drawing = Figure(figsize=(3.4 + 2.1 * len(examples), 5.2), layout='constrained')
+  drawing.suptitle(title, fontsize=11)
+  left, right = drawing.subfigures(1, 2, width_ratios=(3.4, 2.1 * len(examples)))
+  axes = left.subplots()
+  values_db = np.sort(10 * np.log10(nmse[np.isfinite(nmse)]))
+  axes.plot(values_db, np.arange(1, len(values_db) + 1) / len(values_db), 'C0')
+  axes.axvline(10 * np.log10(np.nanmean(nmse)), color='k', lw=0.8, ls='--')
+  axes.set(xlabel='NMSE of a UE (dB); dashed: the mean', ylabel='share of the UEs', ylim=(0, 1))
+  axes.grid(alpha=0.3)
+  rows = right.subplots(2, len(examples), sharex=True, sharey=True, squeeze=False)
+  for column, example in enumerate(examples):
+    top_db = 20 * np.log10(np.abs(example.csi).max())
+    for row, (image, text) in enumerate((
+        (example.csi, f'{example.name}\ntrue'),
+        (example.csi_hat, f'recovered: {10 * np.log10(example.nmse):.1f} dB'))):
+      shown = rows[row, column].imshow(
+          20 * np.log10(np.abs(image) + 1e-6), vmin=top_db - 40, vmax=top_db, aspect='auto')
+      rows[row, column].set_title(text, fontsize=9)
+  for axis in rows[:, 0]:
+    axis.set_ylabel('delay row')
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+  for axis in rows[1]:
+    axis.set_xlabel('angle column')
+  right.colorbar(shown, ax=rows, label='magnitude (dB)')
+  return drawing
