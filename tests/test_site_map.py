@@ -13,9 +13,17 @@ from rca_jax.bayes import em, hybrid, klt, label, map_fit, packing, samples, sit
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
-from rca_jax.channel import sample_site
-from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, ModelConfig, UplinkConfig
+from rca_jax.channel import sample_groups, sample_site
+from rca_jax.config import (
+    CsiConfig,
+    DataConfig,
+    ExperimentConfig,
+    Layout,
+    ModelConfig,
+    UplinkConfig,
+)
 from rca_jax.errors import InputError
+from rca_jax.evaluation.feedback import Job, feed_back, map_sender
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.rows import Measurement
 from rca_jax.uplink.known import Uplink
@@ -465,3 +473,25 @@ def test_a_row_of_the_site_map(found, tmp_path):
         [Measurement(5.0)])
   with pytest.raises(InputError, match='--config.site_map=FILE'):
     reference_rows(ExperimentConfig(method='site map', csi=CONFIG), [Measurement(10.0)])
+
+
+@pytest.mark.parametrize('source', ['joint', 'clusters'])
+def test_a_file_fed_back_by_a_map_has_the_scores_of_its_row(found, tmp_path, source):
+  if source == 'clusters':
+    found = found._replace(place=np.full_like(found.place, np.nan))
+  site_map.save_map(tmp_path / 'a.map', found, CONFIG)
+  groups = sample_groups(
+      jax.random.key(5), CONFIG, 20, 2, site=sample_site(jax.random.key(0), CONFIG))
+  np.savez(tmp_path / 'csi.npz', csi=groups.csi)
+  layout = Layout('csi', 'group,ue,delay,angle')
+  config = ExperimentConfig(
+      method='site map' if source == 'clusters' else 'site map (joint)', csi=CONFIG,
+      data=DataConfig(test_path=str(tmp_path / 'csi.npz'), array=layout.array, axes=layout.axes),
+      model=ModelConfig(compression_ratio='1/3'), site_map=str(tmp_path / 'a.map'))
+  row, = reference_rows(config, [Measurement(5.0)])
+  job = Job(map_sender(config, 5.0), 5.0, tmp_path / 'csi.npz', layout)
+  feed_back(job, tmp_path / 'out', lambda *_: None)
+  np.testing.assert_allclose(
+      np.load(tmp_path / 'out' / 'nmse.npy').mean(1), row['errors'], rtol=1e-4)
+  reports = np.load(tmp_path / 'out' / 'reports.npy')
+  assert reports.shape == (20, 2, 8) and 0.3 < (np.abs(reports) ** 2).mean() < 3

@@ -121,7 +121,7 @@ def feed_back(job: Job, out: Path, progress: Callable[[int, int], None]) -> dict
       cannot be written.
   """
   found = stored(job.path, job.layout, split=job.split, config=job.sender.config.csi)
-  size, num_groups = _batch_size(found, job), found.num_groups
+  size, num_groups = _batch_size(found), found.num_groups
   state = _open(job, out, found)
   if state['complete']:
     return state
@@ -155,17 +155,19 @@ def examples(job: Job, out: Path) -> list[Example]:
   chosen += [('worst', place) for place in order[:-_EXAMPLES - 1:-1]]
   named = [(kind, *np.unravel_index(place, nmse.shape)) for kind, place in chosen]
   groups = sorted({int(group) for _, group, _ in named})
-  pairs = {}
+  csi = {}
   for chunk in _chunks(job, lambda first, end: any(first <= group < end for group in groups)):
-    csi = chunk.groups.csi
-    here = [group for group in groups if chunk.first <= group < chunk.first + len(csi)]
-    csi = csi[np.array(here) - chunk.first]
-    pairs |= zip(here, zip(
-        csi, _transmitted(job, csi, np.array(here), _batch_size(found, job))[1], strict=True),
-        strict=True)
+    csi |= {group: chunk.groups.csi[group - chunk.first] for group in groups
+            if 0 <= group - chunk.first < len(chunk.scale)}
+  size, csi_hat = _batch_size(found), {}
+  for start in range(0, len(groups), size):
+    part = groups[start:start + size]
+    _, recovered = _transmitted(
+        job, np.stack([csi[group] for group in part]), np.array(part), size)
+    csi_hat |= zip(part, recovered, strict=True)
   return [
-      Example(f'{kind}: group {group}, UE {ue}', float(nmse[group, ue]),
-              *(csi[ue] for csi in pairs[group])) for kind, group, ue in named]
+      Example(f'{kind}: group {group}, UE {ue}', float(nmse[group, ue]), csi[group][ue],
+              csi_hat[group][ue]) for kind, group, ue in named]
 
 
 def _known_uplink(config: ExperimentConfig, snr_db: float) -> Uplink:
@@ -174,7 +176,7 @@ def _known_uplink(config: ExperimentConfig, snr_db: float) -> Uplink:
   return Uplink(snr_db, channel=config.uplink.channel)
 
 
-def _batch_size(found: Stored, job: Job) -> int:
+def _batch_size(found: Stored) -> int:
   numbers = math.prod(found.shape) // found.num_groups
   return max(1, min(_GROUPS_AT_ONCE, found.num_groups, _NUMBERS_AT_ONCE // numbers))
 
