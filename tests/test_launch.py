@@ -194,7 +194,7 @@ def test_help_is_the_launchers_text_and_its_own_flags(helps, name):
   shown = re.findall(rf'^  --(\w+)(?:\.FIELD)?(?:=\S+)?{note}$', out, re.M)
   assert set(shown) - {'config', 'csi', 'num_train', 'num_val', 'num_test'} == own
   required = set(re.findall(r"'(\w+)', None,[^()]*required=True", source))
-  if 'define_config' in source:
+  if 'define_config()' in source:
     required.add('config')
   assert set(re.findall(r'^  --(\w+).*  \(required\)$', out, re.M)) == required
   assert 'As above' not in out and all(len(line) <= 100 for line in out.splitlines())
