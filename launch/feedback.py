@@ -1,16 +1,15 @@
 """Sends the CSI of a file through feedback: its reports, and the CSI that the BS recovers.
 
-  python -m launch.feedback --weights=rca_munet_cr16 --input=h.npz --array=H \\
+  rca feedback --weights=rca_munet_cr16 --input=h.npz --array=H \\
       --axes=group,ue,antenna,subcarrier --out=runs/feedback --snr_db=10
-  python -m launch.feedback --workdir=runs/small --input=data/uma --out=runs/feedback --snr_db=10
-  python -m launch.feedback --map=site.map --config=configs/demo.py --input=csi.npz \\
-      --out=runs/feedback --snr_db=10
-  python -m launch.feedback --joint --config=configs/rca_munet.py:cr=1/16 --input=uma.mat \\
+  rca feedback --workdir=runs/small --input=data/uma --out=runs/feedback --snr_db=10
+  rca feedback --map=site.map --config=demo --input=csi.npz --out=runs/feedback --snr_db=10
+  rca feedback --joint --config=rca_munet:cr=1/16 --input=uma.mat \\
       --out=runs/feedback --snr_db=10
 
 FOLDER gets csi_hat.npy, in the order, scale and domain of the file, reports.npy, the NMSE, rho and
 SGCS of every UE, feedback.json with their means, and feedback.png with typical and worst UEs
-(docs/deploy.md). UEs are grouped as in the file; single ones are decoded alone (launch.convert
+(docs/deploy.md). UEs are grouped as in the file; single ones are decoded alone (`rca convert`
 gathers them). Killed and run again it goes on.
 """
 
@@ -31,12 +30,12 @@ from rca_jax.config import ExperimentConfig, stage_name, stages
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a launch.train run.')
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run of `rca train`.')
 _WEIGHTS = flags.DEFINE_string(
-    'weights', None, 'Instead of --workdir: the name of weights that launch.export wrote.')
+    'weights', None, 'Instead of --workdir: the name of weights that `rca export` wrote.')
 _FOLDER = flags.DEFINE_string(
     'folder', None, 'Where these weights are; default: those of the package.')
-_MAP = flags.DEFINE_string('map', None, 'Instead: a file of launch.map, with --config.')
+_MAP = flags.DEFINE_string('map', None, 'Instead: a file of `rca map`, with --config.')
 _JOINT = flags.DEFINE_bool('joint', False, 'Instead: joint Bayes, with --config.')
 _CONFIG = define_config(required=False)
 _STAGE = flags.DEFINE_enum(
