@@ -24,6 +24,7 @@ import scipy.spatial
 
 from configs import rca_munet
 from rca_jax.bayes import hybrid, site_code
+from rca_jax.bayes.coefficient_code import HYBRID, LINEAR, CoefficientCode
 from rca_jax.bayes.label_source import Paid, Tracked
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.bayes.site_map import SiteMap, load_map
@@ -82,17 +83,17 @@ def _print_limits(
     split = SiteCode(site_map, config, num_symbols, Paid(site_map)).label_symbols(
         10 ** (-snr_db / 10), 1)
 
-    def nmse_db(design, snr_db=snr_db, split=split):
-      code = SiteCode(site_map, config, num_symbols - split, Paid(site_map), design)
+    def nmse_db(coded: CoefficientCode, snr_db=snr_db, split=split):
+      code = SiteCode(site_map, config, num_symbols - split, Paid(site_map), coded)
       uplink = Uplink(snr_db)
       labels = code.uplink_labels(csi[:, :, None], 100.0, uplink)
       return _nmse_db(csi, code.estimate_agreed(csi, _keys(csi), uplink, labels))
 
-    linear, gains = nmse_db(hybrid.linear_design), []
-    gains.append(linear - nmse_db(hybrid.design))
+    linear, gains = nmse_db(LINEAR), []
+    gains.append(linear - nmse_db(HYBRID))
     for share in _SHARES:
       with _always_decoded(share):
-        gains.append(linear - nmse_db(hybrid.design))
+        gains.append(linear - nmse_db(HYBRID))
     print(f'| {snr_db:g} | {linear:.2f} | ' + ' | '.join(f'{gain:.2f}' for gain in gains) + ' |',
           flush=True)
 

@@ -9,7 +9,8 @@ import pytest
 
 from rca_jax.baselines.genie import reverse_water_filling
 from rca_jax.baselines.pca import least_error_powers
-from rca_jax.bayes import em, hybrid, klt, label, map_fit, packing, samples, site_code, site_map
+from rca_jax.bayes import em, klt, label, map_fit, packing, samples, site_code, site_map
+from rca_jax.bayes.coefficient_code import FOLDED, HYBRID, LINEAR
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Joint, Paid
 from rca_jax.bayes.site_code import SiteCode
@@ -135,7 +136,7 @@ def test_csi_of_no_place_is_sent_by_the_last_entry():
   hat = code.estimate(csi[:, None], jax.random.split(jax.random.key(0), (3, 1)), Uplink(20.0))[:, 0]
   errors = (np.abs(hat - csi) ** 2).sum((1, 2))
   assert errors.max() < 0.05 * 24
-  placed = code.variant(Paid(three), hybrid.linear_design, reserve=False)
+  placed = code.variant(Paid(three), LINEAR, reserve=False)
   assert (placed._choose(csi[:, None], 0.01, 2, Paid(three), None)[0] < 2).all()
   hat = placed.estimate(csi[:, None], jax.random.split(jax.random.key(0), (3, 1)), Uplink(20.0))
   without = (np.abs(hat[:, 0] - csi) ** 2).sum((1, 2))
@@ -238,6 +239,7 @@ def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
 def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found, monkeypatch):
   """Without a label: all symbols carry KLT coefficients of a Gaussian of known covariance."""
   monkeypatch.setattr(site_code, '_in_ball', lambda csi: csi)  # a Gaussian's power has no limit
+  monkeypatch.setattr(site_code, '_MOST_POWER', 1e9)
   one = site_map.SiteMap(*(leaf[:1] for leaf in found))
   csi, whole = from_entry(one, 0, 1500)
   for snr_db in (0.0, 10.0):
@@ -254,6 +256,7 @@ def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found, monkeypa
 def test_a_map_of_one_entry_over_fading_reaches_the_mean_of_the_closed_form(found, monkeypatch):
   """The code is made for N_0, each report is read with N_0 / |g|^2; three UEs at SNRs of theirs."""
   monkeypatch.setattr(site_code, '_in_ball', lambda csi: csi)
+  monkeypatch.setattr(site_code, '_MOST_POWER', 1e9)
   one = site_map.SiteMap(*(leaf[:1] for leaf in found))
   csi, whole = from_entry(one, 0, 3000)
   variances = np.asarray(whole.variances, np.float64)[:NUM_SYMBOLS]
@@ -273,17 +276,39 @@ def test_a_map_of_one_entry_over_fading_reaches_the_mean_of_the_closed_form(foun
   np.testing.assert_allclose(agreed, hat, atol=1e-5)
 
 
-@pytest.mark.parametrize('design', [hybrid.linear_design, hybrid.design])
-def test_every_ue_has_the_code_of_its_own_snr(found, design):
+@pytest.mark.parametrize('coded', [LINEAR, HYBRID, FOLDED])
+def test_every_ue_has_the_code_of_its_own_snr(found, coded):
   """With labels of their own, UEs at several SNRs are coded as in groups of one SNR."""
   csi, _ = from_entry(found, 5, 24)
   keys, groups = jax.random.split(jax.random.key(4), (8, 3)), csi.reshape(8, 3, *csi.shape[1:])
-  code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found), design)
+  code = SiteCode(found, CONFIG, NUM_SYMBOLS, Paid(found), coded)
   snrs_db = np.array([15.0, 0.0, 15.0])
   hat = code.estimate(groups, keys, Uplink(snrs_db))
   for ue, snr_db in enumerate(snrs_db):
     one = code.estimate(groups, keys, Uplink(snr_db))
     np.testing.assert_allclose(hat[:, ue], one[:, ue], atol=1e-5)
+
+
+@pytest.mark.parametrize('coded', [LINEAR, HYBRID, FOLDED])
+def test_reports_have_mean_power_one_whatever_the_map_expects(found, coded):
+  """CSI of another place has other powers; without a trial its reports would be too strong."""
+  one = site_map.SiteMap(*(leaf[:1] for leaf in found))
+  csi, _ = from_entry(found, 9, 1200)
+  csi = csi / np.sqrt((np.abs(csi) ** 2).mean((1, 2), keepdims=True))
+  powers = []
+
+  class Recording(Uplink):
+
+    def send(self, key, symbols):
+      powers.append((np.abs(np.asarray(symbols)) ** 2).mean(-1))
+      return super().send(key, symbols)
+
+  for trial in (None, csi[:400]):
+    code = SiteCode(one, CONFIG, NUM_SYMBOLS, Paid(one), coded, trial=trial)
+    code.estimate(csi[400:, None], jax.random.split(jax.random.key(4), (800, 1)), Recording(15.0))
+  assert powers[0].mean() > 1.1
+  assert abs(powers[1].mean() - 1) < 0.05
+  assert powers[1].max() < 2
 
 
 def test_an_snr_that_is_told_wrong_costs(found):
@@ -405,7 +430,8 @@ def test_a_ue_that_knows_its_place_looks_around_it(found):
   # Of all labels near it, none codes this CSI better than 0.1 dB.
   tried = code._try_out(csi[:, None], 0.0, len(found.los), code._around, at)
   power = site_code._linear_powers(tried.variances, 0.1, NUM_SYMBOLS)
-  change = site_code._change(tried.variances, np.abs(tried.coefficients[:, :, 0]) ** 2, power, 0.1)
+  change = site_code._change(
+      tried.variances, np.abs(tried.coefficients[:, :, 0]) ** 2, power, 0.1, limit=True)
   energy = (np.abs(csi) ** 2).sum((1, 2))
   chosen = np.array([
       change[row, tried.labels[row] == label].min() for row, label in enumerate(labels[:, 0])])

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from rca_jax.bayes import hybrid, klt, packing, site_code
+from rca_jax.bayes import klt, packing, site_code
+from rca_jax.bayes.coefficient_code import FOLDED, HYBRID, LINEAR
 from rca_jax.bayes.em import Profile
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Paid
@@ -59,8 +60,8 @@ def draw(covariance, *shape, noise=0.0, seed=0):
   return csi.reshape(*shape, 6, 4).astype(np.complex64)
 
 
-def make_code(entries, design=hybrid.linear_design):
-  return SiteCode(entries, CONFIG, 16, Paid(entries), design)
+def make_code(entries, coded=LINEAR):
+  return SiteCode(entries, CONFIG, 16, Paid(entries), coded)
 
 
 def test_looks_are_of_the_test_groups_own_paths_with_other_phases_and_noise():
@@ -129,12 +130,12 @@ def test_more_looks_find_a_better_label(alike):
   assert error[0] > 1.02 * error[1]
 
 
-@pytest.mark.parametrize('design', [hybrid.linear_design, hybrid.design])
-def test_agreed_labels_are_coded_as_those_of_a_map_without_choice(alike, design):
+@pytest.mark.parametrize('coded', [LINEAR, HYBRID, FOLDED])
+def test_agreed_labels_are_coded_as_those_of_a_map_without_choice(alike, coded):
   """With one entry a label has no symbols and is never wrong: the same code."""
   one = SiteMap(*(leaf[2:3] for leaf in alike))
   csi = draw(covariances(one)[0], 10, 2)
   keys = jax.random.split(jax.random.key(0), (10, 2))
-  hat = make_code(alike, design).estimate_agreed(csi, keys, Uplink(10.0), np.full((10, 2), 2))
+  hat = make_code(alike, coded).estimate_agreed(csi, keys, Uplink(10.0), np.full((10, 2), 2))
   np.testing.assert_allclose(
-      hat, make_code(one, design).estimate(csi, keys, Uplink(10.0)), atol=1e-5)
+      hat, make_code(one, coded).estimate(csi, keys, Uplink(10.0)), atol=1e-5)

@@ -1,9 +1,8 @@
 """Feedback with a site map: a label says the cell, a code of its KLT coefficients says the CSI.
 
 Of the report's symbols some carry the label (bayes/label_source.py: how many, and what the BS knows
-without them), all others the coefficients (bayes/hybrid.py, or only its linear part). The UE takes
-the label that leaves its own CSI the least error. Or the BS chooses it by the CSI that it sees in
-the uplink, at another carrier, and tells the UE: then all symbols carry coefficients.
+without @@ the least error. Or the BS chooses it by the CSI that it sees in the uplink, at another
+carrier, and tells the UE: then all symbols carry coefficients.
 """
 
 import copy
@@ -20,7 +19,8 @@ import scipy.spatial
 
 from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
-from rca_jax.bayes import hybrid, klt, label, scalar
+from rca_jax.bayes import klt, label, scalar
+from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode
 from rca_jax.bayes.label_source import Paid, Tracked
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
@@ -39,6 +39,7 @@ _NUM_LABELS = 2  # that a BS weighs
 _COST = 1.5
 _SELDOM = 0.25  # of its error: handicap of the reserved label
 _MIN_PROBABILITY = 1e-3  # of a label that is weighed
+_MOST_POWER = 2.0  # of a report, where 1 is expected
 _FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
 _SCORED = 64  # reports that all labels are compared with at a time
@@ -75,34 +76,38 @@ class _Code(NamedTuple):
 
 
 class SiteCode:
-  """Codes reports of `num_symbols` symbols with a map, in `size` directions of each KLT at most."""
+  """Codes reports of `num_symbols` symbols with a map, in `size` directions of each KLT at most.
+
+  Real CSI has more power in some directions than a map expects, and so would its symbols. With
+  `trial`, CSI [n, N_a, N_t] of the map's places, their power is measured and set to 1.
+  """
 
   def __init__(
       self, site_map: SiteMap, config: CsiConfig, num_symbols: int, source: Paid,
-      design: Callable[[np.ndarray, float, int], hybrid.Design] = hybrid.linear_design,
-      size: int | None = None):
+      code: CoefficientCode = LINEAR, size: int | None = None, trial: np.ndarray | None = None):
     self._map, self._grid, self.num_symbols = site_map, site_map.grid(config), num_symbols
     self._num_labels = len(site_map.num_samples)
     self._num_entries = config.num_delay_taps * config.num_tx_antennas
     self._size = min(size or 3 * num_symbols // 2, self._num_entries)
-    self._paid, self._source, self._design = Paid(site_map), source, design
+    self._paid, self._source, self._code = Paid(site_map), source, code
+    self._trial = trial
     self._num_in_block = in_parts(
         np.ones((config.num_delay_taps, config.num_tx_antennas), np.float32))
     self._reserve = True
-    self._designs: dict[tuple[int, float, int], hybrid.Design] = {}
+    self._designs: dict[tuple[int, float, int], Any] = {}
+    self._excesses: dict[tuple[float, int], float] = {}
     self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
     self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
 
   def variant(
-      self, source: Paid, design: Callable[[np.ndarray, float, int], hybrid.Design],
-      reserve: bool = True) -> 'SiteCode':
-    """The same map with another source and design; what is computed of the map is shared.
+      self, source: Paid, code: CoefficientCode, reserve: bool = True) -> 'SiteCode':
+    """The same map with another source and code; what is computed of the map is shared.
 
     `reserve`: whether UEs may take the label for CSI that fits no place.
     """
     _ = self._coarse_powers  # here, for all variants
     other = copy.copy(self)
-    other._source, other._design, other._designs = source, design, {}
+    other._source, other._code, other._designs, other._excesses = source, code, {}, {}
     other._reserve = reserve
     return other
 
@@ -277,7 +282,7 @@ class SiteCode:
         flat[:, None], 0.0, num_candidates, source, None if last is None else last.ravel())
     values = tried.coefficients[:, :, 0]
     power = _linear_powers(tried.variances, noise, self.num_symbols - split)
-    change = _change(tried.variances, np.abs(values) ** 2, power, noise)
+    change = _change(tried.variances, np.abs(values) ** 2, power, noise, limit=True)
     change[:, -1] += _SELDOM * ((np.abs(flat) ** 2).sum((1, 2)) + change[:, -1])
     if not self._reserve:
       change[tried.labels == len(self._map.los) - 1] = np.inf
@@ -286,10 +291,23 @@ class SiteCode:
 
   def _encode(
       self, labels: np.ndarray, values: np.ndarray, noise: float, split: int) -> np.ndarray:
-    """Symbols [G, M, num_symbols - split] of coefficients [G, M, S]."""
-    symbols = hybrid.encode(
-        self._designs_of(labels.ravel(), noise, split), values.reshape(labels.size, -1))
-    return symbols.reshape(*labels.shape, -1)
+    """Symbols [G, M, num_symbols - split] of coefficients [G, M, S], of mean power 1."""
+    excess = self._excess(noise, split)
+    symbols = self._code.encode(
+        self._designs_of(labels.ravel(), noise * excess, split), values.reshape(labels.size, -1))
+    symbols *= _limited((np.abs(symbols) ** 2).mean(-1, keepdims=True))
+    return symbols.reshape(*labels.shape, -1) / np.float32(np.sqrt(excess))
+
+  def _excess(self, noise: float, split: int) -> float:
+    """Mean power of the trial CSI's symbols, where the map expects 1."""
+    if self._trial is None:
+      return 1.0
+    if (noise, split) not in self._excesses:
+      self._excesses[noise, split] = 1.0  # while it is measured
+      labels, values = self._choose(self._trial[:, None], noise, split, self._paid, None)
+      symbols = self._encode(labels, values, noise, split)
+      self._excesses[noise, split] = float((np.abs(symbols) ** 2).mean())
+    return self._excesses[noise, split]
 
   @functools.cached_property
   def _around(self) -> Tracked:
@@ -387,8 +405,9 @@ class SiteCode:
       self, labels: np.ndarray, received: np.ndarray, noise: np.ndarray, code: _Code
   ) -> np.ndarray:
     """CSI [n, N_a, N_t] of the coefficients' symbols [n, num_symbols - split], of N_0 [n]."""
-    values = hybrid.decode(
-        self._designs_of(labels, code.noise, code.split), received, noise, self._size)
+    excess = self._excess(code.noise, code.split)
+    designs = self._designs_of(labels, code.noise * excess, code.split)
+    values = self._code.decode(designs, received * np.sqrt(excess), noise * excess, self._size)
     return self._synthesise(labels, values)
 
   def _synthesise(self, labels: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -420,12 +439,13 @@ class SiteCode:
     weights = np.stack(weights)
     return np.where(weights < _MIN_PROBABILITY, 0, weights), np.stack(labels)
 
-  def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[hybrid.Design]:
+  def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[Any]:
     new = [v for v in np.unique(labels).tolist() if (v, noise, split) not in self._designs]
     for start in range(0, len(new), _BLOCK):
       part = new[start:start + _BLOCK]
       for v, variances in zip(part, self._stack(np.array(part)).variances, strict=True):
-        self._designs[v, noise, split] = self._design(variances, noise, self.num_symbols - split)
+        self._designs[v, noise, split] = self._code.design(
+            variances, noise, self.num_symbols - split)
     return [self._designs[int(v), noise, split] for v in labels]
 
   def _stack(self, labels: np.ndarray) -> klt.Klt:
@@ -477,16 +497,23 @@ def _linear_powers(variances: np.ndarray, noise: float, num_symbols: int) -> np.
 
 
 def _change(
-    variances: np.ndarray, energy: np.ndarray, power: np.ndarray, noise: np.ndarray | float
-) -> np.ndarray:
+    variances: np.ndarray, energy: np.ndarray, power: np.ndarray, noise: np.ndarray | float,
+    limit: bool = False) -> np.ndarray:
   """What a linear code adds to the squared error [n, C], for coefficients' energies [n, C, S].
 
-  `power` [n, C, k] is that of the k coefficients that are sent.
+  `power` [n, C, k] is that of the k coefficients that are sent; `limit`: reports are `_limited`.
   """
-  num_sent = power.shape[-1]
-  missing = noise / (power + noise)
-  sent = (missing**2 - 1) * energy[..., :num_sent]
-  return (sent + variances[..., :num_sent] * power * noise / (power + noise) ** 2).sum(-1)
+  variances, energy = (values[..., :power.shape[-1]] for values in (variances, energy))
+  won = power / (power + noise)
+  if limit:
+    won = won * _limited((power * energy / variances).mean(-1, keepdims=True))
+  lost = variances * power * noise / (power + noise) ** 2
+  return (((1 - won) ** 2 - 1) * energy + lost).sum(-1)
+
+
+def _limited(power: np.ndarray) -> np.ndarray:
+  """The factor that UEs shrink reports by which would have too much power; the BS is not told."""
+  return np.sqrt(_MOST_POWER / np.maximum(power, _MOST_POWER))
 
 
 def _in_ball(csi: np.ndarray) -> np.ndarray:

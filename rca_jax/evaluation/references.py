@@ -13,13 +13,14 @@ import numpy as np
 
 from rca_jax.baselines import cdl_op, pca
 from rca_jax.baselines.genie import genie_nmse, known_covariance_nmse
-from rca_jax.bayes import hybrid, joint, random_code
+from rca_jax.bayes import joint, random_code
+from rca_jax.bayes.coefficient_code import BITS, FOLDED, HYBRID, LINEAR, CoefficientCode
 from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
 from rca_jax.bayes.mixture_klt import fit_mixture
 from rca_jax.bayes.site_code import SiteCode
 from rca_jax.bayes.site_map import SiteMap, load_map
 from rca_jax.channel import from_features, sample_groups, to_features
-from rca_jax.config import CsiConfig, ExperimentConfig, UplinkConfig, codeword_dim
+from rca_jax.config import ExperimentConfig, UplinkConfig, codeword_dim
 from rca_jax.data.source import config_site, read_groups
 from rca_jax.data.test_groups import (
     load_past_csi,
@@ -38,6 +39,7 @@ _MIXTURE_REPORTS_PER_DIMENSION, _REPORTS_PER_COMPONENT = 48, 128  # of the mixtu
 _NUM_FIT_ROWS = 40_000  # frequency rows the dictionary is fitted to
 _FIT_CHUNK = 125  # groups generated at a time; changing it changes the codes
 _NUM_GENIE_POSITIONS = 1000
+_NUM_TRIAL_REPORTS = 512  # whose mean power is set to 1
 _NUM_PRIOR_REPORTS = 1000  # whose mean power by delay joint Bayes starts from
 
 
@@ -207,7 +209,9 @@ def _mixture_scores(config: ExperimentConfig, measurements: Sequence[Measurement
   mixture = fit_mixture(
       stream_key(config.seed, Stream.MIXTURE), train,
       max(len(train) // _REPORTS_PER_COMPONENT, 1), num_symbols)
-  code = SiteCode(mixture, config.csi, num_symbols, Paid(mixture), size=num_symbols)
+  code = SiteCode(
+      mixture, config.csi, num_symbols, Paid(mixture), size=num_symbols,
+      trial=train[:_NUM_TRIAL_REPORTS])
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
@@ -216,11 +220,12 @@ def _mixture_scores(config: ExperimentConfig, measurements: Sequence[Measurement
 
 
 def _site_map_scores(
-    source: str, design: Callable, config: ExperimentConfig, measurements: Sequence[Measurement],
-    reserve: bool = True, is_placed: bool = False) -> list[Scores]:
+    source: str, code: CoefficientCode, config: ExperimentConfig,
+    measurements: Sequence[Measurement], reserve: bool = True, is_placed: bool = False
+) -> list[Scores]:
   _require_noise('the site map', measurements)
   site_map, plain = _site_map(config)
-  code = plain.variant(_SOURCES[source](site_map, config), design, reserve)
+  code = plain.variant(_SOURCES[source](site_map, config), code, reserve)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
@@ -273,7 +278,7 @@ def map_code(config: ExperimentConfig) -> SiteCode:
   site_map, plain = _site_map(config)
   if not np.isfinite(site_map.place).any():
     return plain
-  return plain.variant(_SOURCES['joint'](site_map, config), hybrid.linear_design)
+  return plain.variant(_SOURCES['joint'](site_map, config), LINEAR)
 
 
 def _site_map(config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
@@ -284,14 +289,15 @@ def _site_map(config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
         'as --config.site_map=FILE.')
   path = Path(config.site_map)
   changed = path.stat().st_mtime_ns if path.exists() else 0
-  return _loaded(path, changed, config.csi, codeword_dim(config.model, config.csi) // 2)
+  return _loaded(path, changed, dataclasses.replace(config, method='', uplink=UplinkConfig()))
 
 
 @functools.lru_cache(maxsize=1)  # the methods of one command share what is computed of their map
-def _loaded(
-    path: Path, _changed: int, config: CsiConfig, num_symbols: int) -> tuple[SiteMap, SiteCode]:
-  site_map = load_map(path, config)
-  return site_map, SiteCode(site_map, config, num_symbols, Paid(site_map))
+def _loaded(path: Path, _changed: int, config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
+  site_map = load_map(path, config.csi)
+  return site_map, SiteCode(
+      site_map, config.csi, codeword_dim(config.model, config.csi) // 2, Paid(site_map),
+      trial=_training_csi(config, _NUM_TRIAL_REPORTS)[:_NUM_TRIAL_REPORTS])
 
 
 _PERIOD_S = 1.0  # from report to report of a UE whose label is tracked
@@ -311,23 +317,27 @@ BAYES: dict[str, Callable] = {
     'joint Bayes (genie)': _joint_genie_scores}
 # They need the file that `config.site_map` names.
 WITH_MAP: dict[str, Callable] = {
-    name: functools.partial(_site_map_scores, source, design) for name, source, design in (
-        ('site map', 'paid', hybrid.linear_design),
-        ('site map (joint)', 'joint', hybrid.linear_design),
-        ('site map (tracked)', 'tracked', hybrid.linear_design),
-        ('site map (uplink)', 'uplink', hybrid.linear_design),
-        ('site map (hybrid)', 'paid', hybrid.design),
-        ('site map (hybrid joint)', 'joint', hybrid.design),
-        ('site map (hybrid tracked)', 'tracked', hybrid.design),
-        ('site map (hybrid uplink)', 'uplink', hybrid.design),
-        ('site map (bits)', 'paid', functools.partial(hybrid.design, only_bits=True)))} | {
+    name: functools.partial(_site_map_scores, source, code) for name, source, code in (
+        ('site map', 'paid', LINEAR),
+        ('site map (joint)', 'joint', LINEAR),
+        ('site map (tracked)', 'tracked', LINEAR),
+        ('site map (uplink)', 'uplink', LINEAR),
+        ('site map (hybrid)', 'paid', HYBRID),
+        ('site map (hybrid joint)', 'joint', HYBRID),
+        ('site map (hybrid tracked)', 'tracked', HYBRID),
+        ('site map (hybrid uplink)', 'uplink', HYBRID),
+        ('site map (folded)', 'paid', FOLDED),
+        ('site map (folded joint)', 'joint', FOLDED),
+        ('site map (folded tracked)', 'tracked', FOLDED),
+        ('site map (folded uplink)', 'uplink', FOLDED),
+        ('site map (bits)', 'paid', BITS))} | {
     # A UE knows its place, and looks for its label around it.
     'site map (joint placed)': functools.partial(
-        _site_map_scores, 'joint', hybrid.linear_design, is_placed=True),
-    'site map (hybrid joint placed)': functools.partial(
-        _site_map_scores, 'joint', hybrid.design, is_placed=True),
+        _site_map_scores, 'joint', LINEAR, is_placed=True),
+    'site map (folded joint placed)': functools.partial(
+        _site_map_scores, 'joint', FOLDED, is_placed=True),
     'site map (joint without reserve)': functools.partial(
-        _site_map_scores, 'joint', hybrid.linear_design, reserve=False),
+        _site_map_scores, 'joint', LINEAR, reserve=False),
     'site map bound': functools.partial(_site_map_bound_scores, False),
     'site map bound (paid)': functools.partial(_site_map_bound_scores, True)}
 # They are sent, so that an uplink and what is known of it can be chosen.
@@ -336,7 +346,7 @@ _OF_AN_UPLINK = ('PCA/KLT', 'mixture KLT', 'joint Bayes', 'joint Bayes (alone)',
 # Fitted to the config's groups and sent: test groups of other distances can be chosen.
 _AT_A_DISTANCE = ('PCA/KLT', 'mixture KLT', 'joint Bayes', 'joint Bayes (alone)')
 # Their rows say the looks; others do not depend on them.
-_FROM_UPLINK = ('site map (uplink)', 'site map (hybrid uplink)')
+_FROM_UPLINK = tuple(name for name in WITH_MAP if 'uplink' in name)
 _PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig.look_snr_db}
 
 

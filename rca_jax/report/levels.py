@@ -19,8 +19,9 @@ OURS, SINGLE_USER = 'RCA-MUNet', 'BL1'
 WITH_MAP = (
     'site map', 'site map (joint)', 'site map (tracked)', 'site map (uplink)', 'site map (hybrid)',
     'site map (hybrid joint)', 'site map (hybrid tracked)', 'site map (hybrid uplink)',
-    'site map (joint without reserve)', 'site map (bits)', 'site map bound (paid)',
-    'site map bound')
+    'site map (folded)', 'site map (folded joint)', 'site map (folded tracked)',
+    'site map (folded uplink)', 'site map (joint without reserve)', 'site map (bits)',
+    'site map bound (paid)', 'site map bound')
 BAYES = ('mixture KLT', 'joint Bayes (alone)', 'joint Bayes', 'joint Bayes (genie)')
 REFERENCES = ('CDL-OP', 'PCA/KLT', *BAYES, *WITH_MAP, 'genie')  # no networks
 ANY = object()  # every value of a field

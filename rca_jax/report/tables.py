@@ -93,9 +93,9 @@ def table1(rows: Sequence[Row]) -> Table | None:
       'is left out where rows do not have the values by group. CDL-OP is noise-free; PCA/KLT is '
       'the best linear code through the same uplink; joint Bayes: random projections, decoded with '
       'the power profile that the BS finds in the group\'s reports (alone: in one report; genie: '
-      'that it knows); site map: the label of the UE\'s cell and a '
-      'linear or hybrid code of its KLT, through the same uplink; the genie knows the site and the '
-      'position. "-": not run.',
+      'that it knows); site map: the label of the UE\'s cell and a linear, folded or hybrid code '
+      'of its KLT, through the same uplink; the genie knows the site and the position. "-": not '
+      'run.',
       ('CR', 'SNR', 'steps', *methods, *(f'gain over {name}' for name in _BASELINES)),
       [line for ratio in ratios for snr_db in snrs_db for line in _table1_lines(
           rows, methods, ratio, snr_db)])

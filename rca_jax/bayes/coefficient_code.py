@@ -1,0 +1,22 @@
+"""The codes of a report's coefficients, independent Gaussians whose variances both sides know."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rca_jax.bayes import fold, hybrid
+
+
+class CoefficientCode(NamedTuple):
+  """Three functions that belong together; see `bayes.hybrid` for their arguments."""
+
+  design: Callable  # variances, N_0 and number of symbols to what a report needs
+  encode: Callable  # designs and coefficients to symbols
+  decode: Callable  # designs, symbols and N_0 to coefficients
+
+
+LINEAR = CoefficientCode(hybrid.linear_design, hybrid.encode, hybrid.decode)
+HYBRID = CoefficientCode(hybrid.design, hybrid.encode, hybrid.decode)
+BITS = CoefficientCode(
+    functools.partial(hybrid.design, only_bits=True), hybrid.encode, hybrid.decode)
+FOLDED = CoefficientCode(fold.design, fold.encode, fold.decode)
