@@ -33,6 +33,7 @@ class Stream(enum.IntEnum):
   SITE_CHANGE = 17  # of data.seed: the site at another time
   MIXTURE = 18  # of seed: the UEs that clusters of the mixture KLT begin at
   ONLINE = 19  # of data.seed: regions, UEs and noise of a map that builds itself
+  SAMPLE = 20  # of seed 0: the UEs that `rca sample` writes
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:
