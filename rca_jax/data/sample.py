@@ -1,4 +1,4 @@
-"""Two small files to try readers and commands on: the same UEs, as groups and as QuaDRiGa writes."""
+"""Two small files to try commands on: the same UEs as groups, and as QuaDRiGa writes them."""
 
 from pathlib import Path
 

@@ -1,0 +1,55 @@
+"""The scripts of examples/ run, smaller than they are, and give what they promise."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+def example(name, *arguments, cwd):
+  done = subprocess.run(
+      [sys.executable, ROOT / 'examples' / name, *arguments], cwd=cwd, text=True,
+      capture_output=True, timeout=600, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+  assert done.returncode == 0, done.stderr
+  return done.stdout
+
+
+def levels(text):
+  """NMSE in dB by method and SNR."""
+  return {found[0] + found[1]: float(found[2]) for found in re.findall(
+      r'^(?:(.+), )?(\d+ dB): NMSE (-?\d+\.\d+)', text, re.MULTILINE)}
+
+
+def test_every_example_is_run():
+  tests = pathlib.Path(__file__).read_text()
+  assert all(f"'{path.name}'" in tests for path in (ROOT / 'examples').glob('*.py'))
+
+
+def test_site_to_nmse(tmp_path):
+  found = levels(example('site_to_nmse.py', '100', cwd=tmp_path))
+  assert found['20 dB'] < found['10 dB'] < found['0 dB'] < -1
+
+
+def test_own_attention(tmp_path):
+  out = example('own_attention.py', 'out', '20', cwd=tmp_path)
+  assert re.search(r'^\| residual_cross \| 4 \| -?\d', out, re.MULTILINE)
+  assert re.search(r'^\| half_cut \| 4 \| -?\d', out, re.MULTILINE)
+  page = (tmp_path / 'out' / 'report.html').read_text()
+  assert 'config.model.attention' in page and page.count('data:image/png') == 4
+
+
+def test_own_file(tmp_path):
+  found = levels(example('own_file.py', cwd=tmp_path))
+  assert found['20 dB'] < found['10 dB'] < found['0 dB'] < -1
+
+
+def test_site_map(tmp_path):
+  found = levels(example('site_map.py', '.', '10', cwd=tmp_path))
+  assert found['site map (joint)20 dB'] < found['PCA/KLT20 dB'] - 1
+  assert (tmp_path / 'site.map').is_file()
