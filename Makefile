@@ -3,6 +3,7 @@
 #   make test        the test suite          make test-slow   its long tests (FUZZ=10: more of it)
 #   make test-extras its tests beside PyTorch, Sionna, QuaDRiGa, DeepMIMO, TPU, GPU (some GB)
 #   make lint        ruff                    make bench       speed of this machine
+#   make docs        the documentation site, in site/
 #   make clean       remove everything that make and Python left here
 
 # The first of these that is new enough and can make virtual environments.
@@ -19,7 +20,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 # XLA on CPUs prints pages about programs it finds in that cache.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow test-extras lint bench clean
+.PHONY: demo test test-slow test-extras lint bench docs clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -45,12 +46,17 @@ test-extras: $(READY)
 	  tests/test_sionna_uma.py tests/test_quadriga_lib.py tests/test_deepmimo_lib.py
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q -m slow tests/test_reproduce.py
 
+docs: $(READY)
+	$(RUN) $(PIP_INSTALL) --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs --quiet build --strict
+	@echo 'done: open site/index.html'
+
 bench: $(READY)
 	$(RUN) $(PIP_INSTALL) --editable '.[bench]'
 	$(RUN) -m benchmarks.run
 
 clean:
-	rm -rf $(VENV) $(VENV)-extras .cache .pytest_cache .ruff_cache build dist *.egg-info demo
+	rm -rf $(VENV) $(VENV)-extras .cache .pytest_cache .ruff_cache build dist *.egg-info demo site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Written last, so an interrupted installation is taken up again by the next call.
