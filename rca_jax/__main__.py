@@ -11,6 +11,7 @@ _HOMES = _PACKAGE / 'commands', _PACKAGE.parent
 
 
 def main() -> None:
+  """Runs the command that the arguments name."""
   sys.path.insert(0, str(next(home for home in _HOMES if (home / 'launch').is_dir())))
   runpy.run_module('launch', run_name='__main__', alter_sys=True)
 

@@ -147,6 +147,18 @@ def uses(path: pathlib.Path) -> list[tuple[str, int]]:
   return found
 
 
+@pytest.mark.parametrize('path', LIBRARY, ids=module_name)
+def test_what_is_public_says_what_it_is_and_which_errors_it_raises(path):
+  for node in ast.parse(path.read_text()).body:
+    if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith('_'):
+      text = ast.get_docstring(node)
+      assert text, f'{path.name}:{node.lineno}: {node.name} has no docstring'
+      raised = {ast.unparse(found.exc).partition('(')[0] for found in ast.walk(node)
+                if isinstance(found, ast.Raise) and found.exc}
+      if isinstance(node, ast.FunctionDef) and 'InputError' in raised:
+        assert 'InputError' in text, f'{path.name}:{node.lineno}: {node.name} raises InputError'
+
+
 def test_every_function_and_class_is_used():
   """Somewhere but in its own lines, in a test, or in an `__init__` that only passes it on."""
   readers = [*LIBRARY, *(

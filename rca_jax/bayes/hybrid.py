@@ -114,7 +114,11 @@ def design(
 
 
 def linear_design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> Design:
-  """The code without bits: the best linear one. Arguments and errors as of `design`."""
+  """The code without bits: the best linear one. Arguments as of `design`.
+
+  Raises:
+    InputError: there are fewer variances than symbols.
+  """
   if len(variances) < num_symbols:
     raise InputError(
         f'{len(variances)} variances on {num_symbols} symbols; give at least one for each symbol.')

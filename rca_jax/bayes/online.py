@@ -226,6 +226,7 @@ def with_powers(transform: klt.Klt, noise: float) -> LinearCode:
 
 @partial(jax.jit, static_argnums=2)
 def transforms(grid: Grid, profile: em.Profile, num_symbols: int) -> klt.Klt:
+  """The `klt.transform` of every profile of a batch."""
   # One by one: what a cell's code is must not depend on the cells beside it.
   return jax.lax.map(lambda one: klt.transform(grid, one, num_symbols), profile)
 

@@ -14,6 +14,8 @@ COMPACTION_SIZES = (32, 64, 128, 256)
 
 
 class PairCorrelation(NamedTuple):
+  """How alike the CSI of two UEs is, by their distance: a bin between two `DISTANCE_EDGES_M`."""
+
   mean: np.ndarray  # [bins], mean cosine of |H_i| and |H_j|; NaN where there is no pair
   num_pairs: np.ndarray  # [bins]
 

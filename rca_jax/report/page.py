@@ -30,14 +30,17 @@ def page(title: str, body: Sequence[str]) -> str:
 
 
 def heading(text: str, level: int = 2) -> str:
+  """A heading; 1 is the title of the page."""
   return f'<h{level}>{html.escape(text)}</h{level}>'
 
 
 def caption(text: str) -> str:
+  """What stands by a picture or table."""
   return f'<p class="caption">{html.escape(text)}</p>'
 
 
 def paragraph(text: str) -> str:
+  """Plain text."""
   return f'<p>{html.escape(text)}</p>'
 
 
@@ -58,6 +61,7 @@ def table(found: Table) -> str:
 
 
 def image(png: Path) -> str:
+  """A picture, inside the page."""
   data = base64.b64encode(png.read_bytes()).decode()
   return f'<img alt="{png.stem}" src="data:image/png;base64,{data}">'
 

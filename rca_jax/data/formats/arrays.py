@@ -73,6 +73,7 @@ def whole(array: Array) -> np.ndarray:
 
 
 def in_memory(values: np.ndarray, is_matlab: bool = False) -> Array:
+  """An array that is there already, as one that is read in blocks."""
   return Array(values.shape, lambda count, axis: split(values, count, axis), is_matlab)
 
 

@@ -273,7 +273,11 @@ def _positions(arrays: Mapping[str, Array], name: str, prefix: str, lead: list[i
 
 
 def base_station(arrays: Mapping[str, Array], prefix: str) -> np.ndarray:
-  """Where `tx_position` says it stands in the first snapshot, [3] m; else the origin."""
+  """Where `tx_position` says it stands in the first snapshot, [3] m; else the origin.
+
+  Raises:
+    InputError: it is no position.
+  """
   name = prefix + 'tx_position'
   if name not in arrays:
     return np.zeros(3)
