@@ -38,7 +38,7 @@ def test_the_error_is_what_the_design_expects(snr_db):
   assert found.mean() == pytest.approx(plan.error, rel=0.03 + 4 * found.std() / found.mean() / 63)
   assert power == pytest.approx(1, rel=0.03)
   bits = SYMBOLS * np.log2(1 + 1 / noise)
-  assert reverse_water_filling(w, bits) < found.mean()
+  assert w.sum() * reverse_water_filling(w, bits) < found.mean()
   assert plan.error <= hybrid.linear_design(w, noise, SYMBOLS).error
 
 

@@ -33,7 +33,7 @@ _SNR_DB, _FINE_SNR = np.arange(-6, 25, 3), 10 ** (np.arange(-6, 24.1, 0.5) / 10)
 _RATIOS = np.linspace(0.1, 1, 10)  # of two variances
 _WORTH = np.linspace(-6, 18, 481)  # log of a variance over the price of energy
 _LEAST_PRICE, _NUM_PRICES = 1e-7, 96  # of the largest variance
-_MOST, _STEP = 24, 2  # numbers of tents and of snakes that are tried
+_MOST, _STEP = 40, 2  # numbers of tents and of snakes that are tried
 _LEAST_VARIANCE = 1e-12
 _AT_ONCE = 2048  # parts of coefficients that are decoded at a time
 
