@@ -91,6 +91,7 @@ def _flag_lines(flag: flags.Flag, required: bool) -> list[str]:
   elif not flag.boolean and flag.default not in (None, '', []) and not _tables([flag]):
     default = flag.default
     note = f'  (default {",".join(default) if isinstance(default, list) else default})'
-  words = re.sub(r'^<.*?>: ', '', flag.help)  # absl puts the values of an enum there
+  # absl puts the values of an enum before it, and after it that a flag may be given again.
+  words = re.sub(r'^<.*?>: |;\s+repeat this option.*', '', flag.help)
   lines = textwrap.wrap(words, _WIDTH, initial_indent=' ' * 6, subsequent_indent=' ' * 6)
   return [f'  {head}{note}', *lines]

@@ -22,7 +22,7 @@ _EXIT_SIGINT, _EXIT_SIGPIPE = 128 + 2, 128 + 13
 _CONFIGS = Path(__file__).parents[1] / 'configs'
 _IMPORT = flags.DEFINE_multi_string(
     'import', [], 'A module to import first, e.g. one that puts an attention of your own into '
-    'rca_jax.models.attention.ATTENTION.')
+    'rca_jax.models.attention.ATTENTION. May be given several times.')
 _HELP = {'-h', '-?', '-help', '--help', '--helpshort', '--helpfull'}
 
 

@@ -365,7 +365,7 @@ def _trained(runs: Sequence[Run]) -> str:
         [line['nmse_db'] for line in learned if low * step < line['step'] <= high * step]
         for low, high in ((1 - _TENTH, 1), (1 - 2 * _TENTH, 1 - _TENTH)))
     if last and before:
-      text += (f'; in the last tenth of them the training NMSE went by '
+      text += (f'; in the last tenth of them the training NMSE changed by '
                f'{np.mean(last) - np.mean(before):+z.2f} dB')
     if 'val_nmse_db' in learned[-1]:
       apart_db = learned[-1]['val_nmse_db'] - learned[-1]['nmse_db']
