@@ -24,6 +24,7 @@ from rca_jax.report.runs import (
     read_runs,
     rows_csv,
     summary,
+    ues_panels,
     write_runs,
 )
 
@@ -103,6 +104,13 @@ def test_panels_show_every_level_and_no_gain_of_the_first(runs):
       ('base', 10), ('base, val', 10), ('new', 625), ('new, val', 625)]
 
 
+def test_more_ues_have_a_panel_where_they_were_measured(runs):
+  (panel,) = ues_panels(lines(runs))
+  assert [(curve.label, [*curve.points]) for curve in panel.curves] == [('new', [2, 4])]
+  assert panel.title == '10 dB' and panel.curves[0].points[4].value == -12.0
+  assert ues_panels(lines(runs[:1])) == []
+
+
 def test_of_too_many_lines_those_with_most_points_are_drawn(runs):
   few = [row(-1.0 - i, variant=f'v{i}') for i in range(20)]
   many = [row(-30.0, snr_db, variant='last') for snr_db in (0.0, 10.0, 20.0)]
@@ -153,9 +161,9 @@ def test_a_difference_that_the_groups_do_not_show_is_called_so(runs):
 def test_the_page_is_whole_and_csv_has_every_row(runs, tmp_path):
   written = {path.name for path in write_runs(tmp_path / 'out', runs, text=['<first>'])}
   assert written == {'report.html', 'rows.csv', *(
-      f'{name}.{kind}' for name in ('nmse', 'gain', 'learning') for kind in ('png', 'pdf'))}
+      f'{name}.{kind}' for name in ('nmse', 'gain', 'ues', 'learning') for kind in ('png', 'pdf'))}
   page = (tmp_path / 'out' / 'report.html').read_text()
-  assert not re.search(r'(src|href)="(?!data:)', page) and page.count('data:image/png') == 3
+  assert not re.search(r'(src|href)="(?!data:)', page) and page.count('data:image/png') == 4
   assert '&lt;first&gt;' in page
   lines_read = [*csv.DictReader(io.StringIO(rows_csv(lines(runs))))]
   assert [float(line['nmse_db']) for line in lines_read] == [

@@ -96,6 +96,8 @@ def write_runs(
       'gain': (f'Gain over {found[0].label}' if found else '', gain_panels(found),
                'Above 0: better. The bar is the 95 % interval of the difference on the same '
                'groups; where it holds 0 the test groups show no difference.'),
+      'ues': ('NMSE of more and fewer UEs', ues_panels(found),
+              'One SNR; only lines that were measured with several numbers of UEs.'),
       'learning': ('Learning', learning_panels(runs),
                    'NMSE of the training groups as they come, at SNRs drawn at random; dashed: of '
                    'the val split.')}
@@ -153,6 +155,20 @@ def nmse_panels(found: Sequence[Line]) -> list[Panel]:
       for num_ues in _nums_ues(found)
       if (curves := _against_snr(
           found, num_ues, lambda line, place: line.levels[place].nmse_db))]
+
+
+def ues_panels(found: Sequence[Line]) -> list[Panel]:
+  """NMSE against the number of UEs, at the SNR that most was measured at; none of one number."""
+  several = [line for line in found if len({num_ues for num_ues, _ in line.levels}) > 1]
+  if not several:
+    return []
+  _, snr_db = _common_place(several)
+  curves = [
+      Curve(line.label, points, _style(line), f'C{i}') for i, line in _shown(found)
+      if len(points := {num_ues: here.nmse_db for (num_ues, snr), here in line.levels.items()
+                        if snr == snr_db}) > 1]
+  return [Panel(
+      curves, 'UEs in a group', 'test NMSE (dB), lower is better', f'{snr_db:g} dB')] * bool(curves)
 
 
 def gain_panels(found: Sequence[Line]) -> list[Panel]:
@@ -292,17 +308,31 @@ def _nums_ues(found: Iterable[Line]) -> list[int]:
 def _against_snr(found: Sequence[Line], num_ues: int, estimate: Any, skip: int = 0) -> list[Curve]:
   """Curves of the lines after the first `skip`; each keeps its color in every panel."""
   curves = []
-  # Of too many those with the most points, so the curves that are there can be read.
-  shown = sorted(range(len(found)), key=lambda i: (i > 0, -len(found[i].levels)))[:_MAX_LINES]
-  for i, line in enumerate(found[number] for number in sorted(shown)):
+  for i, line in _shown(found):
     points = {
         place[1]: point for place in line.levels if place[0] == num_ues and place[1] is not None
         and i >= skip and (point := estimate(line, place))}
-    reference = next(iter(line.levels.values())).by_seed
-    dashed = next(iter(reference.values()))['method'] in REFERENCES
     if points:
-      curves.append(Curve(line.label, points, '^--' if dashed else 'o-', f'C{i}'))
+      curves.append(Curve(line.label, points, _style(line), f'C{i}'))
   return curves
+
+
+def _shown(found: Sequence[Line]) -> list[tuple[int, Line]]:
+  """The lines that are drawn, numbered; of too many those with the most points can be read."""
+  chosen = sorted(range(len(found)), key=lambda i: (i > 0, -len(found[i].levels)))[:_MAX_LINES]
+  return [*enumerate(found[number] for number in sorted(chosen))]
+
+
+def _style(line: Line) -> str:
+  methods = {row['method'] for here in line.levels.values() for row in here.by_seed.values()}
+  return '^--' if methods <= {*REFERENCES} else 'o-'
+
+
+def _common_place(found: Sequence[Line]) -> Place:
+  """The place with noise that most lines have; of equals the one nearest to `_SNR_DB`."""
+  places = [place for line in found for place in line.levels if place[1] is not None]
+  return min(
+      places, key=lambda item: (-places.count(item), abs(item[1] - _SNR_DB)), default=(0, None))
 
 
 def _table(caption: str, found: Sequence[Line], text: Any) -> Table | None:
@@ -332,11 +362,10 @@ def _measured(runs: Sequence[Run], found: Sequence[Line]) -> str:
 
 
 def _best(found: Sequence[Line]) -> str:
-  """At the place that most lines have; of equals the one nearest to `_SNR_DB`."""
-  places = [place for line in found for place in line.levels if place[1] is not None]
-  if not places:
+  """At `_common_place`."""
+  place = _common_place(found)
+  if place[1] is None:
     return ''
-  place = min(places, key=lambda item: (-places.count(item), abs(item[1] - _SNR_DB)))
   here = sorted(
       (line for line in found if place in line.levels),
       key=lambda line: line.levels[place].nmse_db.value)
