@@ -120,9 +120,10 @@ def test_what_is_known_of_a_cell_helps_both_codes(codes, reports):
         NOISE)
     linear = jax.tree.map(
         lambda leaf: jnp.repeat(leaf, 40, 0), online.linear_codes(codes.grid, one, NOISE, 8))
-    sent = online.encode_linear(codes.grid, linear, csi)
+    sent = online.encode_linear(codes.grid, linear, csi, 1.0)
     noise = jax.random.normal(jax.random.key(3), sent.shape, jnp.complex64)
-    hat, measured = online.decode_linear(codes.grid, linear, sent + NOISE ** 0.5 * noise, NOISE)
+    values = sent + NOISE ** 0.5 * noise
+    hat, measured = online.decode_linear(codes.grid, linear, values, NOISE, 1.0)
     found.append([
         np.mean(np.abs(online.decode(*report) - csi[3::4]) ** 2),
         online.measured_error(*report).mean(), np.mean(np.abs(hat - csi) ** 2), measured.mean()])
@@ -138,16 +139,35 @@ def test_the_measured_error_of_a_linear_code_is_right_on_average(codes, reports)
   linear = online.linear_codes(codes.grid, power, NOISE, NUM_SYMBOLS)
   many = jax.tree.map(lambda leaf: jnp.repeat(leaf, 4000, 0), linear)
   for one in (csi[0], csi[0, ::-1].copy()):
-    sent = online.encode_linear(codes.grid, many, jnp.repeat(one[None], 4000, 0))
+    sent = online.encode_linear(codes.grid, many, jnp.repeat(one[None], 4000, 0), 1.0)
     noise = jax.random.normal(jax.random.key(3), sent.shape, jnp.complex64)
     values = sent + NOISE ** 0.5 * noise
-    hat, measured = online.decode_linear(codes.grid, many, values, NOISE)
+    hat, measured = online.decode_linear(codes.grid, many, values, NOISE, 1.0)
     inside = np.mean(np.abs(hat) ** 2, (1, 2)) < 1 - 1e-5  # the others are scaled after that
     error = np.mean(np.abs(hat - one) ** 2, (1, 2))
     spread = np.std(measured) / 4000 ** 0.5
     assert np.mean(measured) > np.mean(error) - 4 * spread
     if inside.all():
       assert np.mean(measured) == pytest.approx(np.mean(error), abs=5 * spread)
+
+
+def test_linear_reports_have_the_power_that_the_bs_sets(codes, reports):
+  """Whatever the profile expects: divided by the measured excess, the mean is 1."""
+  csi, _, _ = reports
+  many = jax.tree.map(
+      lambda leaf: jnp.repeat(leaf, len(csi), 0),
+      online.linear_codes(codes.grid, codes.prior[None, ::-1], NOISE, NUM_SYMBOLS))
+  power = (np.abs(online.encode_linear(codes.grid, many, csi, 1.0)) ** 2).mean(-1)
+  assert abs(power.mean() - 1) > 0.1 and power.max() < 2 + 1e-5
+  again = online.encode_linear(codes.grid, many, csi, power.mean())
+  assert (np.abs(again) ** 2).mean() == pytest.approx(1, rel=1e-5)
+  values = jax.random.normal(jax.random.key(4), again.shape, jnp.complex64)
+  for hat, scaled in zip(
+      online.decode_linear(codes.grid, many, again + 0.1 * values, NOISE, power.mean()),
+      online.decode_linear(
+          codes.grid, many, (again + 0.1 * values) * power.mean() ** 0.5, NOISE * power.mean(),
+          1.0), strict=True):
+    np.testing.assert_allclose(hat, scaled, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('wrong', [np.nan, np.inf, 0.0, 30.0])
@@ -170,7 +190,7 @@ def test_a_broken_report_changes_nothing_for_the_others(codes, reports, wrong):
   linear = jax.tree.map(
       lambda leaf: jnp.repeat(leaf, 10, 0),
       online.linear_codes(codes.grid, power[:1], NOISE, NUM_SYMBOLS))
-  hat, measured = online.decode_linear(codes.grid, linear, received, NOISE)
+  hat, measured = online.decode_linear(codes.grid, linear, received, NOISE, 1.0)
   assert np.isfinite(hat).all() and np.isfinite(measured).all()
 
 

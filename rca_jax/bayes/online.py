@@ -19,6 +19,7 @@ import numpy as np
 
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import em, joint, klt, random_code
+from rca_jax.bayes.coefficient_code import limiting
 from rca_jax.bayes.grid import Grid
 from rca_jax.bayes.random_code import Projections, RandomCode, invert, outer, pack, unpack
 from rca_jax.config import CsiConfig
@@ -232,23 +233,29 @@ def transforms(grid: Grid, profile: em.Profile, num_symbols: int) -> klt.Klt:
 
 
 @jax.jit
-def encode_linear(grid: Grid, code: LinearCode, csi: jax.Array) -> jax.Array:
-  """Symbols [n, S] of CSI [n, N_a, N_t], of mean power 1 over the UEs of a cell.
+def encode_linear(grid: Grid, code: LinearCode, csi: jax.Array, excess: float) -> jax.Array:
+  """Symbols [n, S] of CSI [n, N_a, N_t], of mean power 1 over UEs.
 
-  Deviation: as in `baselines.pca.transmit` the power constraint holds on average.
+  CSI has more power in weak directions than a profile expects: `excess` is what symbols would have,
+  as the BS measured it in earlier reports. Deviation: as in `baselines.pca.transmit` the power
+  constraint holds on average; a report has twice the mean at most.
   """
   values = klt.coefficients(grid, code.transform, csi)
-  return values * jnp.sqrt(code.power / code.transform.variances)
+  symbols = values * jnp.sqrt(code.power / code.transform.variances)
+  factor = limiting((jnp.abs(symbols) ** 2).mean(-1, keepdims=True))
+  return symbols * factor / jnp.sqrt(excess)
 
 
 @jax.jit
 def decode_linear(
-    grid: Grid, code: LinearCode, received: jax.Array, noise: float) -> tuple[jax.Array, jax.Array]:
+    grid: Grid, code: LinearCode, received: jax.Array, noise: float, excess: float
+) -> tuple[jax.Array, jax.Array]:
   """CSI [n, N_a, N_t] of reports [n, S], and its NMSE [n] as the BS measures it.
 
   The received powers tell those of the coefficients without bias; what is missing of the power
   that CSI has, is lost. A report that is not finite gives zero.
   """
+  received, noise = received * jnp.sqrt(excess), noise * excess
   heard = jnp.isfinite(received).all(-1)[:, None]
   received = jnp.where(heard, received, 0)
   variances, power = code.transform.variances, code.power
@@ -257,8 +264,8 @@ def decode_linear(
   size = csi_hat[0].size
   energy = (jnp.abs(csi_hat) ** 2).mean((-2, -1), keepdims=True)
   csi_hat = csi_hat * jax.lax.rsqrt(jnp.maximum(energy, 1))  # all true CSI is in this ball
-  excess = jnp.abs(received) ** 2 - noise
-  change = power * noise - (power + 2 * noise) * excess
+  energy = jnp.abs(received) ** 2 - noise
+  change = power * noise - (power + 2 * noise) * energy
   change = jnp.where(power > 0, variances * change / (power + noise) ** 2, 0)
   return csi_hat, jnp.where(heard[:, 0], 1 + change.sum(-1) / size, 1)
 

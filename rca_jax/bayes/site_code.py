@@ -20,7 +20,7 @@ import scipy.spatial
 from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import klt, label, scalar
-from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode
+from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode, limiting
 from rca_jax.bayes.label_source import Paid, Tracked
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
@@ -39,7 +39,6 @@ _NUM_LABELS = 2  # that a BS weighs
 _COST = 1.5
 _SELDOM = 0.25  # of its error: handicap of the reserved label
 _MIN_PROBABILITY = 1e-3  # of a label that is weighed
-_MOST_POWER = 2.0  # of a report, where 1 is expected
 _FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
 _SCORED = 64  # reports that all labels are compared with at a time
@@ -295,7 +294,7 @@ class SiteCode:
     excess = self._excess(noise, split)
     symbols = self._code.encode(
         self._designs_of(labels.ravel(), noise * excess, split), values.reshape(labels.size, -1))
-    symbols *= _limited((np.abs(symbols) ** 2).mean(-1, keepdims=True))
+    symbols *= limiting((np.abs(symbols) ** 2).mean(-1, keepdims=True))
     return symbols.reshape(*labels.shape, -1) / np.float32(np.sqrt(excess))
 
   def _excess(self, noise: float, split: int) -> float:
@@ -501,19 +500,15 @@ def _change(
     limit: bool = False) -> np.ndarray:
   """What a linear code adds to the squared error [n, C], for coefficients' energies [n, C, S].
 
-  `power` [n, C, k] is that of the k coefficients that are sent; `limit`: reports are `_limited`.
+  `power` [n, C, k] is that of the k coefficients that are sent; `limit`: reports of too much power
+  are shrunk.
   """
   variances, energy = (values[..., :power.shape[-1]] for values in (variances, energy))
   won = power / (power + noise)
   if limit:
-    won = won * _limited((power * energy / variances).mean(-1, keepdims=True))
+    won = won * limiting((power * energy / variances).mean(-1, keepdims=True))
   lost = variances * power * noise / (power + noise) ** 2
   return (((1 - won) ** 2 - 1) * energy + lost).sum(-1)
-
-
-def _limited(power: np.ndarray) -> np.ndarray:
-  """The factor that UEs shrink reports by which would have too much power; the BS is not told."""
-  return np.sqrt(_MOST_POWER / np.maximum(power, _MOST_POWER))
 
 
 def _in_ball(csi: np.ndarray) -> np.ndarray:

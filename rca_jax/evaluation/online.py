@@ -45,6 +45,7 @@ _TRIED = 4  # one report of so many tries the linear code where the random one i
 _LEARNING, _ROOT = 16, 3.0
 _NUM_BINS = 8  # of cells by their weight, in octaves: what the BS measures of the codes
 _NUM_CLEAN_UES = 8  # a cell, of the map from clean CSI
+_POWER_MEMORY = 0.75  # of the power that earlier blocks had
 _NUM_PRIOR_BLOCKS = 4  # of UEs anywhere whose mean power by delay is the prior's
 _BLOCKS_A_FILE = 20
 _HEADER = 'rca_jax online map'
@@ -106,6 +107,7 @@ class State(NamedTuple):
   fitted: np.ndarray  # weight of a cell's statistics when it was fitted, [C]
   num_seen: np.ndarray  # reports of a cell, [C] int
   measured: np.ndarray  # by the BS: sum and number of NMSEs, [2 codes, bins, 2]
+  sent: np.ndarray  # sum and number of powers of linear codes, 1 is expected: [2 maps, 2]
   errors: np.ndarray  # linear NMSE [blocks, _BLOCK, methods]; NaN: not yet
   is_linear: np.ndarray  # which reports had the cell's linear code, [blocks, _BLOCK] bool
   num_blocks: np.ndarray  # that are done, [] int
@@ -216,7 +218,7 @@ class _Setup:
             jnp.zeros((num_cells, num_codes, size, size)), jnp.zeros((num_cells, num_codes))),
         power, jax.tree.map(lambda leaf: jnp.repeat(leaf, num_cells, 0), linear),
         np.zeros(num_cells, np.float32), np.zeros(num_cells, np.int64),
-        np.zeros((2, _NUM_BINS, 2), np.float64),
+        np.zeros((2, _NUM_BINS, 2), np.float64), np.zeros((2, 2), np.float64),
         np.full((num_blocks, _BLOCK, len(METHODS)), np.nan, np.float32),
         np.zeros((num_blocks, _BLOCK), bool), np.zeros((), np.int64))
 
@@ -267,19 +269,25 @@ class _Setup:
     is_linear, num_seen = self._choose(state, cells)
     rows = jnp.asarray(cells)
     linear = jax.tree.map(lambda leaf: leaf[rows], state.linear)
-    received = online.encode_linear(self._codes.grid, linear, csi) + white
+    excess = (state.sent[:, 0] + 1) / (state.sent[:, 1] + 1)
+    own_symbols = online.encode_linear(self._codes.grid, linear, csi, excess[0])
     found, found_error = map(np.array, online.decode_linear(
-        self._codes.grid, linear, received, noise))
+        self._codes.grid, linear, own_symbols + white, noise, excess[0]))
     of_random = self._decode_random(state, cells, which, random, ~is_linear)
     found[~is_linear], found_error[~is_linear] = of_random
 
     entry = at_time.entry[cells, los.astype(int)]
     best = jax.tree.map(lambda leaf: leaf[entry], at_time.linear)
+    clean_symbols = online.encode_linear(at_time.grid, best, csi, excess[1])
     clean, _ = online.decode_linear(
-        at_time.grid, best, online.encode_linear(at_time.grid, best, csi) + white, noise)
+        at_time.grid, best, clean_symbols + white, noise, excess[1])
 
     errors, linear_ones, measured = map(
         np.copy, (state.errors, state.is_linear, state.measured))
+    sent = _POWER_MEMORY * state.sent
+    for which_map, symbols in enumerate((np.asarray(own_symbols)[is_linear], clean_symbols)):
+      power = (np.abs(symbols) ** 2).mean(-1) * excess[which_map]
+      sent[which_map] += power.sum(), len(power)
     own, *others = (
         (np.abs(np.asarray(hat) - csi) ** 2).mean((1, 2)) for hat in (found, alone, clean))
     errors[number] = np.stack([own, np.where(is_linear, own, np.nan), *others], -1)
@@ -291,7 +299,7 @@ class _Setup:
         state, position, jnp.asarray(random), which, ~is_linear & np.asarray(
             online.is_sound(jnp.asarray(random), noise)))
     return learned._replace(
-        num_seen=num_seen, measured=measured, errors=errors, is_linear=linear_ones,
+        num_seen=num_seen, measured=measured, sent=sent, errors=errors, is_linear=linear_ones,
         num_blocks=np.array(number + 1))
 
   def _arrivals(self, key: jax.Array, site: Site) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
