@@ -10,7 +10,6 @@ import pytest
 from rca_jax.baselines.genie import reverse_water_filling
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import (
-    coefficient_code,
     em,
     klt,
     label,
@@ -249,7 +248,7 @@ def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
 def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found, monkeypatch):
   """Without a label: all symbols carry KLT coefficients of a Gaussian of known covariance."""
   monkeypatch.setattr(site_code, '_in_ball', lambda csi: csi)  # a Gaussian's power has no limit
-  monkeypatch.setattr(coefficient_code, 'MOST_POWER', 1e9)
+  monkeypatch.setattr('rca_jax.bayes.power.MOST_POWER', 1e9)
   one = site_map.SiteMap(*(leaf[:1] for leaf in found))
   csi, whole = from_entry(one, 0, 1500)
   for snr_db in (0.0, 10.0):
@@ -266,7 +265,7 @@ def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found, monkeypa
 def test_a_map_of_one_entry_over_fading_reaches_the_mean_of_the_closed_form(found, monkeypatch):
   """The code is made for N_0, each report is read with N_0 / |g|^2; three UEs at SNRs of theirs."""
   monkeypatch.setattr(site_code, '_in_ball', lambda csi: csi)
-  monkeypatch.setattr(coefficient_code, 'MOST_POWER', 1e9)
+  monkeypatch.setattr('rca_jax.bayes.power.MOST_POWER', 1e9)
   one = site_map.SiteMap(*(leaf[:1] for leaf in found))
   csi, whole = from_entry(one, 0, 3000)
   variances = np.asarray(whole.variances, np.float64)[:NUM_SYMBOLS]

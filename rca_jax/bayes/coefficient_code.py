@@ -4,16 +4,14 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import numpy as np
-
 from rca_jax.bayes import fold, hybrid
-
-MOST_POWER = 2.0  # of a report, where 1 is expected
 
 
 class CoefficientCode(NamedTuple):
-  """Three functions that belong together; see `bayes.hybrid` for their arguments."""
+  """Three functions that belong together; see `bayes.hybrid` for their arguments.
+
+  Analogue symbols of a report have twice their mean power at most (`bayes.power`).
+  """
 
   design: Callable  # variances, N_0 and number of symbols to what a report needs
   encode: Callable  # designs and coefficients to symbols
@@ -25,8 +23,3 @@ HYBRID = CoefficientCode(hybrid.design, hybrid.encode, hybrid.decode)
 BITS = CoefficientCode(
     functools.partial(hybrid.design, only_bits=True), hybrid.encode, hybrid.decode)
 FOLDED = CoefficientCode(fold.design, fold.encode, fold.decode)
-
-
-def limiting(power: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
-  """The factor by which UEs shrink reports of too much power; the BS is not told."""
-  return (MOST_POWER / power.clip(MOST_POWER)) ** 0.5

@@ -18,6 +18,7 @@ import numpy as np
 from scipy.special import softmax
 
 from rca_jax.bayes.hybrid import linear_design
+from rca_jax.bayes.power import limiting
 
 # By search: half a tent's period in deviations, shares of the power that its first symbol has.
 _FOLD, _SHARES = 1.2, (0.45, 0.6, 0.7, 0.8)
@@ -118,7 +119,7 @@ def encode(designs: Sequence[Design], coefficients: np.ndarray) -> np.ndarray:
   for curve, report, places, gain, numbers, deviations in _slots(designs):
     sent = _parts(coefficients[report[:, None], numbers] / deviations)
     symbols[report[:, None], places] = gain * _complex(curve.send(sent))
-  return symbols
+  return symbols * limiting((np.abs(symbols) ** 2).mean(-1, keepdims=True))
 
 
 def decode(

@@ -20,6 +20,7 @@ from scipy.special import gammainc, gammaincc, ndtri
 
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import polar, scalar
+from rca_jax.bayes.power import limiting
 from rca_jax.errors import InputError
 
 _NUM_STEPS = 64
@@ -144,7 +145,9 @@ def encode(designs: Sequence[Design], coefficients: np.ndarray) -> np.ndarray:
           _parts(residual[:k]), plan.deviations, plan.step, plan.num_bits)
       residual[:k] -= _complex(values)
     messages.append(number)
-    symbols[i, plan.num_digital:] = plan.gain * residual[plan.analogue]
+    analogue = plan.gain * residual[plan.analogue]
+    if analogue.size:
+      symbols[i, plan.num_digital:] = analogue * limiting((np.abs(analogue) ** 2).mean())
   for code, of_code in _by_code(designs):
     bits = np.array([_to_bits(messages[i], code[0]) for i in of_code])
     symbols[of_code, :code[1]] = polar.encode(polar.polar_code(*code), bits)

@@ -19,8 +19,8 @@ import numpy as np
 
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import em, joint, klt, random_code
-from rca_jax.bayes.coefficient_code import limiting
 from rca_jax.bayes.grid import Grid
+from rca_jax.bayes.power import limiting
 from rca_jax.bayes.random_code import Projections, RandomCode, invert, outer, pack, unpack
 from rca_jax.config import CsiConfig
 

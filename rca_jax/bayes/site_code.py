@@ -20,8 +20,9 @@ import scipy.spatial
 from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import klt, label, scalar
-from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode, limiting
+from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode
 from rca_jax.bayes.label_source import Paid, Tracked
+from rca_jax.bayes.power import limiting
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
 from rca_jax.uplink.djscc import awgn, through
@@ -294,7 +295,6 @@ class SiteCode:
     excess = self._excess(noise, split)
     symbols = self._code.encode(
         self._designs_of(labels.ravel(), noise * excess, split), values.reshape(labels.size, -1))
-    symbols *= limiting((np.abs(symbols) ** 2).mean(-1, keepdims=True))
     return symbols.reshape(*labels.shape, -1) / np.float32(np.sqrt(excess))
 
   def _excess(self, noise: float, split: int) -> float:
