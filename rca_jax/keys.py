@@ -34,6 +34,7 @@ class Stream(enum.IntEnum):
   MIXTURE = 18  # of seed: the UEs that clusters of the mixture KLT begin at
   ONLINE = 19  # of data.seed: regions, UEs and noise of a map that builds itself
   SAMPLE = 20  # of seed 0: the UEs that `rca sample` writes
+  EXPORT = 21  # of data.seed: groups and noise on which an exported half is compared
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

@@ -30,13 +30,18 @@ def to_symbols(codeword: jax.Array) -> jax.Array:
   Raises:
     InputError: k is odd.
   """
+  return jax.lax.complex(*jnp.split(unit_power(codeword), 2, -1))
+
+
+def unit_power(codeword: jax.Array) -> jax.Array:
+  """As `to_symbols`, the real parts of the symbols and then the imaginary ones: [..., k] float32.
+  """
   k = codeword.shape[-1]
   if k % 2:
     raise InputError(f'k={k} must be even: two real entries make one complex symbol.')
   codeword = codeword.astype(jnp.float32)
   power = jnp.sum(jnp.square(codeword), axis=-1, keepdims=True) / (k // 2)
-  codeword = codeword * jax.lax.rsqrt(power + _POWER_EPSILON)
-  return jax.lax.complex(codeword[..., :k // 2], codeword[..., k // 2:])
+  return codeword * jax.lax.rsqrt(power + _POWER_EPSILON)
 
 
 def from_symbols(symbols: jax.Array) -> jax.Array:

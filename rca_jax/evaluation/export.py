@@ -1,0 +1,199 @@
+"""Halves of a network as files that other programs run: StableHLO and ONNX, each with a card.
+
+A half is compared with the model itself, on generated CSI, before it is written.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.export
+import numpy as np
+
+import rca_jax
+from rca_jax.channel import from_features, sample_groups, to_features
+from rca_jax.config import ExperimentConfig
+from rca_jax.data.source import config_site
+from rca_jax.durable import write_atomically, writing
+from rca_jax.errors import InputError
+from rca_jax.evaluation.halves import Half, Port, to_parts
+from rca_jax.evaluation.rows import config_hash
+from rca_jax.foreign import file_in
+from rca_jax.keys import Stream, stream_key
+from rca_jax.models.build import build_model
+from rca_jax.uplink.djscc import awgn, from_symbols, to_symbols
+
+MAX_ERROR = 1e-5  # of a half to the model, root of the squares' sums
+_SIZES = ((3, 2), (1, 3), (2, 8))  # batch, UEs
+_SNR_DB = 10.0
+_PLATFORMS = ('cpu', 'cuda', 'tpu')
+_LEAST = {'batch': 1, 'ue': 2}
+_CONVENTION = {
+    'complex numbers': 'a last axis of 2: real, imaginary',
+    'csi': 'row d is a delay of d / bandwidth, column b an angle; unitary DFTs of H(f, antenna) '
+           '(docs/data.md)',
+    'scale': 'CSI is divided by the root of its mean |h|^2 first; no report says that scale'}
+
+
+def export_half(
+    folder: Path, name: str, format: str, half: Half, config: ExperimentConfig, params: Any,
+    origin: dict[str, Any]) -> tuple[Path, float]:
+  """Writes FOLDER/NAME_HALF.FORMAT and its card, .json.
+
+  Args:
+    origin: what the card says of the weights.
+
+  Returns:
+    The file, and its largest relative error to the model.
+
+  Raises:
+    InputError: the extra `export` is not installed, the half cannot be converted, it is not the
+      model (nothing is written then), or the folder cannot be written.
+  """
+  config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype='float32'))
+  path = file_in(folder, f'{name}_{half.name}.{format}')
+  with _one_line(half, format):
+    content = _CONVERT[format](half)
+    call = _CALL[format](content)
+    error = max(_error(call, half, config, params, *size) for size in _sizes(half))
+  if not error <= MAX_ERROR:
+    raise InputError(
+        f'{path}: differs from the model by {error:.2g}, expected at most {MAX_ERROR:g}; nothing '
+        'is written.')
+  card = {
+      'half': half.name, 'format': format, 'file': path.name,
+      'sha256': hashlib.sha256(content).hexdigest(), 'method': config.method,
+      'compression_ratio': config.model.compression_ratio, 'config': config_hash(config),
+      **origin, 'inputs': [_described(port) for port in half.inputs],
+      'output': _described(half.output), 'conventions': _CONVENTION,
+      'relative_error_to_the_model': error,
+      'made_with': {'rca_jax': rca_jax.__version__, 'jax': jax.__version__} | (
+          {'platforms': list(_PLATFORMS)} if format == 'stablehlo' else {})}
+  with writing(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content)
+    write_atomically(path.with_name(f'{path.name}.json'), json.dumps(card, indent=1) + '\n')
+  return path, error
+
+
+def _specs(half: Half) -> list[jax.ShapeDtypeStruct]:
+  """Of the inputs, with symbols where a length is free."""
+  free = sorted({length for port in half.inputs for length in port.shape if length in _LEAST})
+  symbols = dict(zip(free, jax.export.symbolic_shape(
+      ', '.join(free), constraints=[f'{name} >= {_LEAST[name]}' for name in free]), strict=True))
+  return [jax.ShapeDtypeStruct(
+      [symbols.get(length, length) for length in port.shape], port.dtype) for port in half.inputs]
+
+
+def _to_stablehlo(half: Half) -> bytes:
+  exported = jax.export.export(jax.jit(half.function), platforms=_PLATFORMS)(*_specs(half))
+  return bytes(exported.serialize())
+
+
+def _call_stablehlo(content: bytes) -> Callable:
+  return jax.export.deserialize(bytearray(content)).call
+
+
+def _to_onnx(half: Half) -> bytes:
+  from jax2onnx import to_onnx
+
+  return to_onnx(
+      half.function, _specs(half), model_name=half.name,
+      input_names=[port.name for port in half.inputs], output_names=[half.output.name],
+  ).SerializeToString()
+
+
+def _call_onnx(content: bytes) -> Callable:
+  import onnxruntime
+
+  session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
+  names = [port.name for port in session.get_inputs()]
+
+  def call(*values: np.ndarray) -> np.ndarray:
+    [found] = session.run(None, dict(zip(names, values, strict=True)))
+    return found
+
+  return call
+
+
+_CONVERT = {'stablehlo': _to_stablehlo, 'onnx': _to_onnx}
+_CALL = {'stablehlo': _call_stablehlo, 'onnx': _call_onnx}
+FORMATS = tuple(_CONVERT)
+
+
+def _error(
+    call: Callable, half: Half, config: ExperimentConfig, params: Any, batch: int, num_ues: int,
+) -> float:
+  """Of `call`, to what the model says of generated CSI; with a UE that is not there."""
+  csi, noise_key = _groups(config)
+  csi = csi[:batch, :num_ues]
+  model, variables = build_model(config), {'params': params}
+  snr_db = np.full((batch, num_ues), _SNR_DB, np.float32)
+  symbols = to_symbols(model.apply(variables, to_features(csi), snr_db, method='encode'))
+  if half.name == 'ue':
+    expected = symbols.reshape(-1, symbols.shape[-1])
+    values = csi.reshape(-1, *csi.shape[2:]), snr_db.ravel()
+  else:
+    received = awgn(noise_key, symbols, snr_db)
+    active = np.ones((batch, num_ues), bool)
+    active[0, -1] = False
+    expected = from_features(model.apply(
+        variables, from_symbols(received), snr_db, active, method='decode'))
+    values = received, active, snr_db
+  values = [to_parts(x) if np.iscomplexobj(x) else x for x in map(np.asarray, values)]
+  found = np.asarray(call(*values[:len(half.inputs)]))
+  expected = to_parts(np.asarray(expected))
+  return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+@functools.lru_cache(maxsize=1)  # both halves are compared on it
+def _groups(config: ExperimentConfig) -> tuple[jax.Array, jax.Array]:
+  """Generated CSI of the largest batch and group, and a key of noise."""
+  key, noise_key = jax.random.split(stream_key(config.data.seed, Stream.EXPORT))
+  batch, num_ues = np.max(_SIZES, 0)
+  sample = jax.jit(lambda key, site: sample_groups(
+      key, config.csi, int(batch), max(int(num_ues), config.num_ues), site=site))
+  return sample(key, config_site(config)).csi, noise_key
+
+
+def _sizes(half: Half) -> list[tuple[int, int]]:
+  """Batches and numbers of UEs that a half is compared at."""
+  fixed = half.inputs[0].shape[1] if half.name == 'bs' else 'ue'
+  return [(batch, num_ues if fixed == 'ue' else fixed) for batch, num_ues in _SIZES]
+
+
+def _described(port: Port) -> dict[str, Any]:
+  return port._asdict() | {'shape': list(port.shape)}
+
+
+@contextlib.contextmanager
+def _one_line(half: Half, format: str) -> Iterator[None]:
+  """One line for whatever a converter raises, and nothing for what it warns of."""
+  logger = logging.getLogger('onnx_ir')
+  before = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore')
+      yield
+  except InputError:
+    raise
+  except ImportError as error:
+    raise InputError(
+        f'format={format} needs the extra export ({error}): pip install -e \'.[export]\' '
+        '-c constraints.txt.') from None
+  except Exception as error:
+    reason = (str(error).splitlines() or [''])[0]
+    raise InputError(
+        f'the {half.name} half cannot be written as {format} ({type(error).__name__}: '
+        f'{reason:.200}); choose another format or network.') from error
+  finally:
+    logger.setLevel(before)
