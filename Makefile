@@ -1,7 +1,7 @@
 # Every target sets itself up; a machine needs Python >= 3.11 and make, nothing else.
 #   make demo        train a small network and draw one page of results, in demo/
 #   make test        the test suite          make test-slow   its long tests (FUZZ=10: more of it)
-#   make test-extras its tests beside PyTorch, Sionna, QuaDRiGa, DeepMIMO, TPU, GPU (some GB)
+#   make test-extras its tests beside PyTorch, Sionna, QuaDRiGa, DeepMIMO, ONNX, TPU, GPU (some GB)
 #   make lint        ruff                    make bench       speed of this machine
 #   make docs        the documentation site, in site/
 #   make clean       remove everything that make and Python left here
@@ -39,12 +39,14 @@ lint: $(READY)
 test-extras: $(READY)
 	@$(VENV)-extras/bin/python -m pip --version >/dev/null 2>&1 \
 	  || $(RUN) -m venv --clear $(VENV)-extras
-	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,sscc,files,tpu]'
+	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,sscc,files,tpu,export]'
 	$(VENV)-extras/bin/python $(PIP_INSTALL) --no-deps deepmimo
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q \
 	  tests/test_torch_peer.py tests/test_tpu_cost.py tests/test_sscc.py \
-	  tests/test_sionna_uma.py tests/test_quadriga_lib.py tests/test_deepmimo_lib.py
-	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q -m slow tests/test_reproduce.py
+	  tests/test_sionna_uma.py tests/test_quadriga_lib.py tests/test_deepmimo_lib.py \
+	  tests/test_export.py
+	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q -m slow tests/test_reproduce.py \
+	  tests/test_deploy.py
 
 docs: $(READY)
 	$(RUN) $(PIP_INSTALL) --editable '.[docs]'

@@ -34,7 +34,7 @@ def responses(rng: np.random.Generator, num_antennas: int) -> np.ndarray:
 
 
 def to_csi(response: np.ndarray, num_rows: int) -> np.ndarray:
-  """Delays x angles [ue, row, column] of mean |h|^2 = 1: inverse DFTs, the first rows, the scale."""
+  """Delays x angles [ue, row, column]: inverse DFTs, the first rows, mean |h|^2 = 1."""
   csi = np.fft.ifft2(response.swapaxes(-1, -2), norm='ortho')[:, :num_rows]
   return csi / np.sqrt(np.mean(np.abs(csi) ** 2, (-2, -1), keepdims=True))
 

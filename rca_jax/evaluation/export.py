@@ -137,7 +137,10 @@ def _error(
   csi = csi[:batch, :num_ues]
   model, variables = build_model(config), {'params': params}
   snr_db = np.full((batch, num_ues), _SNR_DB, np.float32)
-  symbols = to_symbols(model.apply(variables, to_features(csi), snr_db, method='encode'))
+  encode, decode = (
+      jax.jit(functools.partial(model.apply, variables, method=name)) for name in (
+          'encode', 'decode'))
+  symbols = to_symbols(encode(to_features(csi), snr_db))
   if half.name == 'ue':
     expected = symbols.reshape(-1, symbols.shape[-1])
     values = csi.reshape(-1, *csi.shape[2:]), snr_db.ravel()
@@ -145,8 +148,7 @@ def _error(
     received = awgn(noise_key, symbols, snr_db)
     active = np.ones((batch, num_ues), bool)
     active[0, -1] = False
-    expected = from_features(model.apply(
-        variables, from_symbols(received), snr_db, active, method='decode'))
+    expected = from_features(decode(from_symbols(received), snr_db, active))
     values = received, active, snr_db
   values = [to_parts(x) if np.iscomplexobj(x) else x for x in map(np.asarray, values)]
   found = np.asarray(call(*values[:len(half.inputs)]))

@@ -129,7 +129,8 @@ def feed_back(job: Job, out: Path, progress: Callable[[int, int], None]) -> dict
   for batch in _batches(job, found, size, state['done']):
     end = batch.first + len(batch.scale)
     arrays = _fed_back(job, batch, size)
-    csi_hat = found.restored(arrays.pop('csi_hat') * batch.scale[..., None, None], batch.zero)
+    scaled = arrays.pop('csi_hat') * batch.scale[..., None, None].astype(np.float32)
+    csi_hat = found.restored(scaled, batch.zero)
     with writing(out):
       if not state['done']:
         state['arrays'] = _make_all(out, job, found, batch)

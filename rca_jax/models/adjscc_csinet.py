@@ -90,7 +90,7 @@ class AdjsccEncoder(nn.Module):
     x = image
     for i in range(2):
       x = _ConvLayer(2, 7, 'leaky_relu', self.dtype, name=f'conv_{i}')(x, snr_db)
-    x = x.reshape(len(x), -1)
+    x = x.reshape(x.shape[0], -1)
     return nn.Dense(self.codeword_dim, dtype=self.dtype, name='compress')(x).astype(jnp.float32)
 
 

@@ -83,7 +83,7 @@ class LearnedJoint(nn.Module):
     prior = jnp.repeat(jnp.exp(log_prior), grid.shape[1])
     prior *= num_symbols / (prior @ (jnp.abs(view.atoms) ** 2).sum(-1))
     group = _Group(received, noise, heard)
-    power = jnp.broadcast_to(prior, (len(received), prior.size))
+    power = jnp.broadcast_to(prior, (received.shape[0], prior.size))
     for _ in range(NUM_STEPS - self.model.num_decoder_layers):
       power = _step(view, prior, power, group)[0]
     power = jax.lax.stop_gradient(power)
@@ -95,7 +95,7 @@ class LearnedJoint(nn.Module):
           jnp.log(power / prior + 1e-6) / 3, jnp.clip(jnp.log(factor + 1e-4), -5, 5) / 2,
           10 * told, jnp.log(stepped / prior + 1e-6) / 3], -1)
       added = Correction(self.model.model_dim, name=f'correction_{i}')(
-          pictures.reshape(len(power), *grid.shape, -1), _known(group))
+          pictures.reshape(power.shape[0], *grid.shape, -1), _known(group))
       log_power = exponent * jnp.log(stepped + 1e-9) + (1 - exponent) * jnp.log(power + 1e-9)
       power = jnp.exp(
           log_power + jnp.clip(added.reshape(power.shape), -_MOST, _MOST))
@@ -194,7 +194,7 @@ def _step(
   solved = (inverse @ group.received[..., None])[..., 0]
   explained = (jnp.abs(solved @ view.atoms.conj().T) ** 2).sum(1)
   total = pack(jnp.where(group.heard[..., None, None], inverse, 0).sum(1))
-  expected = _product(total.reshape(len(total), -1), view.turned, view.outer)
+  expected = _product(total.reshape(total.shape[0], -1), view.turned, view.outer)
   factor = explained / jnp.maximum(expected, 1e-12)
   reports = _reports(group)
   stepped = (reports * power * factor + PRIOR_UES * prior) / (reports + PRIOR_UES)
@@ -226,7 +226,8 @@ def _estimate(view: _View, grid: Grid, power: jax.Array, group: _Group) -> jax.A
       grid.angle)
   # The scale is no way to learn: its gradient would cost more than a step.
   power, inverse, fixed = jax.lax.stop_gradient((power, inverse, mean))
-  by_atom = (power[..., None] * view.atoms.conj()).reshape(len(power), *grid.shape, -1)
+  by_atom = (power[..., None] * view.atoms.conj()).reshape(
+      power.shape[0], *grid.shape, -1)
   cross = jnp.einsum('dp,bpqs,aq->bdas', grid.delay, by_atom, grid.angle)
   gram = jnp.einsum('bdas,bdat->bst', cross.conj(), cross)
   told = (pack(inverse) * pack(gram)[:, None]).sum((-2, -1))
