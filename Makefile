@@ -46,7 +46,7 @@ test-extras: $(READY)
 	  tests/test_sionna_uma.py tests/test_quadriga_lib.py tests/test_deepmimo_lib.py \
 	  tests/test_export.py
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q -m slow tests/test_reproduce.py \
-	  tests/test_deploy.py
+	  tests/test_deploy.py tests/test_examples.py::test_onnx_halves
 
 docs: $(READY)
 	$(RUN) $(PIP_INSTALL) --editable '.[docs]'

@@ -11,7 +11,6 @@ import sys
 import imitations
 import numpy as np
 import pytest
-import scipy.io
 
 ROOT = pathlib.Path(__file__).parents[1]
 TEXT = (ROOT / 'docs' / 'deploy.md').read_text()
@@ -30,7 +29,6 @@ def test_the_page_runs_from_top_to_bottom(tmp_path):
   """Without the extra down to where it is installed."""
   h = imitations.propagation(8, 64, 32).reshape(4, 2, 32, 64)
   np.savez(tmp_path / 'h.npz', H=1e-5 * h.astype(np.complex64))
-  _write_paths(tmp_path / 'uma.mat')
   (tmp_path / 'examples').symlink_to(ROOT / 'examples')
   for name, what in (('rca', '-m rca_jax'), ('python', '')):
     (tmp_path / name).write_text(f'#!/bin/sh\nexec {sys.executable} {what} "$@"\n')
@@ -47,20 +45,4 @@ def test_the_page_runs_from_top_to_bottom(tmp_path):
         command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, text + done.stderr
   assert np.load(tmp_path / 'fed_back' / 'csi_hat.npy').shape == h.shape
-  assert (tmp_path / 'fed_back_uma' / 'feedback.png').exists()
-
-
-def _write_paths(path):
-  """QuaDRiGa's channels of 40 UEs on a line, of a plane wave or six each, 32 antennas."""
-  rng = np.random.default_rng(3)
-  variables = {}
-  for ue in range(40):
-    sine, delay_s = rng.uniform(-0.9, 0.9), np.sort(rng.exponential(1e-7, 6))
-    gain = rng.normal(size=(6, 2)) @ [1, 1j] * np.exp(-delay_s / 2e-7)
-    waves = np.exp(-1j * np.pi * np.outer(np.arange(32), sine + rng.normal(0, 0.05, 6)))
-    name = f'channel_{ue + 1:05d}_'
-    variables |= {
-        name + 'Coeffs': (gain * waves)[None, :, :, None], name + 'Delays': delay_s[:, None],
-        name + 'rx_position': np.array([[60.0 + ue], [0.0], [1.5]]),
-        name + 'tx_position': np.array([[0.0], [0.0], [25.0]])}
-  scipy.io.savemat(path, variables)
+  assert (tmp_path / 'fed_back_groups' / 'feedback.png').exists()

@@ -53,3 +53,21 @@ def test_site_map(tmp_path):
   found = levels(example('site_map.py', '.', '10', cwd=tmp_path))
   assert found['site map (joint)20 dB'] < found['PCA/KLT20 dB'] - 1
   assert (tmp_path / 'site.map').is_file()
+
+
+def test_onnx_halves(tmp_path):
+  """With the weights that its text names, and where there is no JAX."""
+  pytest.importorskip('jax2onnx')
+  subprocess.run(
+      [sys.executable, '-m', 'rca_jax', 'export', '--weights=rca_munet_cr16', '--format=onnx',
+       '--out=halves'], cwd=tmp_path, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+  (tmp_path / 'jax.py').write_text('raise ImportError')
+  (tmp_path / 'rca_jax.py').write_text('raise ImportError')
+  done = subprocess.run(
+      [sys.executable, ROOT / 'examples' / 'onnx_halves.py', 'halves/rca_munet_cr16'],
+      cwd=tmp_path, check=True, capture_output=True, text=True,
+      env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+  head, *lines = done.stdout.splitlines()
+  assert head == 'RCA-MUNet, 64 symbols a report, 10 dB' and 'lost' in lines[2]
+  heard = [float(line.split()[3]) for line in lines if 'lost' not in line]
+  assert len(heard) == 3 and max(heard) < -3

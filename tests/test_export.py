@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import json
-import pathlib
-import subprocess
 import sys
 
 import jax
@@ -18,12 +16,10 @@ from rca_jax.evaluation.export import export_half
 from rca_jax.evaluation.halves import halves, to_parts
 from rca_jax.models.attention import ATTENTION, Variant, own_embedding
 from rca_jax.models.build import build_model
-from rca_jax.training.pretrained import save_pretrained
 from rca_jax.training.program import abstract_params
 from rca_jax.uplink.djscc import from_symbols, to_symbols
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
-EXAMPLE = pathlib.Path(__file__).parents[1] / 'examples' / 'onnx_halves.py'
 # By method: network and attention.
 METHODS = {
     'RCA-MUNet': ('rca_munet', 'residual_cross'), 'BL1': ('rca_munet', 'self'),
@@ -147,20 +143,3 @@ def test_networks_that_send_bits_have_no_halves(tiny_config):
       config, uplink=dataclasses.replace(config.uplink, quantiser_bits=4))
   with pytest.raises(InputError, match='uplink.quantiser_bits=4: this network sends bits'):
     halves(config, params)
-
-
-def test_the_example_runs_without_jax(tiny_config, tmp_path):
-  pytest.importorskip('jax2onnx')
-  config, params = network(tiny_config, 'RCA-MUNet')
-  save_pretrained('tiny', tmp_path / 'weights', config, params, 'pretrain', 8)
-  subprocess.run(
-      [sys.executable, '-m', 'launch.export', '--weights=tiny', f'--folder={tmp_path / "weights"}',
-       '--format=onnx', f'--out={tmp_path}'], check=True, cwd=EXAMPLE.parents[1])
-  alone = ('import runpy, sys; sys.modules |= dict.fromkeys(["jax", "flax", "rca_jax"]); '
-           f'sys.argv = ["", "{tmp_path / "tiny"}"]; '
-           f'runpy.run_path("{EXAMPLE}", run_name="__main__")')
-  done = subprocess.run(
-      [sys.executable, '-c', alone], check=True, capture_output=True, text=True, cwd=tmp_path)
-  head, *lines = done.stdout.splitlines()
-  assert head == 'RCA-MUNet, 16 symbols a report, 10 dB' and len(lines) == 4
-  assert 'lost' in lines[2]

@@ -34,8 +34,7 @@ def to_symbols(codeword: jax.Array) -> jax.Array:
 
 
 def unit_power(codeword: jax.Array) -> jax.Array:
-  """As `to_symbols`, the real parts of the symbols and then the imaginary ones: [..., k] float32.
-  """
+  """As `to_symbols`, real parts and then imaginary ones [..., k] float32. Raises InputError too."""
   k = codeword.shape[-1]
   if k % 2:
     raise InputError(f'k={k} must be even: two real entries make one complex symbol.')
