@@ -6,6 +6,7 @@ import json
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -104,6 +105,8 @@ def test_joint_bayes_is_written_as_stablehlo(tiny_config, tmp_path):
 
 def test_a_file_that_is_not_the_model_is_not_left(tiny_config, tmp_path, monkeypatch):
   config, params = network(tiny_config, 'BL1')
+  csi = jax.random.normal(jax.random.key(0), (3, 8, 4, 8), jnp.complex64)
+  monkeypatch.setattr(export, '_groups', lambda config: (csi, jax.random.key(1)))
   for name, half in halves(config, params).items():
     monkeypatch.setitem(export._CONVERT, 'onnx', lambda half: b'a file')
     monkeypatch.setitem(
