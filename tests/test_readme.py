@@ -1,58 +1,45 @@
-import dataclasses
+"""The commands of the README, by copy and paste, smaller than they are."""
+
+import os
 import pathlib
 import re
+import shlex
+import subprocess
+import sys
 
 import pytest
 
-from rca_jax.models.attention import ATTENTION
-from rca_jax.training import loop
-from rca_jax.training.writer import read_metrics
-
-README = (pathlib.Path(__file__).parents[1] / 'README.md').read_text()
-SCRIPTS = re.findall(r'```python\n(.*?)```', README, re.DOTALL)
-
-pytestmark = pytest.mark.usefixtures('quick_compilation')
+ROOT = pathlib.Path(__file__).parents[1]
+SMALLER = {
+    'train': ('--config.training.pretrain.num_steps=4', '--config.training.batch_size=4'),
+    'evaluate': ('--num_groups=20',),
+    'references': ('--config.data.num_test_groups=20',)}
+BLOCKS = re.findall(r'```\n(.*?)```', (ROOT / 'README.md').read_text(), re.DOTALL)
 
 
-def script_with(word):
-  (script,) = [script for script in SCRIPTS if word in script]
-  return compile(script, 'README.md', 'exec')
+def test_the_first_commands_are_targets_of_make():
+  targets = re.findall(r'^make (\w+)', BLOCKS[0], re.MULTILINE)
+  assert {'demo', 'test'} <= {*targets}
+  made = (ROOT / 'Makefile').read_text()
+  assert all(re.search(rf'^{target}:', made, re.MULTILINE) for target in targets)
 
 
-def test_every_script_is_tested():
-  assert len(SCRIPTS) == 3
+def test_files_that_are_named_are_there():
+  for name in re.findall(r'\]\(([^)#]+)\)|`((?:docs|rca_jax|configs|examples)/[^`]*)`',
+                         (ROOT / 'README.md').read_text()):
+    assert (ROOT / ''.join(name)).exists(), name
 
 
 @pytest.mark.slow
-def test_generated_groups_go_through_published_weights():
-  names = {}
-  exec(script_with('sample_groups'), names)
-  assert names['features'].shape == (16, 4, 32, 64)
-  exec(script_with('load_pretrained'), names)
-  assert names['features_hat'].shape == (16, 4, 32, 64)
-
-
-def test_a_users_attention_trains(file_config, one_device, tmp_path, monkeypatch):
-  code = script_with('half_cut')
-  runs = []
-
-  def tiny_fit(config, workdir):
-    # The script's own config, at the tests' size.
-    small = dataclasses.replace(
-        file_config, method=config.method,
-        model=dataclasses.replace(file_config.model, attention=config.model.attention),
-        training=dataclasses.replace(file_config.training, finetune_snr_db=()))
-    fit(small, tmp_path / workdir, one_device)
-    runs.append(workdir)
-
-  fit = loop.fit
-  monkeypatch.setattr(loop, 'fit', tiny_fit)
-  names = {}
-  try:
-    exec(code, names)
-    assert ATTENTION['half_cut'].attention_fn is names['half_cut']
-  finally:
-    ATTENTION.pop('half_cut', None)
-  assert runs == ['runs/half_cut']
-  lines = read_metrics(tmp_path / 'runs' / 'half_cut')
-  assert lines[-1]['step'] == 8
+def test_daily_work_runs(tmp_path):
+  """One after the other: later ones use the files of those before."""
+  commands = [line for line in BLOCKS[1].splitlines() if line.startswith('rca ')]
+  assert len(commands) == 9
+  for line in commands:
+    _, name, *words = shlex.split(line)
+    done = subprocess.run(
+        [sys.executable, '-m', 'rca_jax', name, *words, *SMALLER.get(name, ())], cwd=tmp_path,
+        text=True, capture_output=True, timeout=900, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert done.returncode == 0, f'{line}\n{done.stderr}'
+  assert (tmp_path / 'comparison' / 'report.html').is_file()
+  assert any((tmp_path / 'runs' / 'feedback').iterdir())

@@ -252,7 +252,9 @@ def site_map(parts: dict[str, Sequence[Row]]) -> list[Panel]:
     for method, label, style, color in (
         ('PCA/KLT', 'PCA/KLT', '-.', 'gray'), (SINGLE_USER, SINGLE_USER, 's--', 'C0'),
         (OURS, OURS, 'o-', 'C3'),
-        ('site map (joint)', 'site map, labels decoded jointly', 'D-', 'C2'),
+        ('joint Bayes', 'joint Bayes', '^-', 'C1'),
+        ('site map (joint)', 'site map, linear code', 'D--', 'C2'),
+        ('site map (folded joint)', 'site map, folding code', 'D-', 'C2'),
         ('site map bound', 'bound given the map', ':', 'C2'), ('genie', 'genie', ':', 'k')):
       found = [row for row in best_trained(rows, method=method, variant=ANY)
                if row['snr_db'] is not None]

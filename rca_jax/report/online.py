@@ -14,22 +14,27 @@ _POINTS_PER_OCTAVE = 2
 
 
 def figure(rows: Sequence[dict[str, Any]]) -> Figure:
+  """The `panels` side by side."""
+  return draw(panels(rows))
+
+
+def panels(rows: Sequence[dict[str, Any]]) -> list[Panel]:
   """NMSE of every method from the first report on, and from the change of the site on.
 
   Blocks are joined to half octaves of the reports. Rows as of
   `evaluation.online.online_rows`.
   """
   methods = list(dict.fromkeys(row['method'] for row in rows))
-  panels = []
+  found = []
   for changed, since in ((False, 'since the first one'), (True, 'since the site has changed')):
     curves = [
         Curve(method, _points([
             row for row in rows if row['method'] == method and row['changed'] == changed]), *style)
         for method, style in zip(methods, _STYLES, strict=True)]
-    panels.append(Panel(
+    found.append(Panel(
         curves, f'reports per square metre, {since}', 'NMSE (dB)',
         f'SNR {rows[0]["snr_db"]:g} dB, CR {rows[0]["compression_ratio"]}', log=True))
-  return draw(panels)
+  return found
 
 
 def _points(rows: Sequence[dict[str, Any]]) -> dict[float, Estimate]:
