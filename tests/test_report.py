@@ -418,7 +418,7 @@ def test_the_site_maps_panels_keep_data_apart_and_share_the_y_axis(tmp_path):
   found += [row('RCA-MUNet', -4.0, data_hash='bbb', **TUNED), row('genie', -9.0, num_ues=4)]
   panels = figures.site_map(sections(found))
   assert [[curve.label for curve in panel.curves] for panel in panels] == [
-      ['PCA/KLT', 'site map, labels decoded jointly', 'bound given the map'], ['RCA-MUNet']]
+      ['PCA/KLT', 'site map, linear code', 'bound given the map'], ['RCA-MUNet']]
   assert panels[0].curves[1].points[10.0].value == -15
   first, second = draw(panels).axes
   assert first.get_ylim() == second.get_ylim()
