@@ -231,12 +231,12 @@ def _fed_back(job: Job, batch: Chunk, size: int) -> dict[str, np.ndarray]:
   of_ues = [
       np.resize(x, (size, *x.shape[1:])).reshape(-1, 1, *x.shape[2:]) for x in (csi, csi_hat)]
   scores = [np.asarray(values)[:present.size].reshape(present.shape) for values in score(*of_ues)]
+  beside = {name: getattr(batch.groups, name) for name in _BESIDE}
   return {
       'reports': np.where(present[..., None], reports, 0), 'csi_hat': csi_hat,
       **dict(zip(Scores._fields, scores, strict=True)), **{
-          name: np.full((*present.shape, *shape), np.nan) if values is None else values
-          for name, shape in _BESIDE.items()
-          for values in [getattr(batch.groups, name)]}}
+          name: np.full((*present.shape, *_BESIDE[name]), np.nan) if values is None else values
+          for name, values in beside.items()}}
 
 
 def _transmitted(
