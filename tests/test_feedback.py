@@ -1,6 +1,7 @@
 """A file in, reports and recovered CSI out."""
 
 import dataclasses
+import errno
 import functools
 import json
 import subprocess
@@ -115,6 +116,17 @@ def test_axes_that_run_back_and_antennas_that_are_ues_come_back(tmp_path):
   found = back(tmp_path / 'a.npz', layout)[1]
   np.testing.assert_allclose(
       found[:, :, 0, :, :, 0], H[:, None] * ANTENNA_GAINS[:, None, None], atol=1e-5)
+
+
+@pytest.mark.parametrize('axes, index', [
+    ('antenna,subcarrier', 0), ('subcarrier,one,antenna', 0),
+    ('group,antenna,subcarrier', slice(None))])
+def test_files_without_an_axis_of_ues_come_back(tmp_path, axes, index):
+  values = H[index]
+  if axes.startswith('subcarrier'):
+    values = values.T[:, None]
+  np.savez(tmp_path / 'a.npz', H=values)
+  np.testing.assert_allclose(back(tmp_path / 'a.npz', Layout('H', axes))[1], values, atol=1e-5)
 
 
 def test_what_the_cut_rows_held_stays_lost(tmp_path):
@@ -268,7 +280,7 @@ def test_joint_bayes_has_the_scores_of_its_row(config, random_csi, tmp_path):
       np.load(tmp_path / 'out' / 'nmse.npy').mean(1), row['errors'], rtol=1e-4)
 
 
-def test_what_does_not_fit_is_refused(config, params, responses, tmp_path):
+def test_what_does_not_fit_is_refused(config, params, responses, tmp_path, monkeypatch):
   sender = network_sender(config, params, SNR_DB)
   run(Job(sender, SNR_DB, responses, LAYOUT), tmp_path / 'out')
   with pytest.raises(InputError, match="holds feedback of another job .its snr_db is 10.0"):
@@ -285,6 +297,12 @@ def test_what_does_not_fit_is_refused(config, params, responses, tmp_path):
     run(Job(sender, SNR_DB, tmp_path / 'nan.npz', layout), tmp_path / 'nan')
   with pytest.raises(InputError, match='none.npz: no such file'):
     run(Job(sender, SNR_DB, tmp_path / 'none.npz'), tmp_path / 'none')
+  def full(*_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(feedback.os, 'posix_fallocate', full)
+  with pytest.raises(InputError, match='full.* cannot be written .No space left on device'):
+    run(Job(sender, SNR_DB, responses, LAYOUT), tmp_path / 'full')
   bits = dataclasses.replace(config, uplink=dataclasses.replace(config.uplink, quantiser_bits=4))
   with pytest.raises(InputError, match='uplink.quantiser_bits=4: this network sends bits'):
     network_sender(bits, params, SNR_DB)
