@@ -50,7 +50,7 @@ def main() -> None:
     for number, snr_db in enumerate(_SNRS_DB):
       received = awgn(jax.random.fold_in(key, number), sent, snr_db)
       hats = np.stack([
-          _estimate(code, power, one, 10 ** (-snr_db / 10))
+          _estimate(code, power, one, np.float32(10 ** (-snr_db / 10)))
           for power, one in zip(powers, received, strict=True)])
       errors.append((np.abs(hats - csi[:, 0]) ** 2).mean((1, 2)))
     print(f'| {name} | ' + ' | '.join(map(_cell, errors)) + ' |', flush=True)
@@ -66,7 +66,7 @@ def _profile(grid: Grid, csi: jax.Array, weights: jax.Array) -> jax.Array:
 @jax.jit
 def _estimate(
     code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array) -> jax.Array:
-  return joint.estimate(code, power, received, noise)[0]
+  return joint.estimate(code, power[None], received[None], noise[None])[0][0]
 
 
 def _cell(errors: np.ndarray) -> str:

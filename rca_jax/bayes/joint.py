@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rca_jax.bayes.random_code import RandomCode, invert, outer, pack
+from rca_jax.bayes.random_code import RandomCode, invert, outer, pack, unpack
 
 # By measurement on validation groups.
 NUM_STEPS = 8
@@ -29,10 +29,10 @@ _MATRICES_AT_ONCE = 2 ** 23  # numbers in the R of so many groups
 
 
 class Posterior(NamedTuple):
-  """Of the CSI of M UEs."""
+  """Of the CSI of n UEs."""
 
-  mean: jax.Array  # [..., M, N_a, N_t] complex64
-  variance: jax.Array  # trace of its covariance, [..., M] float32
+  mean: jax.Array  # [n, N_a, N_t] complex64
+  variance: jax.Array  # trace of its covariance, [n] float32
 
 
 @partial(jax.jit, static_argnames='num_steps')
@@ -64,52 +64,79 @@ def decode(
   # A last batch of another size would run beside the others, and on few cores they may wait for
   # each other forever.
   groups = tuple(
-      jnp.pad(leaf, [(0, -num_groups % size)] + [(0, 0)] * (leaf.ndim - 1), 'edge')
+      jnp.pad(leaf, [(0, -num_groups % size)] + [(0, 0)] * (leaf.ndim - 1), 'edge').reshape(
+          -1, size, *leaf.shape[1:])
       for leaf in (received, noise, heard))
-  found = jax.lax.map(
-      lambda group: _decode_group(code, *group, num_steps), groups, batch_size=size)
-  return jax.tree.map(lambda leaf: leaf[:num_groups], found)
+  found = jax.lax.map(lambda batch: _decode_groups(code, *batch, num_steps), groups)
+  return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_groups], found)
 
 
-def _decode_group(
+def _decode_groups(
     code: RandomCode, received: jax.Array, noise: jax.Array, heard: jax.Array, num_steps: int
 ) -> tuple[jax.Array, jax.Array]:
-  counts = 1 / (1 + jnp.broadcast_to(noise, heard.shape) / HALF_NOISE)
-
-  def profiles(weights: jax.Array, powers: jax.Array, num_steps: int) -> jax.Array:
-    """[M, K] after more steps, with reports that count as much as weights [M, M]."""
-    reports = (weights @ counts)[:, None]
-
-    def update(_, powers: jax.Array) -> jax.Array:
-      stepped = jax.vmap(lambda *of_ue: step(code, of_ue[0], received, noise, of_ue[1]))(
-          powers, weights)
-      return (reports * stepped + PRIOR_UES * code.prior) / (reports + PRIOR_UES)
-
-    return jax.lax.fori_loop(0, num_steps, update, powers)
-
-  powers = jnp.broadcast_to(code.prior, (len(heard), code.prior.size))
-  num_alone = min(_ALONE_STEPS, num_steps)
-  weights = jnp.diag(heard).astype(jnp.float32)
-  powers = profiles(weights, powers, num_alone)
-  if len(heard) > 1:
-    weights = jnp.maximum(weights, heard[:, None] * heard * likeness(code, powers, received, noise))
-  powers = profiles(weights, powers, num_steps - num_alone)
-
-  csi_hat, nmse = jax.lax.map(
-      lambda ue: estimate(code, *ue), (powers, received, jnp.broadcast_to(noise, heard.shape)))
+  powers, weights = jax.vmap(lambda *group: profiles(code, *group, num_steps))(
+      received, noise, heard)
+  noise = jnp.broadcast_to(noise, heard.shape)
+  csi_hat, nmse = (
+      leaf.reshape(*heard.shape, *leaf.shape[1:]) for leaf in estimate(
+          code, *(leaf.reshape(heard.size, *leaf.shape[2:]) for leaf in (powers, received, noise))))
   # What a profile made up looks explained: the less, the more reports it was found from.
-  made_up = _PROFILE_ERROR * counts / jnp.maximum(weights.sum(-1), 1) ** 2
+  made_up = _PROFILE_ERROR / (1 + noise / HALF_NOISE) / jnp.maximum(weights.sum(-1), 1) ** 2
   return csi_hat, nmse + made_up * (1 - nmse)
 
 
+def profiles(
+    code: RandomCode, received: jax.Array, noise: jax.Array, heard: jax.Array,
+    num_steps: int = NUM_STEPS) -> tuple[jax.Array, jax.Array]:
+  """The profile of every UE of a group, [M, K], and how much each report counts in it, [M, M].
+
+  Args:
+    received: y [M, S], zero where it is not heard.
+    noise: N_0, [M] or [1].
+    heard: [M] bool.
+  """
+  counts = heard / (1 + noise / HALF_NOISE)
+
+  def alone(power: jax.Array, received: jax.Array, noise: jax.Array, count: jax.Array) -> jax.Array:
+    stepped = step(code, power, received[None], noise.reshape(1), jnp.ones(1))
+    return with_prior(code.prior, stepped, count)
+
+  powers = code.prior  # the same for all: so is what the first step makes of it
+  num_alone = min(_ALONE_STEPS, num_steps)
+  for _ in range(num_alone):
+    axes = (0 if powers.ndim == 2 else None), 0, (0 if len(noise) > 1 else None), 0
+    powers = jax.vmap(alone, axes)(powers, received, noise, counts)
+  powers = jnp.broadcast_to(powers, (len(heard), code.prior.size))
+  weights = jnp.diag(heard).astype(jnp.float32)
+  if len(heard) > 1:
+    weights = jnp.maximum(weights, heard[:, None] * heard * likeness(code, powers, received, noise))
+
+  def together(_, powers: jax.Array) -> jax.Array:
+    stepped = jax.vmap(lambda *of_ue: step(code, of_ue[0], received, noise, of_ue[1]))(
+        powers, weights)
+    return with_prior(code.prior, stepped, (weights @ counts)[:, None])
+
+  return jax.lax.fori_loop(num_alone, num_steps, together, powers), weights
+
+
+def with_prior(prior: jax.Array, power: jax.Array, reports: jax.Array) -> jax.Array:
+  """A profile found from so many reports of little noise, with its share of the prior."""
+  return (reports * power + PRIOR_UES * prior) / (reports + PRIOR_UES)
+
+
 def estimate(
-    code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array
+    code: RandomCode, powers: jax.Array, received: jax.Array, noise: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """CSI [N_a, N_t] of one report [S] whose profile is known, and its linear NMSE []."""
-  mean, variance = posterior(code, power, received[None], noise[None])
-  # CSI has mean power 1, and that tells the scale of the report.
-  energy = (jnp.abs(mean) ** 2).sum() + variance[0]
-  return mean[0] * jnp.sqrt(mean.size / energy), variance[0] / energy
+  """CSI [n, N_a, N_t] of UEs whose profiles are known, and its linear NMSE [n].
+
+  Args:
+    powers: c [n, K].
+    received: y [n, S].
+    noise: N_0 [n].
+  """
+  found = posterior(code, powers, received, noise)
+  energy = (jnp.abs(found.mean) ** 2).sum((-2, -1)) + found.variance
+  return scaled(found), found.variance / energy
 
 
 def step(
@@ -161,18 +188,46 @@ def log_evidence(
 
 
 def posterior(
-    code: RandomCode, power: jax.Array, received: jax.Array, noise: jax.Array) -> Posterior:
-  """Of the CSI of M UEs whose profile is known; arguments as of `step`."""
-  inverse, _ = _inverse(code, power, noise)
-  # E[h y^H], [N_a, N_t, S]: the atoms' responses are products of a delay and an angle.
-  cross = jnp.einsum(
-      'dp,pqs,aq->das', code.grid.delay,
-      (power[:, None] * code.seen.conj()).reshape(*code.grid.shape, -1), code.grid.angle)
-  mean = jnp.einsum('das,ms->mda', cross, _solve(inverse, received))
-  gram = jnp.einsum('das,dat->st', cross.conj(), cross)
-  told = (pack(inverse) * pack(gram)).sum((-2, -1))  # trace of R^-1 cross^H cross
-  variance = jnp.maximum(power.sum() - told, 0)
-  return Posterior(mean, jnp.broadcast_to(variance, len(received)))
+    code: RandomCode, powers: jax.Array, received: jax.Array, noise: jax.Array) -> Posterior:
+  """Of the CSI of UEs whose profiles are known; arguments as of `estimate`."""
+  inverses = jax.vmap(lambda power, noise: _inverse(code, power, noise[None])[0][0])(powers, noise)
+  return from_inverses(code, powers, inverses, received)
+
+
+def from_inverses(
+    code: RandomCode, powers: jax.Array, inverses: jax.Array, received: jax.Array) -> Posterior:
+  """`posterior` where R^-1 [n, S, S] is known."""
+  amplitudes = powers * (_solve(inverses, received) @ code.seen.conj().T)
+  mean = jnp.einsum(
+      'dp,npq,aq->nda', code.grid.delay, amplitudes.reshape(-1, *code.grid.shape), code.grid.angle)
+  told = (pack(inverses) * _grams(code, powers)).sum((-2, -1))  # trace of C F^H R^-1 F C
+  return Posterior(mean, jnp.maximum(powers.sum(-1) - told, 0))
+
+
+def scaled(found: Posterior) -> jax.Array:
+  """The mean, scaled so that CSI is expected to have power 1: that is the scale of a report."""
+  energy = (jnp.abs(found.mean) ** 2).sum((-2, -1)) + found.variance
+  return found.mean * jnp.sqrt(found.mean[0].size / energy)[:, None, None]
+
+
+def _grams(code: RandomCode, powers: jax.Array) -> jax.Array:
+  """Packed F C C F^H, C = A diag(c) A^H, of profiles [n, K]: [n, S, S].
+
+  Delays first: then all but the last product are one of large matrices for all n.
+  """
+  (num_antennas, num_angles), num = code.grid.angle.shape, len(powers)
+  # C between antennas, of every delay, and the delay's share of F^H.
+  powers = powers.reshape(num, -1, num_angles).swapaxes(0, 1)
+  spread = unpack((powers @ outer(code.grid.angle.T)).reshape(
+      len(powers), num, num_antennas, num_antennas))
+  sent = jnp.einsum('dp,sda->pas', code.grid.delay.conj(), code.projections.matrix().conj())
+  cross = spread.reshape(len(powers), -1, num_antennas) @ sent
+  cross = code.grid.delay @ cross.reshape(len(powers), -1)  # C F^H
+  num_symbols = sent.shape[-1]
+  cross = cross.reshape(-1, num, num_antennas, num_symbols).swapaxes(0, 1)
+  cross = cross.reshape(num, -1, num_symbols)
+  real, imag = cross.real, cross.imag
+  return real.mT @ (real + imag) + imag.mT @ (imag - real)
 
 
 def _solve(inverse: jax.Array, received: jax.Array) -> jax.Array:

@@ -178,7 +178,7 @@ def decode(
   received = jnp.where(heard[:, None], received, 0)
   own = 1 / (1 + noise / joint.HALF_NOISE)
 
-  def decode_one(report: tuple[jax.Array, ...]) -> jax.Array:
+  def profile(report: tuple[jax.Array, ...]) -> jax.Array:
     prior, counted, received = report
 
     def update(_, power: jax.Array) -> jax.Array:
@@ -186,11 +186,11 @@ def decode(
           code, power, received[None], jnp.full(1, noise), jnp.ones(1))
       return (own * stepped + counted * prior) / (own + counted)
 
-    power = jax.lax.fori_loop(0, joint.NUM_STEPS, update, prior)
-    return joint.estimate(code, power, received, jnp.asarray(noise))[0]
+    return jax.lax.fori_loop(0, joint.NUM_STEPS, update, prior)
 
   counted = reports * own + joint.PRIOR_UES
-  found = jax.vmap(decode_one)((power, counted, received))
+  powers = jax.vmap(profile)((power, counted, received))
+  found, _ = joint.estimate(code, powers, received, jnp.full(len(powers), noise))
   return jnp.where(heard[:, None, None], found, 0)
 
 
