@@ -64,9 +64,8 @@ def test_it_begins_at_the_decoder_that_is_not_trained(config, network):
     for _ in range(8):
       stepped = joint.step(code, power, received[group], noise, heard)
       power = (reports * stepped + 0.1 * prior) / (reports + 0.1)
-    found = joint.posterior(code, power, received[group], noise)
-    energy = (jnp.abs(found.mean) ** 2).sum((-2, -1)) + found.variance
-    expected = found.mean * jnp.sqrt(32 / energy)[:, None, None]
+    expected, _ = joint.estimate(
+        code, jnp.tile(power, (NUM_UES, 1)), received[group], jnp.full(NUM_UES, 0.1))
     np.testing.assert_allclose(
         csi_hat[group], expected, atol=1e-5 * float(jnp.abs(expected).max()))
 

@@ -136,7 +136,8 @@ def estimate(
   """
   found = posterior(code, powers, received, noise)
   energy = (jnp.abs(found.mean) ** 2).sum((-2, -1)) + found.variance
-  return scaled(found), found.variance / energy
+  # CSI has mean power 1, and that tells the scale of the report.
+  return found.mean * jnp.sqrt(found.mean[0].size / energy)[:, None, None], found.variance / energy
 
 
 def step(
@@ -173,8 +174,10 @@ def likeness(
     received: y [M, S].
     noise: N_0, [M] or [1].
   """
-  evidence = jax.vmap(lambda power: log_evidence(code, power, received, noise))(powers)
-  gain = evidence - log_evidence(code, code.prior, received, noise)
+  # All at once: of two loops beside each other, on few cores, each may wait for the other forever.
+  *evidence, of_prior = jax.vmap(lambda power: log_evidence(code, power, received, noise))(
+      jnp.concatenate([powers, code.prior[None]]))
+  gain = jnp.stack(evidence) - of_prior
   own = jnp.diag(gain)
   share = (gain + gain.T) / jnp.maximum(own[:, None] + own, 1e-6)
   return jnp.clip((share - _STRANGERS) / (_SAME_PLACE - _STRANGERS), 0, 1)
@@ -191,23 +194,11 @@ def posterior(
     code: RandomCode, powers: jax.Array, received: jax.Array, noise: jax.Array) -> Posterior:
   """Of the CSI of UEs whose profiles are known; arguments as of `estimate`."""
   inverses = jax.vmap(lambda power, noise: _inverse(code, power, noise[None])[0][0])(powers, noise)
-  return from_inverses(code, powers, inverses, received)
-
-
-def from_inverses(
-    code: RandomCode, powers: jax.Array, inverses: jax.Array, received: jax.Array) -> Posterior:
-  """`posterior` where R^-1 [n, S, S] is known."""
   amplitudes = powers * (_solve(inverses, received) @ code.seen.conj().T)
   mean = jnp.einsum(
       'dp,npq,aq->nda', code.grid.delay, amplitudes.reshape(-1, *code.grid.shape), code.grid.angle)
   told = (pack(inverses) * _grams(code, powers)).sum((-2, -1))  # trace of C F^H R^-1 F C
   return Posterior(mean, jnp.maximum(powers.sum(-1) - told, 0))
-
-
-def scaled(found: Posterior) -> jax.Array:
-  """The mean, scaled so that CSI is expected to have power 1: that is the scale of a report."""
-  energy = (jnp.abs(found.mean) ** 2).sum((-2, -1)) + found.variance
-  return found.mean * jnp.sqrt(found.mean[0].size / energy)[:, None, None]
 
 
 def _grams(code: RandomCode, powers: jax.Array) -> jax.Array:
