@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import importlib
+import logging as standard_logging
 import os
 import re
 import sys
@@ -129,7 +130,9 @@ def _run(main: Callable[..., int | None], takes_words: bool) -> int:
   for name in _IMPORT.value:
     _import(name)
   logging.set_verbosity(logging.FATAL)  # orbax reports a page for every checkpoint
-  # Where a checkpoint fails, tensorstore's threads print pages beside what is raised to us.
+  # Where a checkpoint fails, tensorstore's threads print pages beside what is raised to us, and
+  # asyncio those errors that came after it.
+  standard_logging.getLogger('asyncio').setLevel(standard_logging.CRITICAL)
   sys.unraisablehook = lambda _: None
   return main(*words) or 0
 
