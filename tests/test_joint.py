@@ -111,11 +111,11 @@ def test_with_the_profile_known_it_is_the_posterior_of_every_ue(code, dense):
 
 
 def test_with_the_profile_known_the_error_is_the_predicted_one(code, dense):
-  power, noise = few_paths(code, 3), np.full(2000, 0.1, np.float32)
-  csi = draw(dense[1], power, 2000, 0)
+  power, noise = few_paths(code, 3), np.full(4000, 0.1, np.float32)
+  csi = draw(dense[1], power, 4000, 0)
   received = noisy(dense[0], csi, noise, 1)
   found = joint.posterior(
-      code, jnp.tile(jnp.asarray(power, jnp.float32), (2000, 1)), jnp.asarray(received), noise)
+      code, jnp.tile(jnp.asarray(power, jnp.float32), (4000, 1)), jnp.asarray(received), noise)
   np.testing.assert_allclose(
       SIZE * errors(csi, found.mean).mean(), found.variance[0], rtol=0.05)
 

@@ -160,7 +160,7 @@ def fit(
     total, _ = jax.lax.scan(of_code, zeros, of_each)
     explained, expected = jnp.split(total[:power.shape[1]].T, 2)
     stepped = power * explained / jnp.maximum(expected, 1e-12)
-    return (reports * stepped + joint.PRIOR_UES * codes.prior) / (reports + joint.PRIOR_UES)
+    return joint.with_prior(codes.prior, stepped, reports)
 
   return jax.lax.fori_loop(0, num_steps, update, power)
 

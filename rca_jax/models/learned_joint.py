@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from rca_jax.bayes.grid import Grid
-from rca_jax.bayes.joint import HALF_NOISE, NUM_STEPS, PRIOR_UES
+from rca_jax.bayes.joint import HALF_NOISE, NUM_STEPS, with_prior
 from rca_jax.bayes.random_code import (
     Projections,
     by_delay,
@@ -197,7 +197,7 @@ def _step(
   expected = _product(total.reshape(total.shape[0], -1), view.turned, view.outer)
   factor = explained / jnp.maximum(expected, 1e-12)
   reports = _reports(group)
-  stepped = (reports * power * factor + PRIOR_UES * prior) / (reports + PRIOR_UES)
+  stepped = with_prior(prior, power * factor, reports)
   count = jnp.maximum(group.heard.sum(-1, keepdims=True), 1)
   return stepped, factor, power * expected / count
 

@@ -1,10 +1,12 @@
 """What feedback does to single UEs: CSI before and after it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 from rca_jax.channel import from_features, to_features
@@ -16,6 +18,7 @@ from rca_jax.models.build import build_model
 
 _NUM_GROUPS = 64
 _RANGE_DB = 40.0
+SCALE = "magnitude (dB below the UE's strongest entry)"
 
 
 def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> Figure:
@@ -37,18 +40,26 @@ def csi_figure(config: ExperimentConfig, workdir: Path, snr_db: float) -> Figure
   order = np.argsort(error)
   figure = Figure(figsize=(7, 5.4), layout='constrained')
   axes = figure.subplots(2, 2, sharex=True, sharey=True)
-  for column, (name, ue) in enumerate(
-      (('typical UE', order[len(order) // 2]), ('worst UE', order[-1]))):
-    top_db = 20 * np.log10(np.abs(csi[ue]).max())
-    for axis, image, title in zip(axes[:, column], (csi[ue], csi_hat[ue]), (
-        f'{name}, true', f'recovered: NMSE {10 * np.log10(error[ue]):.1f} dB'), strict=True):
+  figure.colorbar(draw_before_and_after(axes, [
+      (name, csi[ue], csi_hat[ue], error[ue]) for name, ue in (
+          ('typical UE', order[len(order) // 2]), ('worst UE', order[-1]))]), ax=axes, label=SCALE)
+  return figure
+
+
+def draw_before_and_after(
+    axes: np.ndarray, ues: Sequence[tuple[str, np.ndarray, np.ndarray, float]]) -> AxesImage:
+  """UEs, one a column of axes [2, n]: name, CSI, csi_hat and linear NMSE; for a bar of `SCALE`."""
+  for (above, below), (name, csi, csi_hat, nmse) in zip(axes.T, ues, strict=True):
+    top_db = 20 * np.log10(np.abs(csi).max())
+    for axis, image, title in (
+        (above, csi, f'{name}\ntrue'),
+        (below, csi_hat, f'recovered: {10 * np.log10(nmse):.1f} dB')):
       shown = axis.imshow(
           20 * np.log10(np.abs(image) + 1e-6) - top_db, vmin=-_RANGE_DB, vmax=0, aspect='auto')
-      axis.set_title(title, fontsize=10)
+      axis.set_title(title, fontsize=9)
   for axis in axes[:, 0]:
     axis.set_ylabel('delay row')
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
   for axis in axes[1]:
     axis.set_xlabel('angle column')
-  figure.colorbar(shown, ax=axes, label="magnitude (dB below the UE's strongest entry)")
-  return figure
+  return shown

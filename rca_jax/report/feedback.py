@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from rca_jax.evaluation.feedback import Example
+from rca_jax.report.csi import SCALE, draw_before_and_after
 
 
 def figure(examples: Sequence[Example], nmse: np.ndarray, title: str) -> Figure:
@@ -25,18 +25,7 @@ def figure(examples: Sequence[Example], nmse: np.ndarray, title: str) -> Figure:
   axes.set(xlabel='NMSE of a UE (dB); dashed: the mean', ylabel='share of the UEs', ylim=(0, 1))
   axes.grid(alpha=0.3)
   rows = right.subplots(2, len(examples), sharex=True, sharey=True, squeeze=False)
-  for column, example in enumerate(examples):
-    top_db = 20 * np.log10(np.abs(example.csi).max())
-    for row, (image, text) in enumerate((
-        (example.csi, f'{example.name}\ntrue'),
-        (example.csi_hat, f'recovered: {10 * np.log10(example.nmse):.1f} dB'))):
-      shown = rows[row, column].imshow(
-          20 * np.log10(np.abs(image) + 1e-6), vmin=top_db - 40, vmax=top_db, aspect='auto')
-      rows[row, column].set_title(text, fontsize=9)
-  for axis in rows[:, 0]:
-    axis.set_ylabel('delay row')
-    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-  for axis in rows[1]:
-    axis.set_xlabel('angle column')
-  right.colorbar(shown, ax=rows, label='magnitude (dB)')
+  shown = draw_before_and_after(rows, [
+      (example.name, example.csi, example.csi_hat, example.nmse) for example in examples])
+  right.colorbar(shown, ax=rows, label=SCALE)
   return drawing
