@@ -40,7 +40,7 @@ _OUT = flags.DEFINE_string(
     'out', None, 'File that rows go to; default WORKDIR/results.json, none for weights.')
 _FORMAT = define_format()
 _HEAD = {'UEs': 'd', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f', 'to': '.2f',
-         'rho': '.4f', 'SGCS': '.4f', 'groups': 'd'}
+         'rho': '.4f', 'SGCS': '.4f', 'subband SGCS': '.4f', 'beam gain': '.4f', 'groups': 'd'}
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def main() -> None:
   nums_ues = _numbers('num_ues', _NUM_UES.value, int)
   config = None if _WORKDIR.value is None else read_config(_WORKDIR.value)
 
-  from rca_jax.evaluation.results import append_rows
+  from rca_jax.evaluation.results import SHARES, append_rows
   from rca_jax.evaluation.rows import test_data, trained_ues
   from rca_jax.evaluation.run import evaluate_run, evaluate_weights
   from rca_jax.training.pretrained import WEIGHTS, load_pretrained
@@ -79,8 +79,8 @@ def main() -> None:
         if out is not None:
           append_rows(out, [row])
         measured.append([
-            row['num_ues'], row['snr_db'], row['nmse_db'], *row['nmse_ci95_db'], row['rho'],
-            row['sgcs'], row['num_samples']])
+            row['num_ues'], row['snr_db'], row['nmse_db'], *row['nmse_ci95_db'],
+            *(row[name] for name in SHARES), row['num_samples']])
         bar.update(len(measured), doing='measuring')
   finally:  # what was measured is shown, whatever ended it
     if measured:

@@ -7,8 +7,8 @@
   rca feedback --joint --config=rca_munet:cr=1/16 --input=uma.mat \\
       --out=runs/feedback --snr_db=10
 
-FOLDER gets csi_hat.npy, in the order, scale and domain of the file, reports.npy, the NMSE, rho and
-SGCS of every UE, feedback.json with their means, and feedback.png with typical and worst UEs
+FOLDER gets csi_hat.npy, in the order, scale and domain of the file, reports.npy, the scores of
+every UE, feedback.json with their means, and feedback.png with typical and worst UEs
 (docs/deploy.md). UEs are grouped as in the file; single ones are decoded alone (`rca convert`
 gathers them). Killed and run again it goes on.
 """
@@ -46,11 +46,16 @@ _LAYOUT = define_layout()
 _SPLIT = flags.DEFINE_string('split', 'test', 'Of a data set folder: train, val or test.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of what comes out.', required=True)
 _SNR_DB = flags.DEFINE_float('snr_db', None, 'Of every report, in dB.', required=True)
+_DOWNLINK_SNR_DB = flags.DEFINE_float(
+    'downlink_snr_db', None, 'Also the sum rate of each group that is precoded with what the BS '
+    'recovers; dB of the power of all antennas to the noise of a UE.')
 _ALLOW_SILENT = flags.DEFINE_bool(
     'allow_silent', False, 'Mask UEs without power, as data.allow_silent does.')
 _FORMAT = define_format()
 _HEAD = {'UEs': 'd', 'symbols': 'd', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f',
-         'to': '.2f', 'rho': '.4f', 'SGCS': '.4f', 'groups': 'd'}
+         'to': '.2f', 'rho': '.4f', 'SGCS': '.4f', 'subband SGCS': '.4f', 'beam gain': '.4f',
+         'groups': 'd'}
+_RATES = dict.fromkeys(('ZF bit/s/Hz', 'perfect', 'RZF bit/s/Hz', 'perfect '), '.2f')
 
 
 def main() -> None:
@@ -68,6 +73,8 @@ def main() -> None:
   import numpy as np
 
   from rca_jax.evaluation.feedback import Job, examples, feed_back
+  from rca_jax.evaluation.precoding import Rates
+  from rca_jax.evaluation.results import SHARES
   from rca_jax.report.feedback import figure
 
   out = Path(_OUT.value)
@@ -76,7 +83,7 @@ def main() -> None:
   with Bar('feedback', unit='groups', doing='preparing') as bar:
     sender = _sender(config)
     job = Job(sender, _SNR_DB.value, Path(_INPUT.value), _LAYOUT(), _SPLIT.value,
-              _ALLOW_SILENT.value)
+              _ALLOW_SILENT.value, _DOWNLINK_SNR_DB.value)
     before = []
 
     def show(done: int, total: int) -> None:
@@ -93,9 +100,11 @@ def main() -> None:
     nmse = np.load(out / 'nmse.npy')
     title = f'{sender.name}, {found["num_symbols"]} symbols, {job.snr_db:g} dB: {found["input"]}'
     figure(examples(job, out), nmse, title).savefig(out / 'feedback.png', dpi=110)
-  print_table(_HEAD, [[
+  rates = [found[name] for name in Rates._fields if name in found]
+  print_table(_HEAD | (_RATES if rates else {}), [[
       found['num_ues'], found['num_symbols'], found['snr_db'], found['nmse_db'],
-      *found['nmse_ci95_db'], found['rho'], found['sgcs'], found['num_samples']]], _FORMAT.value)
+      *found['nmse_ci95_db'], *(found[name] for name in SHARES), found['num_samples'], *rates]],
+      _FORMAT.value)
   cut = f'; with the delay rows that are cut {found["nmse_with_cut_db"]:.2f} dB' \
       if 'nmse_with_cut_db' in found else ''
   say(f'done: {count(found["num_groups"], "group")} in {out}: csi_hat.npy [{found["axes"]}], '

@@ -32,7 +32,7 @@ _DISTANCES_M = flags.DEFINE_list(
 _OUT = flags.DEFINE_string('out', '', 'File that rows go to.')
 _FORMAT = define_format()
 _HEAD = {'method': '', 'CR': '', 'm': 'g', 'SNR dB': 'g', 'NMSE dB': '.2f', '95 % from': '.2f',
-         'to': '.2f', 'samples': 'd'}
+         'to': '.2f', 'subband SGCS': '.4f', 'beam gain': '.4f', 'samples': 'd'}
 
 
 def main() -> None:
@@ -73,7 +73,8 @@ def main() -> None:
         measured += [
             [method, row['compression_ratio'], row.get('distance_m', 0.0),
              'noise-free' if row['snr_db'] is None else row['snr_db'], row['nmse_db'],
-             *row['nmse_ci95_db'], row['num_samples']] for row in rows]
+             *row['nmse_ci95_db'], row.get('subband_sgcs'), row.get('beamforming_gain'),
+             row['num_samples']] for row in rows]
   finally:  # what was measured is shown, whatever ended it
     if measured:
       print_table(_HEAD, measured, _FORMAT.value)

@@ -22,7 +22,9 @@ from rca_jax.data.files import GUESSED, iter_chunks, stored
 from rca_jax.errors import InputError
 from rca_jax.evaluation import feedback
 from rca_jax.evaluation.feedback import Job, examples, feed_back, joint_sender, network_sender
+from rca_jax.evaluation.precoding import Rates, sum_rates
 from rca_jax.evaluation.references import reference_rows
+from rca_jax.evaluation.results import SHARES
 from rca_jax.evaluation.rows import Measurement
 from rca_jax.evaluation.run import measure
 from rca_jax.training.pretrained import save_pretrained
@@ -189,7 +191,7 @@ def test_a_file_is_fed_back_with_the_scores_of_evaluate(config, params, response
       data=str(responses), layout=LAYOUT)
   nmse = np.load(tmp_path / 'nmse.npy')
   np.testing.assert_allclose(nmse.mean(1), row['errors'], rtol=1e-5)
-  for name in ('nmse_db', 'nmse_ci95_db', 'rho', 'sgcs', 'num_samples'):
+  for name in ('nmse_db', 'nmse_ci95_db', *SHARES, 'num_samples'):
     np.testing.assert_allclose(found[name], row[name], rtol=1e-5)
   # Of the file's own numbers too, the rows that were cut counted as an error.
   h, csi_hat = np.load(responses)['H'], np.load(tmp_path / 'csi_hat.npy')
@@ -267,6 +269,33 @@ def test_single_ues_are_decoded_alone_and_silent_ones_left_out(config, params, t
   assert not arrays['reports'][2].any() and np.isfinite(np.delete(arrays['nmse'], 2)).all()
 
 
+def test_groups_are_precoded_with_what_the_bs_recovers(
+    config, params, random_csi, tmp_path, monkeypatch):
+  """Of the groups as they came and as they come back; nobody hears a group without power."""
+  monkeypatch.setattr(feedback, '_GROUPS_AT_ONCE', 5)
+  csi = random_csi.copy()
+  csi[4], csi[7, 1] = 0, 0
+  np.savez(tmp_path / 'csi.npz', csi=csi)
+  job = Job(network_sender(config, params, SNR_DB), SNR_DB, tmp_path / 'csi.npz',
+            Layout('csi', 'group,ue,delay,angle'), allow_silent=True, downlink_snr_db=15.0)
+  found = run(job, tmp_path / 'out')
+  csi_hat, power = np.load(tmp_path / 'out' / 'csi_hat.npy'), np.mean(np.abs(csi) ** 2, (2, 3))
+  unit = csi / np.sqrt(np.where(power, power, 1))[..., None, None]
+  expected = sum_rates(unit, csi_hat, 15.0)
+  heard = np.arange(12) != 4
+  for name in Rates._fields:
+    rates, of_name = np.load(tmp_path / 'out' / f'{name}.npy'), np.asarray(getattr(expected, name))
+    np.testing.assert_allclose(rates[heard], of_name[heard], rtol=1e-3)
+    assert np.isnan(rates[4])
+    np.testing.assert_allclose(found[name], rates[heard].mean(), rtol=1e-5)
+    assert found[f'{name}_ci95'][0] < found[name] < found[f'{name}_ci95'][1]
+  assert found['rzf_rate'] < found['rzf_rate_perfect']
+  with pytest.raises(InputError, match='its downlink_snr_db is 15.0, asked for None'):
+    run(job._replace(downlink_snr_db=None), tmp_path / 'out')
+  with pytest.raises(InputError, match='downlink_snr_db=nan: expected a number of dB'):
+    run(job._replace(downlink_snr_db=float('nan')), tmp_path / 'other')
+
+
 def test_joint_bayes_has_the_scores_of_its_row(config, random_csi, tmp_path):
   np.savez(tmp_path / 'csi.npz', csi=random_csi)
   data = dataclasses.replace(
@@ -312,7 +341,8 @@ def test_the_command(config, params, responses, tmp_path):
   save_pretrained('tiny', tmp_path / 'weights', config, params, 'pretrain', 8)
   arguments = [
       '--weights=tiny', f'--folder={tmp_path / "weights"}', f'--input={responses}', '--array=H',
-      '--axes=group,ue,antenna,subcarrier', f'--out={tmp_path / "out"}', '--snr_db=25']
+      '--axes=group,ue,antenna,subcarrier', f'--out={tmp_path / "out"}', '--snr_db=25',
+      '--downlink_snr_db=10']
   result = launch('feedback', *arguments)
   assert result.returncode == 0, result.stderr
   assert 'warning: --snr_db=25: these weights were trained for 0 to 20 dB.' in result.stderr
@@ -320,6 +350,8 @@ def test_the_command(config, params, responses, tmp_path):
   assert (tmp_path / 'out' / 'feedback.png').stat().st_size > 10_000
   [head, _, line] = result.stdout.splitlines()
   assert head.split()[:2] == ['UEs', 'symbols'] and line.split()[:3] == ['3', '16', '25']
+  said = json.loads((tmp_path / 'out' / 'feedback.json').read_text())
+  assert line.split()[-4:] == [f'{said[name]:.2f}' for name in Rates._fields]
 
 
 @pytest.mark.parametrize('arguments, message', [

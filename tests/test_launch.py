@@ -315,7 +315,8 @@ def test_evaluation_appends_rows(trained):
     assert set(row) == {
         'method', 'compression_ratio', 'num_ues', 'snr_db', 'data', 'data_hash', 'seed', 'steps',
         'dtype', 'cell', 'trained_ues', 'overhead', 'stage', 'nmse_db', 'nmse_ci95_db', 'rho',
-        'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'commit', 'device', 'errors'}
+        'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'commit', 'device', 'errors',
+        'subband_sgcs', 'subband_sgcs_ci95', 'beamforming_gain', 'beamforming_gain_ci95'}
     assert row['overhead'] == 16 and row['trained_ues'] == [2] and row['stage'] == 'pretrain'
     assert row['data'] == 'groups.npz' and row['steps'] == 8 and row['num_samples'] == 12
     assert row['nmse_ci95_db'][0] <= row['nmse_db'] <= row['nmse_ci95_db'][1]

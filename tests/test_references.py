@@ -9,6 +9,7 @@ import pytest
 from rca_jax.errors import InputError
 from rca_jax.evaluation import references
 from rca_jax.evaluation.references import reference_rows
+from rca_jax.evaluation.results import SHARES
 from rca_jax.evaluation.rows import Measurement
 from rca_jax.keys import Stream, stream_key
 
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.usefixtures('quick_compilation')
 FIELDS = {
     'method', 'compression_ratio', 'num_ues', 'snr_db', 'data', 'data_hash', 'seed', 'steps',
     'dtype', 'cell', 'trained_ues', 'overhead', 'stage', 'nmse_db', 'nmse_ci95_db', 'rho',
-    'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'commit', 'device', 'errors'}
+    'rho_ci95', 'sgcs', 'sgcs_ci95', 'num_samples', 'commit', 'device', 'errors', 'subband_sgcs',
+    'subband_sgcs_ci95', 'beamforming_gain', 'beamforming_gain_ci95'}
 NOISE_FREE = Measurement(None)
 Groups = collections.namedtuple('Groups', 'csi')
 
@@ -158,7 +160,7 @@ def test_the_genie_has_an_nmse_and_no_estimate(tiny_config, monkeypatch):
   monkeypatch.setattr(references, '_NUM_GENIE_POSITIONS', 7)
   rows = reference_rows(of(tiny_config, 'genie'), [Measurement(0.0), Measurement(10.0)])
   for row, snr_db in zip(rows, (0, 10), strict=True):
-    assert set(row) == FIELDS - {'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'errors'}
+    assert set(row) == FIELDS - {'errors', *SHARES, *(f'{name}_ci95' for name in SHARES)}
     assert row['snr_db'] == snr_db and row['num_samples'] == 7
     np.testing.assert_allclose([row['nmse_db'], *row['nmse_ci95_db']], -snr_db, atol=1e-5)
 

@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.evaluation.metrics import bootstrap_ci95, cosine_similarity, nmse, sgcs
+from rca_jax.channel.subbands import dominant_direction, subband_response
+from rca_jax.evaluation.metrics import (
+    bootstrap_ci95,
+    cosine_similarity,
+    nmse,
+    sgcs,
+    subband_sgcs,
+)
+from rca_jax.evaluation.precoding import beamforming_gain
 
 # (csi [batch, ue, N_a, N_t], keys [batch, ue], active [batch, ue] or None) -> csi_hat. A UE that
 # is not active sent no report; None: all did.
@@ -20,12 +28,14 @@ _GROUPS_AT_ONCE = 250  # bounds the memory; no number depends on it
 class Scores(NamedTuple):
   """One value per sample (group), each already the mean over its UEs; float32 [samples].
 
-  A bound is a distortion without an estimate: it has neither rho nor SGCS.
+  A bound is a distortion without an estimate: it has nothing but the NMSE.
   """
 
   nmse: np.ndarray  # linear
   rho: np.ndarray | None = None
   sgcs: np.ndarray | None = None
+  subband_sgcs: np.ndarray | None = None
+  beamforming_gain: np.ndarray | None = None  # linear, to that of perfect CSI
 
 
 def evaluate(
@@ -65,10 +75,14 @@ def score(csi: jax.Array, csi_hat: jax.Array) -> Scores:
   """Scores of estimates, both [G, M, N_a, N_t] complex64; UEs without power do not count."""
   # Every UE as a sample of its own.
   each = [x.reshape(-1, 1, *x.shape[2:]) for x in (csi, csi_hat)]
+  responses = [subband_response(x) for x in each]
+  directions = [dominant_direction(x) for x in responses]
+  scores = Scores(
+      *(metric(*each) for metric in (nmse, cosine_similarity, sgcs)),
+      subband_sgcs(*directions), beamforming_gain(responses[0], *directions))
   present = csi.any(axis=(-2, -1))
   return Scores(*(
-      jnp.mean(metric(*each).reshape(present.shape), axis=-1, where=present)
-      for metric in (nmse, cosine_similarity, sgcs)))
+      jnp.mean(values.reshape(present.shape), axis=-1, where=present) for values in scores))
 
 
 def summarise(scores: Scores, seed: int) -> dict[str, Any]:
@@ -79,7 +93,7 @@ def summarise(scores: Scores, seed: int) -> dict[str, Any]:
   summary = {
       'nmse_db': float(10 * np.log10(np.mean(scores.nmse, dtype=np.float64))),
       'nmse_ci95_db': list(bootstrap_ci95(scores.nmse, seed, in_db=True))}
-  for name in ('rho', 'sgcs'):
+  for name in Scores._fields[1:]:
     values = getattr(scores, name)
     if values is not None:
       summary |= {

@@ -21,6 +21,8 @@ from rca_jax.data.formats.writer import Stored
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, report_keys, score, summarise
+from rca_jax.evaluation.metrics import bootstrap_ci95
+from rca_jax.evaluation.precoding import Rates, sum_rates
 from rca_jax.evaluation.references import joint_code, joint_transmit, map_code
 from rca_jax.evaluation.rows import Measurement, config_hash
 from rca_jax.evaluation.run import transmit
@@ -30,6 +32,7 @@ from rca_jax.models.build import build_model
 from rca_jax.uplink.known import Uplink, check_known
 
 _GROUPS_AT_ONCE, _NUMBERS_AT_ONCE = 250, 2**22  # of the file's own; they bound the memory
+_MAX_DOWNLINK_DB = 100
 _EXAMPLES = 3  # typical UEs, and as many of the worst
 _BESIDE = {'positions': (3,), 'energy_kept': ()}  # that a file may have
 
@@ -55,6 +58,7 @@ class Job(NamedTuple):
   layout: Layout = Layout()
   split: str = 'test'  # of a data set folder
   allow_silent: bool = False
+  downlink_snr_db: float | None = None  # of sum rates; None: they are not computed
 
 
 class Example(NamedTuple):
@@ -108,7 +112,8 @@ def feed_back(job: Job, out: Path, progress: Callable[[int, int], None]) -> dict
   `csi_hat` has the axes, order and scale of the file (`Stored`); what delay rows behind N_a held is
   lost, and the scale is the file's own: no report says it. `reports` [G, M, S] are the symbols as
   sent; `nmse` (linear), `rho` and `sgcs` [G, M] are of CSI as `evaluate` has it, NaN for UEs
-  without power; `positions` and `energy_kept` stand there if the file has them.
+  without power; so are `subband_sgcs` and `beamforming_gain`. `positions` and `energy_kept` stand
+  there if the file has them, `precoding.Rates` [G] if the job has a downlink.
 
   Args:
     progress: called with the groups that are done and all there are, first of all too.
@@ -118,8 +123,12 @@ def feed_back(job: Job, out: Path, progress: Callable[[int, int], None]) -> dict
 
   Raises:
     InputError: the file cannot be read or is of another array, the folder is one of another job, or
-      cannot be written.
+      cannot be written, or the downlink's SNR is no number.
   """
+  if job.downlink_snr_db is not None and not abs(job.downlink_snr_db) <= _MAX_DOWNLINK_DB:
+    raise InputError(
+        f'downlink_snr_db={job.downlink_snr_db:g}: expected a number of dB, up to '
+        f'{_MAX_DOWNLINK_DB}.')
   found = stored(job.path, job.layout, split=job.split, config=job.sender.config.csi)
   size, num_groups = _batch_size(found), found.num_groups
   state = _open(job, out, found)
@@ -228,11 +237,15 @@ def _fed_back(job: Job, batch: Chunk, size: int) -> dict[str, np.ndarray]:
   csi = batch.groups.csi
   present = csi.any((-2, -1))
   reports, csi_hat = _transmitted(job, csi, batch.first + np.arange(len(csi)), size)
-  of_ues = [
-      np.resize(x, (size, *x.shape[1:])).reshape(-1, 1, *x.shape[2:]) for x in (csi, csi_hat)]
-  scores = [np.asarray(values)[:present.size].reshape(present.shape) for values in score(*of_ues)]
+  heard = np.where(present[..., None, None], csi_hat, 0)
+  filled = [np.resize(x, (size, *x.shape[1:])) for x in (csi, heard)]
+  of_ues = score(*(x.reshape(-1, 1, *x.shape[2:]) for x in filled))
+  scores = [np.asarray(values)[:present.size].reshape(present.shape) for values in of_ues]
+  rates = {} if job.downlink_snr_db is None else {
+      name: np.where(present.any(1), np.asarray(values)[:len(csi)], np.nan)
+      for name, values in sum_rates(*filled, job.downlink_snr_db)._asdict().items()}
   beside = {name: getattr(batch.groups, name) for name in _BESIDE}
-  return {
+  return rates | {
       'reports': np.where(present[..., None], reports, 0), 'csi_hat': csi_hat,
       **dict(zip(Scores._fields, scores, strict=True)), **{
           name: np.full((*present.shape, *_BESIDE[name]), np.nan) if values is None else values
@@ -263,7 +276,9 @@ def _make_all(out: Path, job: Job, found: Stored, batch: Chunk) -> list[str]:
       'reports': ((*each, codeword_dim(config.model, config.csi) // 2), np.complex64),
       **{name: (each, np.float32) for name in Scores._fields},
       **{name: ((*each, *shape), np.float32) for name, shape in _BESIDE.items()
-         if getattr(batch.groups, name) is not None}}
+         if getattr(batch.groups, name) is not None},
+      **{name: ((found.num_groups,), np.float32) for name in Rates._fields
+         if job.downlink_snr_db is not None}}
   for name, (shape, dtype) in arrays.items():
     _make(out / f'{name}.npy', shape, np.dtype(dtype))
   return list(arrays)
@@ -276,6 +291,7 @@ def _open(job: Job, out: Path, found: Stored) -> dict[str, Any]:
       'method': sender.name, 'sender': sender.hash[:12], 'input': Path(job.path).absolute().name,
       'input_sha256': content_hash(job.path), 'split': job.split if job.path.is_dir() else '',
       'layout': found.layout.flags(), 'axes': ','.join(found.axes), 'snr_db': job.snr_db,
+      'downlink_snr_db': job.downlink_snr_db,
       'num_groups': found.num_groups, 'num_ues': found.num_ues,
       'num_symbols': codeword_dim(sender.config.model, sender.config.csi) // 2}
   with writing(out):
@@ -323,7 +339,12 @@ def _summary(job: Job, out: Path) -> dict[str, Any]:
   if not counted.any():
     raise InputError(f'{job.path}: none of its UEs has power.')
   of_groups = Scores(*(np.nanmean(values[counted], 1) for values in scores))
-  found = summarise(of_groups, job.sender.config.data.seed)
+  seed = job.sender.config.data.seed
+  found = summarise(of_groups, seed)
+  for name in Rates._fields if (out / 'zf_rate.npy').exists() else ():
+    rates = np.load(out / f'{name}.npy')[counted]
+    found |= {name: float(rates.mean(dtype=np.float64)),
+              f'{name}_ci95': list(bootstrap_ci95(rates, seed, in_db=False))}
   if (out / 'energy_kept.npy').exists():
     kept = np.load(out / 'energy_kept.npy')
     # The DFTs are unitary: of the file's own array, cut delay rows are an error too.

@@ -70,6 +70,16 @@ def sgcs(
   return jnp.mean(_squared_cosine(csi, csi_hat, num_padded_rows, num_carriers), axis=(-2, -1))
 
 
+def subband_sgcs(direction: jax.Array, direction_hat: jax.Array) -> jax.Array:
+  """SGCS of TR 38.843, one layer: mean over subbands of |v^H v_hat|^2 of unit vectors.
+
+  Both [batch, ue, subband, N_t] complex, as `channel.subbands.dominant_direction` has them; any
+  scale and phase count as none. Errors as `cosine_similarity`.
+  """
+  _check_shapes(direction, direction_hat)
+  return jnp.mean(_squared_cosine_of_carriers(direction, direction_hat), axis=(-2, -1))
+
+
 def bootstrap_ci95(
     values: np.ndarray, seed: int, *, in_db: bool, num_resamples: int = 1000,
 ) -> tuple[float, float]:
@@ -155,7 +165,8 @@ def _squared_cosine_of_carriers(h: jax.Array, h_hat: jax.Array) -> jax.Array:
   inner = jnp.sum(jnp.conj(h_hat) * h, axis=-1)
   norms = _energy(h, -1) * _energy(h_hat, -1)
   is_zero = norms == 0
-  return jnp.where(is_zero, 0.0, jnp.square(jnp.abs(inner)) / jnp.where(is_zero, 1.0, norms))
+  squared = jnp.square(jnp.abs(inner)) / jnp.where(is_zero, 1.0, norms)
+  return jnp.where(is_zero, 0.0, jnp.minimum(squared, 1.0))  # else above it by rounding
 
 
 def _check_shapes(csi: jax.Array, csi_hat: jax.Array) -> None:

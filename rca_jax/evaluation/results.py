@@ -49,6 +49,7 @@ def _is_list(is_item: Callable[[Any], bool], *lengths: int) -> Callable[[Any], b
 MAX_DB = 1000.0
 _IS_DB, _IS_SHARE, _IS_COUNT = _is_number(-MAX_DB, MAX_DB), _is_number(-1, 1), _is_whole(0, 2**53)
 _IS_UES = _is_whole(1, 1000)
+SHARES = 'rho', 'sgcs', 'subband_sgcs', 'beamforming_gain'  # of an estimate, besides its NMSE
 
 
 def _is_errors(value: Any) -> bool:
@@ -69,8 +70,9 @@ _FIELDS = {
     'overhead': _IS_COUNT, 'distance_m': _is_number(0, 1e6), 'code_rate': _is_number(0, 1),
     'qam_order': _IS_COUNT, 'num_lost': _is_whole(0, 1000),
     'of_lost': lambda value: isinstance(value, bool),
-    'nmse_db': _IS_DB, 'nmse_ci95_db': _is_list(_IS_DB, 2), 'rho': _IS_SHARE, 'sgcs': _IS_SHARE,
-    'rho_ci95': _is_list(_IS_SHARE, 2), 'sgcs_ci95': _is_list(_IS_SHARE, 2)}
+    'nmse_db': _IS_DB, 'nmse_ci95_db': _is_list(_IS_DB, 2),
+    **dict.fromkeys(SHARES, _IS_SHARE),
+    **dict.fromkeys((f'{name}_ci95' for name in SHARES), _is_list(_IS_SHARE, 2))}
 # The fields that say what was measured: rows that agree in them are of one measurement.
 _IDENTITY = (
     'cell', 'method', 'seed', 'steps', 'dtype', 'data_hash', 'num_groups', 'num_ues', 'snr_db',

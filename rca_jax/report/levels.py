@@ -12,6 +12,7 @@ import numpy as np
 
 from rca_jax.config import stage_name
 from rca_jax.errors import InputError
+from rca_jax.evaluation.results import SHARES
 from rca_jax.foreign import file_in
 
 Row = dict[str, Any]
@@ -35,8 +36,8 @@ _ABSENT = _PLAIN | {
     'dtype': 'float32', 'data_hash': '', 'preset': '', 'init_weights': '', 'site_map': ''}
 # What a measurement finds, and where; all other fields say what was measured.
 _FOUND = {
-    'nmse_db', 'nmse_ci95_db', 'rho', 'rho_ci95', 'sgcs', 'sgcs_ci95', 'errors', 'num_samples',
-    'commit', 'device'}
+    'nmse_db', 'nmse_ci95_db', 'errors', 'num_samples', 'commit', 'device',
+    *SHARES, *(f'{name}_ci95' for name in SHARES)}
 
 _EVERY_ROW = (
     'method', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db', 'data', 'seed',

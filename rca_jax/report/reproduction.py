@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from rca_jax.config import ExperimentConfig
 from rca_jax.durable import writing
 from rca_jax.errors import InputError
+from rca_jax.evaluation.results import SHARES
 from rca_jax.report import page
 from rca_jax.report.figures import FIGURES, site_map
 from rca_jax.report.levels import Row, check_rows, newest, sections
@@ -39,7 +40,7 @@ _ROW_FIELDS = (
     'method', 'variant', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db',
     'stage', 'channel', 'distance_m', 'snr_error_db', 'snr_spread_db', 'code_rate', 'qam_order',
     'num_lost', 'of_lost', 'dtype', 'data', 'data_hash', 'seed',
-    'nmse_db', 'nmse_ci95_db', 'rho', 'sgcs', 'num_samples', 'steps', 'cell', 'commit')
+    'nmse_db', 'nmse_ci95_db', *SHARES, 'num_samples', 'steps', 'cell', 'commit')
 
 
 def write_report(

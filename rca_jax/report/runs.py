@@ -13,7 +13,7 @@ from rca_jax.config import ExperimentConfig, stage_name, to_dict
 from rca_jax.durable import writing
 from rca_jax.errors import InputError
 from rca_jax.evaluation.metrics import paired_gain
-from rca_jax.evaluation.results import read_rows
+from rca_jax.evaluation.results import SHARES, read_rows
 from rca_jax.report import page
 from rca_jax.report.csi import csi_figure
 from rca_jax.report.levels import (
@@ -40,7 +40,7 @@ _TENTH = 0.1  # of the training steps: whether the NMSE still falls
 # Groups are the same, so differences can be taken group by group.
 _SAME_GROUPS = ('data_hash', 'num_samples', 'distance_m', 'num_lost', 'of_lost')
 _CSV = ('method', 'compression_ratio', 'num_ues', 'snr_db', 'stage', 'steps', 'seed', 'data',
-        'nmse_db', 'nmse_ci95_db', 'rho', 'sgcs', 'num_samples', 'cell', 'commit')
+        'nmse_db', 'nmse_ci95_db', *SHARES, 'num_samples', 'cell', 'commit')
 _INTERVALS = 'in brackets the 95 % interval over the test groups, or the range of several seeds'
 
 Place = tuple[int, float | None]  # number of UEs, SNR in dB
