@@ -117,3 +117,11 @@ def test_the_networks_sides_are_the_whole_network():
   whole, steps = count_complexity(config), network_steps(config)
   assert sum(step.macs for step in steps) * config.num_ues == whole.macs
   assert sum(step.num_bytes for step in steps) == 4 * whole.parameters
+
+
+def test_the_learned_joint_decoder_is_all_of_its_network_and_a_ue_has_an_fft():
+  config = dataclasses.replace(
+      ExperimentConfig(), model=ModelConfig(network='learned_joint', attention='self'))
+  encoder, decoder = network_steps(config)
+  assert (encoder.macs, encoder.num_bytes) == (joint_bayes_steps(config)[0].macs, 0)
+  assert decoder.num_bytes == 4 * count_complexity(config).parameters

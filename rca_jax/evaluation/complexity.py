@@ -15,7 +15,7 @@ from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_code import FINE_ENTRIES, NUM_CANDIDATES, SiteCode, in_parts, most_likely
 from rca_jax.bayes.site_map import SiteMap
-from rca_jax.config import ExperimentConfig, codeword_dim
+from rca_jax.config import CsiConfig, ExperimentConfig, codeword_dim
 from rca_jax.models.build import build_model
 
 
@@ -74,28 +74,41 @@ class Step(NamedTuple):
 
 def network_steps(config: ExperimentConfig) -> list[Step]:
   """Of the network's two sides, float32 parameters; the decoder's share of one UE."""
-  model, csi = build_model(config), config.csi
+  model, csi, groups = build_model(config), config.csi, (1, config.num_ues)
   features = jax.ShapeDtypeStruct(
-      (1, config.num_ues, csi.num_tx_antennas, 2 * csi.num_delay_taps), jnp.float32)
-  received = jax.ShapeDtypeStruct((1, config.num_ues, codeword_dim(config.model, csi)), jnp.float32)
+      (*groups, csi.num_tx_antennas, 2 * csi.num_delay_taps), jnp.float32)
+  received = jax.ShapeDtypeStruct((*groups, codeword_dim(config.model, csi)), jnp.float32)
+  snr_db = jax.ShapeDtypeStruct(groups, jnp.float32)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  variables = jax.eval_shape(model.init, key, features, snr_db, key)
+  at_ue = count_parameters(variables['params'].get('encoder', {}))
+  at_bs = count_parameters(variables) - at_ue
   steps = []
-  for side, part, given in (('UE', model.encoder, features), ('BS', model.decoder, received)):
-    params = jax.eval_shape(part.init, jax.eval_shape(lambda: jax.random.key(0)), given)
-    macs = sum(matmul_macs(part.apply, params, given)) // config.num_ues
-    steps.append(Step(
-        f'{config.method}: {"encoder" if side == "UE" else "decoder"}', side, macs,
-        4 * count_parameters(params)))
+  for name, side, method, given, parameters in (
+      ('encoder', 'UE', 'encode', features, at_ue), ('decoder', 'BS', 'decode', received, at_bs)):
+    macs = sum(matmul_macs(
+        functools.partial(model.apply, method=method), variables, given, snr_db)) // config.num_ues
+    if (config.model.network, side) == ('learned_joint', 'UE'):
+      macs = _fft_macs(csi)
+    steps.append(Step(f'{config.method}: {name}', side, macs, 4 * parameters))
   return steps
+
+
+def pca_steps(config: ExperimentConfig) -> list[Step]:
+  """Of both sides, which keep the same k directions and the mean, float32."""
+  dim = 2 * config.csi.num_delay_taps * config.csi.num_tx_antennas
+  k = codeword_dim(config.model, config.csi)
+  return [Step(f'PCA/KLT: {name}', side, k * dim, 4 * (k + 1) * dim)
+          for name, side in (('coefficients', 'UE'), ('synthesis', 'BS'))]
 
 
 def joint_bayes_steps(config: ExperimentConfig) -> list[Step]:
   """Of a UE, and of the BS its share for one UE, with one noise for all UEs.
 
-  An FFT has (N / 2) log2 N complex multiplications. At the BS the matrix products of all EM steps
-  count, not the factors of S x S matrices, some per cent beside them.
+  At the BS the matrix products of all EM steps count, not the factors of S x S matrices, some per
+  cent beside them.
   """
   csi, num_symbols = config.csi, codeword_dim(config.model, config.csi) // 2
-  num_entries = csi.num_delay_taps * csi.num_tx_antennas
   projections = random_code.random_projections(jax.random.key(0), num_symbols, csi)
   code = random_code.make_code(
       projections, csi, np.ones((1, csi.num_delay_taps, csi.num_tx_antennas)))
@@ -104,10 +117,15 @@ def joint_bayes_steps(config: ExperimentConfig) -> list[Step]:
   macs = sum(matmul_macs(joint.decode, code, received, noise)) // config.num_ues
   stored = sum(leaf.nbytes for leaf in jax.tree.leaves(projections))
   return [
-      Step('joint Bayes: signs and FFT', 'UE',
-           round(4 * num_entries / 2 * math.log2(num_entries)), stored),
+      Step('joint Bayes: signs and FFT', 'UE', _fft_macs(csi), stored),
       Step(f'joint Bayes: decoder, {config.num_ues} UEs', 'BS', macs,
            sum(leaf.nbytes for leaf in jax.tree.leaves(code)))]
+
+
+def _fft_macs(csi: CsiConfig) -> int:
+  """(N / 2) log2 N complex multiplications over all entries of CSI."""
+  num_entries = csi.num_delay_taps * csi.num_tx_antennas
+  return round(2 * num_entries * math.log2(num_entries))
 
 
 def site_map_steps(config: ExperimentConfig, site_map: SiteMap, snr_db: float) -> list[Step]:
