@@ -77,7 +77,7 @@ def test_a_transform_of_all_directions_gives_csi_back():
 
 def test_one_component_is_the_linear_code_of_its_covariance(monkeypatch):
   """No label; the error in closed form, of the covariance that CSI really has."""
-  monkeypatch.setattr(site_code, '_in_ball', lambda csi: csi)  # a Gaussian's power has no limit
+  monkeypatch.setattr(site_code, 'in_ball', lambda csi: csi)  # a Gaussian's power has no limit
   csi, covariances = gaussian(3000, 3)
   csi, truth = csi[::2], covariances[0]
   variances, directions = np.linalg.eigh(truth)

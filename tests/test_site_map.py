@@ -247,7 +247,7 @@ def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
 
 def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found, monkeypatch):
   """Without a label: all symbols carry KLT coefficients of a Gaussian of known covariance."""
-  monkeypatch.setattr(site_code, '_in_ball', lambda csi: csi)  # a Gaussian's power has no limit
+  monkeypatch.setattr(site_code, 'in_ball', lambda csi: csi)  # a Gaussian's power has no limit
   monkeypatch.setattr('rca_jax.bayes.power.MOST_POWER', 1e9)
   one = site_map.SiteMap(*(leaf[:1] for leaf in found))
   csi, whole = from_entry(one, 0, 1500)
@@ -264,7 +264,7 @@ def test_a_map_of_one_entry_reaches_the_linear_codes_closed_form(found, monkeypa
 
 def test_a_map_of_one_entry_over_fading_reaches_the_mean_of_the_closed_form(found, monkeypatch):
   """The code is made for N_0, each report is read with N_0 / |g|^2; three UEs at SNRs of theirs."""
-  monkeypatch.setattr(site_code, '_in_ball', lambda csi: csi)
+  monkeypatch.setattr(site_code, 'in_ball', lambda csi: csi)
   monkeypatch.setattr('rca_jax.bayes.power.MOST_POWER', 1e9)
   one = site_map.SiteMap(*(leaf[:1] for leaf in found))
   csi, whole = from_entry(one, 0, 3000)
@@ -438,8 +438,8 @@ def test_a_ue_that_knows_its_place_looks_around_it(found):
   assert near.all()
   # Of all labels near it, none codes this CSI better than 0.1 dB.
   tried = code._try_out(csi[:, None], 0.0, len(found.los), code._around, at)
-  power = site_code._linear_powers(tried.variances, 0.1, NUM_SYMBOLS)
-  change = site_code._change(
+  power = site_code.linear_powers(tried.variances, 0.1, NUM_SYMBOLS)
+  change = site_code.linear_change(
       tried.variances, np.abs(tried.coefficients[:, :, 0]) ** 2, power, 0.1, limit=True)
   energy = (np.abs(csi) ** 2).sum((1, 2))
   chosen = np.array([

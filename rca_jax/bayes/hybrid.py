@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammainc, gammaincc, ndtri
+from scipy.special import gammainc, gammaincc
 
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import polar, scalar
+from rca_jax.bayes.code_words import BLOCK_ERRORS, ERROR_FLOOR, most_bits
 from rca_jax.bayes.power import limiting
 from rca_jax.errors import InputError
 
@@ -30,11 +31,6 @@ _LEAST_COEFFICIENTS = 2.2  # that share the bits: the length of fewer varies too
 _FACTOR_BITS = 3.0  # more for a larger factor
 _MISMATCH = 1.03  # of the quantiser's error to its expectation, by measurement
 _SPREAD = 1.0  # bits kept free, in standard deviations of a report's bits
-# The polar code against the normal approximation, by measurement: loss in dB, and the factor of the
-# standard deviation of its information.
-_CODE_LOSS = {2: (1.0, 1.0), 4: (0.7, 1.3), 6: (0.7, 1.3), 8: (0.7, 1.3)}
-_BLOCK_ERRORS = (0.1, 0.03, 0.01, 3e-3, 1e-3, 1e-4)
-_ERROR_FLOOR = 5e-4  # on top, by measurement: close pairs of code words on large constellations
 _DIGITAL_PART = 8  # digital symbols are a multiple of it
 _LEAST_PROBABILITY = 1e-3  # of a candidate that is looked at
 
@@ -209,35 +205,13 @@ def _coarsening(variance: np.ndarray, free: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=256)
 def _menu(noise_variance: float, num_symbols: int) -> _Menu:
   entries = set()
-  rates = {}
-  for m, (loss_db, factor) in _CODE_LOSS.items():
-    mean, variance = _information(noise_variance * 10 ** (loss_db / 10), m // 2)
-    rates[m] = mean, factor * np.sqrt(variance)
   sizes = {*range(_DIGITAL_PART, num_symbols, _DIGITAL_PART), num_symbols}
-  for size, block_error in itertools.product(sorted(sizes), _BLOCK_ERRORS):
-    quantile = -ndtri(block_error)
-    bits, m = max(
-        (int(size * mean + np.log2(size) / 2 - quantile * np.sqrt(size) * deviation), m)
-        for m, (mean, deviation) in rates.items())
+  for size, block_error in itertools.product(sorted(sizes), BLOCK_ERRORS):
+    bits, m = most_bits(noise_variance, size, block_error)
     if 4 <= bits < size * m:
       entries.add((size, bits, m, block_error))
   table = np.array(sorted(entries), np.float64).reshape(-1, 4)
-  return _Menu(*table[:, :3].T.astype(int), table[:, 3] + _ERROR_FLOOR)
-
-
-def _information(noise_variance: float, half: int) -> tuple[float, float]:
-  """Mean and variance, in bits, of the information that one Gray-labelled symbol gives."""
-  amplitudes = polar.amplitudes(half)
-  node, weight = np.polynomial.hermite_e.hermegauss(40)
-  weight = weight / weight.sum()
-  received = amplitudes[:, None] + np.sqrt(noise_variance / 2) * node
-  llr = polar.demap(received + 0j, noise_variance, half)
-  llr = llr.reshape(amplitudes.size, node.size, 2, half)[:, :, 0]
-  label = (np.arange(amplitudes.size)[:, None] >> np.arange(half)[::-1]) & 1
-  gain = (1 - np.logaddexp(0, np.where(label[:, None], llr, -llr)) / np.log(2)).sum(-1)
-  mean = (gain @ weight).mean()
-  variance = ((gain - mean) ** 2 @ weight).mean()
-  return 2 * mean, 2 * variance
+  return _Menu(*table[:, :3].T.astype(int), table[:, 3] + ERROR_FLOOR)
 
 
 def _by_code(designs: Sequence[Design]) -> list[tuple[tuple[int, int, int], list[int]]]:

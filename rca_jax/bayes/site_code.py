@@ -139,7 +139,7 @@ class SiteCode:
     symbols = np.empty((num_groups, num_ues, self.num_symbols), np.complex64)
     last = None if past is None else np.empty((num_groups, num_ues), int)
     codes = []
-    for noise, ues in _by_noise(uplink.noise(self.num_symbols), num_ues):
+    for noise, ues in by_noise(uplink.noise(self.num_symbols), num_ues):
       split = self.label_symbols(noise, num_ues)
       words = label.codewords(self._num_labels, split)
       if past is not None:
@@ -163,18 +163,18 @@ class SiteCode:
         found = self._decode(
             labels[*rows, number], received[rows][:, code.split:], noise[rows], code)
         total[rows] += weights[*rows, number, None, None] * found
-    return symbols, _in_ball(total)
+    return symbols, in_ball(total)
 
   def estimate_agreed(
       self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, labels: np.ndarray) -> np.ndarray:
     """As `estimate`, where UE and BS know the labels [G, M]: all symbols carry coefficients."""
     flat, of_each = csi.reshape(-1, *csi.shape[2:]), labels.ravel()
-    values = _in_blocks(
+    values = in_blocks(
         lambda rows: np.asarray(_coefficients(self._grid, self._stack(of_each[rows]), flat[rows])),
         len(flat)).reshape(*labels.shape, -1)
     codes = [
         _Code(ues, noise, 0, None)
-        for noise, ues in _by_noise(uplink.noise(self.num_symbols), csi.shape[1])]
+        for noise, ues in by_noise(uplink.noise(self.num_symbols), csi.shape[1])]
     symbols = np.empty((*labels.shape, self.num_symbols), np.complex64)
     for code in codes:
       symbols[:, code.ues] = self._encode(labels[:, code.ues], values[:, code.ues], code.noise, 0)
@@ -185,7 +185,7 @@ class SiteCode:
       found[:, ues] = self._decode(
           labels[:, ues].ravel(), received[:, ues].reshape(-1, self.num_symbols),
           noise[:, ues].ravel(), code).reshape(len(csi), len(ues), *csi.shape[2:])
-    return _in_ball(found)
+    return in_ball(found)
 
   def estimate_ideal(self, csi: np.ndarray, keys: jax.Array, bits: float) -> np.ndarray:
     """What so many bits a UE deliver at the rate-distortion bound of the map's Gaussians.
@@ -197,7 +197,7 @@ class SiteCode:
     tried = self._try_alone(csi)
     level = water_level(tried.variances.astype(np.float64), bits)[..., None]
     power = np.maximum(tried.variances / level - 1, 0)
-    best = _change(tried.variances, tried.energy, power, 1.0).argmin(1)
+    best = linear_change(tried.variances, tried.energy, power, 1.0).argmin(1)
     return self._test_channel(keys, tried, power, best).reshape(csi.shape)
 
   def estimate_ideal_at(
@@ -206,7 +206,7 @@ class SiteCode:
     tried = self._try_alone(csi)
     power = np.maximum(tried.variances / level - 1, 0)
     bits = np.log2(1 + power).sum(-1) + self._label_bits(tried.labels)
-    error = _change(tried.variances, tried.energy, power, 1.0)
+    error = linear_change(tried.variances, tried.energy, power, 1.0)
     best = (error + np.log(2) * level * bits).argmin(1)  # a bit more leaves so much less error
     hat = self._test_channel(keys, tried, power, best)
     return hat.reshape(csi.shape), bits[np.arange(len(bits)), best].reshape(csi.shape[:2])
@@ -248,8 +248,8 @@ class SiteCode:
     fit = (energy / floor * gain / (1 + gain) - np.log1p(gain)).sum(-1)
     fit = looks.shape[2] * fit + self._paid.expected(None)[tried.labels]
     noise = np.broadcast_to(uplink.noise(self.num_symbols), looks.shape[:2]).reshape(-1, 1, 1)
-    power = _linear_powers(tried.variances, noise, self.num_symbols)
-    change = _change(tried.variances, energy - look_noise, power, noise)
+    power = linear_powers(tried.variances, noise, self.num_symbols)
+    change = linear_change(tried.variances, energy - look_noise, power, noise)
     unlikely = np.argsort(-fit, axis=1)[:, _NUM_COMPARED:]
     np.put_along_axis(change, unlikely, np.inf, 1)
     return tried.labels[np.arange(len(fit)), change.argmin(1)].reshape(looks.shape[:2])
@@ -281,8 +281,8 @@ class SiteCode:
     tried = self._try_out(
         flat[:, None], 0.0, num_candidates, source, None if last is None else last.ravel())
     values = tried.coefficients[:, :, 0]
-    power = _linear_powers(tried.variances, noise, self.num_symbols - split)
-    change = _change(tried.variances, np.abs(values) ** 2, power, noise, limit=True)
+    power = linear_powers(tried.variances, noise, self.num_symbols - split)
+    change = linear_change(tried.variances, np.abs(values) ** 2, power, noise, limit=True)
     change[:, -1] += _SELDOM * ((np.abs(flat) ** 2).sum((1, 2)) + change[:, -1])
     if not self._reserve:
       change[tried.labels == len(self._map.los) - 1] = np.inf
@@ -368,10 +368,10 @@ class SiteCode:
       values = _coefficients(self._grid, of_each, looks[rows][:, None])
       return _Tried(labels[rows], transforms.variances, np.asarray(values))
 
-    labels = _in_blocks(likely, len(looks), _SCORED)
+    labels = in_blocks(likely, len(looks), _SCORED)
     anywhere = np.full_like(labels[:, :1], self._num_labels - 1)
     labels = np.concatenate([labels, anywhere], 1)
-    found = self._tried[digest.digest()] = _in_blocks(coded, len(looks))
+    found = self._tried[digest.digest()] = in_blocks(coded, len(looks))
     while len(self._tried) > 1 and sum(
         leaf.nbytes for tried in self._tried.values() for leaf in tried) > _KEPT_BYTES:
       del self._tried[next(iter(self._tried))]
@@ -395,7 +395,7 @@ class SiteCode:
     return self._computed_powers(labels)
 
   def _computed_powers(self, labels: np.ndarray) -> np.ndarray:
-    found = _in_blocks(
+    found = in_blocks(
         lambda rows: self._map.mean_powers(self._grid, labels.ravel()[rows]),
         labels.size, _PROFILES)
     return found.reshape(*labels.shape, *found.shape[1:])
@@ -412,7 +412,7 @@ class SiteCode:
   def _synthesise(self, labels: np.ndarray, values: np.ndarray) -> np.ndarray:
     """CSI [n, N_a, N_t] of coefficients [n, S]."""
     values = values.astype(np.complex64)
-    return _in_blocks(
+    return in_blocks(
         lambda rows: np.asarray(_synthesise(self._grid, self._stack(labels[rows]), values[rows])),
         len(labels))
 
@@ -467,13 +467,13 @@ class SiteCode:
         lambda *leaves: np.stack(leaves).reshape(*labels.shape, *leaves[0].shape), *flat)
 
 
-def _by_noise(noise: np.ndarray, num_ues: int) -> list[tuple[float, np.ndarray]]:
+def by_noise(noise: np.ndarray, num_ues: int) -> list[tuple[float, np.ndarray]]:
   """Each N_0 of `noise`, which broadcasts to [M], and the UEs that have it."""
   noise = np.broadcast_to(noise, num_ues)
   return [(float(one), np.flatnonzero(noise == one)) for one in np.unique(noise)]
 
 
-def _in_blocks(
+def in_blocks(
     function: Callable[[np.ndarray], Any], count: int, size: int = _BLOCK) -> Any:
   """The tree of arrays [count, ...] of a function of row numbers, called with `size` of them."""
   parts = []
@@ -489,13 +489,13 @@ def _parts(values: np.ndarray) -> np.ndarray:
   return np.stack([values.real, values.imag], -1).reshape(*values.shape[:-1], -1)
 
 
-def _linear_powers(variances: np.ndarray, noise: float, num_symbols: int) -> np.ndarray:
+def linear_powers(variances: np.ndarray, noise: float, num_symbols: int) -> np.ndarray:
   """Of the linear code's coefficients, for variances [n, C, S]: [n, C, num_symbols]."""
   return least_error_powers(
       variances[..., :num_symbols].astype(np.float64), noise, num_symbols)
 
 
-def _change(
+def linear_change(
     variances: np.ndarray, energy: np.ndarray, power: np.ndarray, noise: np.ndarray | float,
     limit: bool = False) -> np.ndarray:
   """What a linear code adds to the squared error [n, C], for coefficients' energies [n, C, S].
@@ -511,7 +511,7 @@ def _change(
   return (((1 - won) ** 2 - 1) * energy + lost).sum(-1)
 
 
-def _in_ball(csi: np.ndarray) -> np.ndarray:
+def in_ball(csi: np.ndarray) -> np.ndarray:
   """The nearest CSI of mean |h|^2 <= 1: all true CSI is there, so no error grows."""
   energy = (np.abs(csi) ** 2).mean((-2, -1), keepdims=True)
   return csi / np.sqrt(np.maximum(energy, 1))

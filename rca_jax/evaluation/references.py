@@ -15,6 +15,7 @@ from rca_jax.baselines import cdl_op, pca
 from rca_jax.baselines.genie import genie_nmse, known_covariance_nmse
 from rca_jax.bayes import joint, random_code
 from rca_jax.bayes.coefficient_code import BITS, FOLDED, HYBRID, LINEAR, CoefficientCode
+from rca_jax.bayes.described import DescribedCode
 from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
 from rca_jax.bayes.mixture_klt import fit_mixture
 from rca_jax.bayes.site_code import SiteCode
@@ -219,6 +220,20 @@ def _mixture_scores(config: ExperimentConfig, measurements: Sequence[Measurement
   return _code_scores(config, measurements, estimate)
 
 
+def _described_scores(
+    code: CoefficientCode, config: ExperimentConfig, measurements: Sequence[Measurement]
+) -> list[Scores]:
+  _require_noise('a described profile', measurements)
+  described = DescribedCode(
+      config.csi, codeword_dim(config.model, config.csi) // 2,
+      _training_csi(config, _NUM_TRIAL_REPORTS)[:_NUM_TRIAL_REPORTS], code)
+
+  def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
+    return jnp.asarray(described.transmit(csi, keys, _uplink(config, item))[1])
+
+  return _code_scores(config, measurements, estimate)
+
+
 def _site_map_scores(
     source: str, code: CoefficientCode, config: ExperimentConfig,
     measurements: Sequence[Measurement], reserve: bool = True, is_placed: bool = False
@@ -312,6 +327,8 @@ REFERENCES: dict[str, Callable] = {
 # decoded by itself; genie: it knows c.
 BAYES: dict[str, Callable] = {
     'mixture KLT': _mixture_scores,
+    'described profile': functools.partial(_described_scores, LINEAR),
+    'described profile (folded)': functools.partial(_described_scores, FOLDED),
     'joint Bayes': functools.partial(_joint_scores, False),
     'joint Bayes (alone)': functools.partial(_joint_scores, True),
     'joint Bayes (genie)': _joint_genie_scores}
@@ -341,10 +358,10 @@ WITH_MAP: dict[str, Callable] = {
     'site map bound': functools.partial(_site_map_bound_scores, False),
     'site map bound (paid)': functools.partial(_site_map_bound_scores, True)}
 # They are sent, so that an uplink and what is known of it can be chosen.
-_OF_AN_UPLINK = ('PCA/KLT', 'mixture KLT', 'joint Bayes', 'joint Bayes (alone)', *(
-    name for name in WITH_MAP if 'bound' not in name))
+_OF_AN_UPLINK = ('PCA/KLT', *(name for name in BAYES | WITH_MAP if not any(
+    word in name for word in ('genie', 'bound'))))
 # Fitted to the config's groups and sent: test groups of other distances can be chosen.
-_AT_A_DISTANCE = ('PCA/KLT', 'mixture KLT', 'joint Bayes', 'joint Bayes (alone)')
+_AT_A_DISTANCE = ('PCA/KLT', *(name for name in BAYES if 'genie' not in name))
 # Their rows say the looks; others do not depend on them.
 _FROM_UPLINK = tuple(name for name in WITH_MAP if 'uplink' in name)
 _PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig.look_snr_db}
