@@ -2,7 +2,7 @@
 #   make demo        train a small network and draw one page of results, in demo/
 #   make test        the test suite          make test-slow   its long tests (FUZZ=10: more of it)
 #   make test-extras its tests beside PyTorch, Sionna, QuaDRiGa, DeepMIMO, ONNX, TPU, GPU (some GB)
-#   make lint        ruff                    make bench       speed of this machine
+#   make lint        ruff and mypy           make bench       speed of this machine
 #   make docs        the documentation site, in site/
 #   make clean       remove everything that make and Python left here
 
@@ -34,6 +34,7 @@ test-slow: $(READY)
 
 lint: $(READY)
 	$(RUN) -m ruff check
+	$(RUN) -m mypy
 
 # An environment of its own: with libtpu in reach JAX looks for a TPU first.
 test-extras: $(READY)
@@ -58,7 +59,7 @@ bench: $(READY)
 	$(RUN) -m benchmarks.run
 
 clean:
-	rm -rf $(VENV) $(VENV)-extras .cache .pytest_cache .ruff_cache build dist *.egg-info demo site
+	rm -rf $(VENV) $(VENV)-extras .cache .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info demo site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Written last, so an interrupted installation is taken up again by the next call.
@@ -67,5 +68,5 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	  'install one (Debian, Ubuntu: python3 python3-venv) or name it: make PYTHON=/path/to/python3' \
 	  >&2; exit 1; }
 	@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(RUN) $(PIP_INSTALL) --editable '.[test]'
+	$(RUN) $(PIP_INSTALL) --editable '.[test,dev]'
 	@touch $@

@@ -48,7 +48,7 @@ def parse_ratio(text: str) -> Fraction:
   """The number that a text like "1/16" means; ValueError if it is none."""
   try:
     # Neither exponents nor many digits: Fraction('1e999999999') computes for hours.
-    return Fraction(re.fullmatch(r'[\d./]{1,20}', text)[0])
+    return Fraction(re.fullmatch(r'[\d./]{1,20}', text)[0])  # type: ignore[index]  # None is a TypeError
   except (TypeError, ZeroDivisionError) as error:
     raise ValueError(f'{text!r:.50} is no fraction') from error
 
@@ -373,7 +373,7 @@ class Stage(NamedTuple):
   """One entry of the schedule; `name` is its folder under WORKDIR/checkpoints."""
 
   name: str
-  index: int
+  number: int  # 0: the pretraining
   config: StageConfig  # a cosine's warm-up is shorter than the stage
   snr_db_range: tuple[float, float]
 
@@ -406,7 +406,7 @@ def stages(config: ExperimentConfig) -> list[Stage]:
         'set one of them.')
   for stage in found:
     if stage.config.num_steps == 0:
-      name = 'finetune' if stage.index else 'pretrain'
+      name = 'finetune' if stage.number else 'pretrain'
       raise InputError(f'training.{name}.num_steps=0: the {stage.name} stage needs steps.')
   return found
 
@@ -467,7 +467,7 @@ def from_dict(config_class: type, values: dict[str, Any], path: str = 'config') 
 
 
 def _coerce(hint: Any, value: Any, path: str) -> Any:
-  if dataclasses.is_dataclass(hint):
+  if isinstance(hint, type) and dataclasses.is_dataclass(hint):
     return from_dict(hint, value, path)
   if isinstance(hint, types.GenericAlias):  # tuple[float, ...]
     element = typing.get_args(hint)[0]

@@ -38,7 +38,8 @@ class Bar:
     self._task = self._progress.tasks[0]
     self._unit, self._doing, self._rate = unit, doing, rate
     self._printed = self._since = time.monotonic()
-    self._stopped, self._error = threading.Event(), None
+    self._stopped = threading.Event()
+    self._error: BrokenPipeError | None = None
     self._thread = threading.Thread(target=self._print_lines, daemon=True)
 
   def __enter__(self) -> 'Bar':
@@ -82,10 +83,10 @@ class Bar:
   def line(self) -> str:
     """The state in words: what, how much of it is done, the rate, the time left."""
     waiting_s, left_s = time.monotonic() - self._since, self._task.time_remaining
-    known = left_s is not None and left_s >= waiting_s  # else what runs now takes longer than usual
     return '  '.join(filter(None, (
         self._task.description, *self._texts(),
-        f'ETA {_clock(left_s - waiting_s)}' if known else '',
+        # Else what runs now takes longer than usual.
+        f'ETA {_clock(left_s - waiting_s)}' if left_s is not None and left_s >= waiting_s else '',
         f'({_clock(waiting_s)} so far)' if waiting_s >= _SECONDS_BETWEEN_LINES else '')))
 
   def _texts(self) -> tuple[str, str, str]:

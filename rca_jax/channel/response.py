@@ -41,13 +41,14 @@ def taps(paths: Paths, num_tx_antennas: int) -> Taps:
   coarse = paths.gain[..., None] * steering(_FINE * sine, num_coarse)
 
   def subcluster(start: int, end: int) -> jax.Array:
-    total = sum(coarse[..., ray, :, None] * fine[..., ray, None, :] for ray in range(start, end))
+    total = jnp.asarray(sum(
+        coarse[..., ray, :, None] * fine[..., ray, None, :] for ray in range(start, end)))
     return total.reshape(*total.shape[:-2], -1)[..., :num_tx_antennas]
 
-  first, *later = (
+  first, *others = (
       subcluster(start, end)
       for start, end in zip(uma.SUBCLUSTER_ENDS[:-1], uma.SUBCLUSTER_ENDS[1:], strict=True))
-  later = jnp.stack(later, -2)  # [..., C, S - 1, N_t]
+  later = jnp.stack(others, -2)  # [..., C, S - 1, N_t]
   # Only the two strongest clusters are split in delay: of the others one tap each is enough.
   is_split = paths.delay_s[..., -1] > paths.delay_s[..., 0]
   first += jnp.where(is_split[..., None], 0, later.sum(-2))

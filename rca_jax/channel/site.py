@@ -8,6 +8,7 @@ two clusters are the strongest. The BS stands at the origin; azimuth is measured
 zenith from the vertical.
 """
 
+import dataclasses
 import math
 from functools import partial
 from typing import NamedTuple
@@ -118,7 +119,7 @@ def at_another_time(
   """
   where, clusters = _normals(
       key, fields.normal_shape(1, 1 + uma.MAX_CLUSTERS), _CLUSTERS_SHAPE)
-  return site.replace(change=_Change(
+  return dataclasses.replace(site, change=_Change(
       where=fields.from_normals(where, 'stock', np.array([_CHANGE_DISTANCE_M])),
       clusters=_cluster_fields(clusters, site.config),
       shares=jnp.append(redrawn_ground, jnp.full(uma.MAX_CLUSTERS, moved_scatterers))))
@@ -181,7 +182,7 @@ def _paths_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
 
   arrival = _unit_vector(aoa, zoa)  # of [C, R], from the UE to its last scatterer
   excess_m = _excess_path_m(arrival, delay_s, position, anchor, config)  # [C, R]
-  phase = jnp.where(los, *site.ray_phase[::-1]) + _wavenumber(config) * (
+  phase = jnp.where(los, site.ray_phase[1], site.ray_phase[0]) + _wavenumber(config) * (
       _dot(arrival, anchor) - excess_m)
   amplitude = jnp.sqrt((1 - los_share) * power / uma.NUM_RAYS)
   delay_s = delay_s + _drift_s(excess_m.mean(-1), position, anchor, config)

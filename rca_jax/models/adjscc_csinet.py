@@ -57,8 +57,8 @@ class Conv(nn.Module):
     padded = jnp.pad(image, ((0, 0), padding, padding, (0, 0)))
     columns = jnp.concatenate([padded[:, :, j:j + width] for j in range(size)], axis=-1)
     rows = kernel.reshape(size, size * channels, self.features)
-    total = sum(
-        columns[:, i:i + height].reshape(-1, size * channels) @ rows[i] for i in range(size))
+    total = jnp.asarray(sum(
+        columns[:, i:i + height].reshape(-1, size * channels) @ rows[i] for i in range(size)))
     return total.reshape(*image.shape[:-1], self.features) + bias
 
 
@@ -162,5 +162,5 @@ class AdjsccCsiNet(nn.Module):
     shape = (*groups, self.csi.num_tx_antennas, 2 * self.csi.num_delay_taps)
     return image_hat.transpose(0, 2, 3, 1).reshape(shape)
 
-  def _known_db(self, snr_db: jax.Array, groups: tuple[int, int]) -> jax.Array:
+  def _known_db(self, snr_db: jax.Array, groups: tuple[int, ...]) -> jax.Array:
     return jnp.broadcast_to(snr_db, groups).reshape(-1) + self.snr_error_db

@@ -103,7 +103,8 @@ def restore(
   """
   damaged = {}
   for step in sorted(manager.all_steps(), reverse=True):
-    items, error = None, None
+    items: Any = None
+    error = None
     try:
       items = _restore(
           manager, step, sharding, params=abstract_state.params,
@@ -221,7 +222,7 @@ def _check_same_precision(found: Any, expected: Any, path: Path) -> None:
 
 def _reason_outside(error: BaseException, path: Path) -> str | None:
   """Why a checkpoint is not read whose content may be right; None if its content is wrong."""
-  cause = error
+  cause: BaseException | None = error
   while cause is not None:
     missing = isinstance(cause, FileNotFoundError | NotADirectoryError | IsADirectoryError)
     if isinstance(cause, OSError | MemoryError | jax.errors.JaxRuntimeError) and not missing:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -85,7 +86,7 @@ def fit(
       source, validation = training_source(config), validation_groups(config)
     check_same('the training data', (source.arrays, validation))
     if validation is not None:
-      validation = replicate(np.asarray(to_features(validation)), mesh)
+      validation = replicate(np.asarray(to_features(jnp.asarray(validation))), mesh)
     source = source._replace(arrays=replicate(source.arrays, mesh))
     _fit_stages(
         _Run(config, workdir, mesh, source, validation, stop, make_progress, on_damaged), todo)
@@ -115,10 +116,10 @@ def _fit_stage(run: _Run, stage: Stage, program: Program, pretrained: Any) -> Tr
   training, num_steps = run.config.training, stage.config.num_steps
   folder = checkpoint.checkpoint_folder(run.workdir, stage.name)
   key, val_key = (
-      jax.random.fold_in(stream_key(run.config.seed, stream), stage.index)
+      jax.random.fold_in(stream_key(run.config.seed, stream), stage.number)
       for stream in (Stream.TRAINING, Stream.VALIDATION))
   key, val_key, snr_db_range = replicate(
-      (key, val_key, np.float32(stage.snr_db_range)), run.mesh)
+      (key, val_key, np.asarray(stage.snr_db_range, np.float32)), run.mesh)
   with checkpoint.open_for_writing(folder, training.num_checkpoints_kept) as manager:
     if manager.latest_step() is None:
       if pretrained is None:
@@ -185,8 +186,10 @@ class _Log:
   """Metrics of the calls, one call late: fetching them does not hold up the device."""
 
   def __init__(self, run: _Run, stage: Stage, step: int, folder: Path):
-    self._stage, self._folder, self._waiting, self._stop = stage, folder, None, run.stop
-    self._writer = self._progress = None
+    self._stage, self._folder, self._stop = stage, folder, run.stop
+    self._waiting: tuple[int, tuple[StepMetrics, jax.Array | None]] | None = None
+    self._writer: MetricsWriter | None = None
+    self._progress: Progress | None = None
     if jax.process_index() == 0:
       self._writer = MetricsWriter(run.workdir, stage.name, step)
       self._progress = run.make_progress(
@@ -205,9 +208,9 @@ class _Log:
       self._writer.flush()
 
   def close(self) -> None:
-    if self._writer is not None:
-      self._progress.close()
-      self._writer.close()
+    for part in (self._progress, self._writer):
+      if part is not None:
+        part.close()
 
   def _write(self) -> None:
     if self._waiting is None:
@@ -215,7 +218,7 @@ class _Log:
     (step, metrics), self._waiting = self._waiting, None
     metrics, val_nmse = jax.device_get(metrics)
     self._check_finite(step, metrics)
-    if self._writer is None:
+    if self._writer is None or self._progress is None:
       return
     line = {
         'loss': float(metrics.loss.mean()), 'nmse_db': _db(metrics.nmse.mean()),
@@ -253,7 +256,7 @@ def _about(run: _Run, stage: Stage) -> str:
     if run.validation is not None:
       count = run.validation.shape[0] * run.validation.shape[1]
       parts.append(f'{count:,} groups of its val split scored at every checkpoint')
-  asked = training.finetune if stage.index else training.pretrain
+  asked = training.finetune if stage.number else training.pretrain
   warmup_steps = stage.config.optimizer.warmup_steps
   if warmup_steps < asked.optimizer.warmup_steps:
     parts.append(f'warm-up shortened to {warmup_steps} steps')

@@ -74,7 +74,7 @@ def _by_shape(inner: optax.GradientTransformation) -> optax.GradientTransformati
   """
 
   def stack(tree: Any) -> dict[str, jax.Array]:
-    leaves = {}
+    leaves: dict[str, list[jax.Array]] = {}
     for leaf in jax.tree.leaves(tree):
       leaves.setdefault(str(leaf.shape), []).append(leaf)
     return {shape: jnp.stack(same) for shape, same in leaves.items()}
@@ -84,6 +84,7 @@ def _by_shape(inner: optax.GradientTransformation) -> optax.GradientTransformati
         stack(updates), state, None if params is None else stack(params))
     leaves, structure = jax.tree.flatten(updates)
     rows = {shape: iter(jnp.unstack(found)) for shape, found in stacks.items()}
-    return structure.unflatten([next(rows[str(leaf.shape)]) for leaf in leaves]), state
+    return jax.tree.unflatten(
+        structure, [next(rows[str(leaf.shape)]) for leaf in leaves]), state
 
   return optax.GradientTransformation(lambda params: inner.init(stack(params)), update)

@@ -71,7 +71,7 @@ def check_same(what: str, tree: Any) -> None:
   for leaf in jax.tree.leaves(tree):
     if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
       leaf = jax.random.key_data(leaf)
-    checksum = zlib.crc32(np.ascontiguousarray(leaf), checksum)
+    checksum = zlib.crc32(np.ascontiguousarray(leaf).data, checksum)
   found = multihost_utils.process_allgather(np.uint32(checksum))
   if (found != found[0]).any():
     raise InputError(f'{what} differs between the processes of this run; it must be the same.')

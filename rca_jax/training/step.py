@@ -38,8 +38,8 @@ class StepMetrics(NamedTuple):
   learning_rate: jax.Array
 
 
-TrainCall = Callable[
-    [TrainState, Any, jax.Array, jax.Array, int], tuple[TrainState, StepMetrics]]
+# Compiled: (state, source.arrays, key, snr_db_range, num_steps) -> (TrainState, StepMetrics).
+TrainCall = jax.stages.Wrapped
 
 
 def init_params(model: nn.Module, key: jax.Array, features_shape: tuple[int, ...]) -> Any:
@@ -99,7 +99,7 @@ def make_validation(
       snr_db = jax.random.uniform(
           snr_key, features.shape[:2], jnp.float32, snr_db_range[0], snr_db_range[1])
       mask = _mask(features, noise_key, 0.0, allow_silent)
-      features_hat = model.apply({'params': params}, features, snr_db, noise_key, *mask)
+      features_hat: Any = model.apply({'params': params}, features, snr_db, noise_key, *mask)
       return mse_loss(features_hat, features, allow_silent)[1]
 
     return jnp.mean(jax.lax.map(batch_nmse, (features, jnp.arange(len(features)))))
@@ -137,8 +137,8 @@ def make_train_call(
       for i, part in enumerate(parts):
         part_key = jax.random.fold_in(loss_key, i)
         mask = _mask(part[0], part_key, report_loss, allow_silent)
-        losses.append(
-            mse_loss(model.apply({'params': params}, *part, *mask), part[0], allow_silent))
+        features_hat: Any = model.apply({'params': params}, *part, *mask)
+        losses.append(mse_loss(features_hat, part[0], allow_silent))
       return jax.tree.map(lambda *values: sum(values) / len(values), *losses)
 
     (loss, nmse), gradient = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -177,9 +177,7 @@ def _mask(
   """Which reports [batch, ue] arrive, as the last argument of a model; nothing where all do."""
   if not report_loss and not allow_silent:
     return ()
-  present, arrive = True, True
-  if allow_silent:
-    present = features.any(axis=(-2, -1))
+  mask = features.any(axis=(-2, -1)) if allow_silent else jnp.ones(features.shape[:2], bool)
   if report_loss:
-    arrive = ~jax.random.bernoulli(key, jnp.float32(report_loss), features.shape[:2])
-  return (present & arrive,)
+    mask &= ~jax.random.bernoulli(key, jnp.float32(report_loss), features.shape[:2])
+  return (mask,)

@@ -78,7 +78,7 @@ def read_config(workdir: str | Path) -> ExperimentConfig:
 
 def flat(values: dict[str, Any], path: str = 'config') -> dict[str, Any]:
   """The fields of a config's dict by their dotted names."""
-  found = {}
+  found: dict[str, Any] = {}
   for name, value in values.items():
     found |= flat(value, f'{path}.{name}') if isinstance(value, dict) else {f'{path}.{name}': value}
   return found
