@@ -253,6 +253,7 @@ def site_map(parts: dict[str, Sequence[Row]]) -> list[Panel]:
         ('PCA/KLT', 'PCA/KLT', '-.', 'gray'), (SINGLE_USER, SINGLE_USER, 's--', 'C0'),
         (OURS, OURS, 'o-', 'C3'),
         ('joint Bayes', 'joint Bayes', '^-', 'C1'),
+        ('described profile (folded)', 'described profile', 'v-', 'C4'),
         ('site map (joint)', 'site map, linear code', 'D--', 'C2'),
         ('site map (folded joint)', 'site map, folding code', 'D-', 'C2'),
         ('site map bound', 'bound given the map', ':', 'C2'), ('genie', 'genie', ':', 'k')):
