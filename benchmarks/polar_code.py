@@ -6,6 +6,7 @@ python -m benchmarks.polar_code: one line a code, 600 random code words through 
 import numpy as np
 
 from rca_jax.bayes import polar
+from rca_jax.bayes.code_words import word_errors
 
 _NUM_WORDS = 600
 _CODES = (  # symbols, SNR in dB, bits per symbol, K
@@ -18,21 +19,11 @@ _CODES = (  # symbols, SNR in dB, bits per symbol, K
 def main() -> None:
   print('| symbols | SNR, dB | QAM | bits K | of capacity | block errors of 600 |')
   for num_symbols, snr_db, bits_per_symbol, num_bits in _CODES:
-    errors = _block_errors(num_symbols, snr_db, bits_per_symbol, num_bits)
+    code = polar.polar_code(num_bits, num_symbols, bits_per_symbol)
+    errors = word_errors(code, 10 ** (-snr_db / 10), _NUM_WORDS)
     share = num_bits / (num_symbols * np.log2(1 + 10 ** (snr_db / 10)))
     print(f'| {num_symbols} | {snr_db} | {2**bits_per_symbol} | {num_bits} | {share:.0%} | '
           f'{errors} |', flush=True)
-
-
-def _block_errors(num_symbols: int, snr_db: float, bits_per_symbol: int, num_bits: int) -> int:
-  rng = np.random.default_rng(0)
-  code = polar.polar_code(num_bits, num_symbols, bits_per_symbol)
-  bits = rng.integers(0, 2, (_NUM_WORDS, num_bits), np.uint8)
-  symbols = polar.encode(code, bits)
-  noise_variance = 10 ** (-snr_db / 10)
-  noise = rng.standard_normal((2, *symbols.shape)) * np.sqrt(noise_variance / 2)
-  found, _ = polar.decode(code, symbols + noise[0] + 1j * noise[1], noise_variance)
-  return int((found[:, 0] != bits).any(1).sum())
 
 
 if __name__ == '__main__':

@@ -26,6 +26,16 @@ def most_bits(noise_variance: float, num_symbols: int, block_error: float) -> tu
       for m, mean, deviation in _rates(noise_variance))
 
 
+def word_errors(code: polar.Polar, noise_variance: float, num_words: int) -> int:
+  """How many of so many random words are decoded wrongly, over AWGN."""
+  rng = np.random.default_rng(0)
+  bits = rng.integers(0, 2, (num_words, code.num_bits), np.uint8)
+  symbols = polar.encode(code, bits)
+  noise = rng.standard_normal((2, *symbols.shape)) * np.sqrt(noise_variance / 2)
+  found, _ = polar.decode(code, symbols + noise[0] + 1j * noise[1], noise_variance)
+  return int((found[:, 0] != bits).any(1).sum())
+
+
 @functools.lru_cache(maxsize=256)
 def _rates(noise_variance: float) -> list[tuple[int, float, float]]:
   """Of each constellation its bits, and mean and deviation of what a symbol tells."""

@@ -7,7 +7,7 @@ alone. How strong each cluster is, is not said: the coefficients say it.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.bayes import klt, polar
-from rca_jax.bayes.code_words import BLOCK_ERRORS, ERROR_FLOOR, most_bits
+from rca_jax.bayes.code_words import BLOCK_ERRORS, ERROR_FLOOR, most_bits, word_errors
 from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode
 from rca_jax.bayes.em import Profile
 from rca_jax.bayes.grid import Grid, make_grid, project
@@ -32,7 +32,9 @@ _BESIDE = np.arange(-1, 2)
 _TRIED = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)  # clusters
 _LARGEST_WORD = 0.7  # of the symbols
 _LEAST_PROBABILITY = 1e-3  # of a code word that is looked at
+_LENGTH_STEP = 4  # symbols of a word are a multiple of it
 _NUM_TRIAL = 128  # reports by which the number of clusters is chosen
+_MEASURED, _WORDS = 6, 400  # plans whose word errors are counted, and of so many words
 
 
 class Plan(NamedTuple):
@@ -41,6 +43,12 @@ class Plan(NamedTuple):
   num_clusters: int
   word: polar.Polar  # of their places
   num_word_symbols: int  # the first ones
+
+
+class _Option(NamedTuple):
+  won: float  # of the squared error, where the word arrives
+  wrong: float  # probability that it does not
+  plan: Plan
 
 
 class DescribedCode:
@@ -96,45 +104,50 @@ class DescribedCode:
   def plan(self, noise: float) -> Plan:
     """The number of clusters and the code word of least error over the trial CSI.
 
-    A word that is decoded wrongly leaves an error as large as the CSI.
+    A word that is decoded wrongly leaves an error as large as the CSI. How often that happens is
+    measured for the few plans that are best by `code_words.most_bits`: some lengths suit a polar
+    code far less than others.
     """
     if noise not in self._plans:
-      self._plans[noise] = min(self._options(noise), key=lambda option: option[0])[1]
+      options = sorted(self._options(noise), key=_expected, reverse=True)[:_MEASURED]
+      measured = [
+          option._replace(wrong=(0.5 + word_errors(option.plan.word, noise, _WORDS)) / _WORDS)
+          for option in options]
+      self._plans[noise] = max(measured, key=_expected).plan
     return self._plans[noise]
 
-  def _options(self, noise: float) -> list[tuple[float, Plan]]:
+  def _options(self, noise: float) -> list['_Option']:
     trial = self._trial[:_NUM_TRIAL]
     places = self._clusters(trial, self._most)
-    total = (np.abs(trial) ** 2).sum((1, 2))
     found = []
     for count in (n for n in _TRIED if n <= self._most):
       transforms = self._transforms(places[:, :count])
-      energy = np.abs(self._coefficients(transforms, trial)) ** 2
+      variances = transforms.variances[:, None]
+      energy = np.abs(self._coefficients(transforms, trial))[:, None] ** 2
       num_bits = self._num_bits(count)
-      for block_error in BLOCK_ERRORS:
-        size, per_symbol = self._shortest(num_bits, noise, block_error)
-        left = self.num_symbols - size
-        if size > max(_LARGEST_WORD * self.num_symbols, 1):
-          continue
-        power = linear_powers(transforms.variances[:, None], noise, left)
-        change = linear_change(transforms.variances[:, None], energy[:, None], power, noise)[:, 0]
-        wrong = block_error + ERROR_FLOOR
-        error = np.mean((1 - wrong) * (total + change) + wrong * total)
-        found.append((error, Plan(
-            count, polar.polar_code(num_bits, size, per_symbol), size)))
+      for size, per_symbol, wrong in self._lengths(num_bits, noise):
+        power = linear_powers(variances, noise, self.num_symbols - size)
+        won = -linear_change(variances, energy, power, noise).mean()
+        found.append(_Option(
+            won, wrong, Plan(count, polar.polar_code(num_bits, size, per_symbol), size)))
     if not found:
       raise InputError(
           f'{self.num_symbols} symbols of N_0 = {noise:.3g} cannot say where power comes from; '
           'choose a higher --snr_db or --config.model.compression_ratio.')
     return found
 
-  def _shortest(self, num_bits: int, noise: float, block_error: float) -> tuple[int, int]:
-    """Symbols of the shortest word of so many bits, and bits of each; too many if none is."""
-    for size in range(1, self.num_symbols):
-      most, per_symbol = most_bits(noise, size, block_error)
-      if most >= num_bits:
-        return size, per_symbol
-    return self.num_symbols, 2
+  def _lengths(self, num_bits: int, noise: float) -> Iterator[tuple[int, int, float]]:
+    """Symbols of a word of so many bits, bits of each, and how often the word is wrong."""
+    for size in range(_LENGTH_STEP, int(_LARGEST_WORD * self.num_symbols) + 1, _LENGTH_STEP):
+      for block_error in reversed(BLOCK_ERRORS):
+        most, per_symbol = most_bits(noise, size, block_error)
+        if most >= num_bits:
+          yield size, per_symbol, block_error + ERROR_FLOOR
+          break
+      else:
+        continue
+      if block_error == BLOCK_ERRORS[-1]:
+        return  # longer words win nothing
 
   def _num_bits(self, count: int) -> int:
     return max((math.comb(self._num_places, count) - 1).bit_length(), 1)
@@ -270,6 +283,10 @@ def unrank(number: int, count: int, num_places: int) -> list[int]:
 @partial(jax.jit, static_argnames='size')
 def _transform(grid: Grid, places: jax.Array, size: int) -> klt.Klt:
   return klt.transform(grid, profile(grid, places), size)
+
+
+def _expected(option: _Option) -> float:
+  return (1 - option.wrong) * option.won
 
 
 _coefficients, _synthesise = jax.jit(klt.coefficients), jax.jit(klt.synthesise)
