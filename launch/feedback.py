@@ -4,7 +4,7 @@
       --axes=group,ue,antenna,subcarrier --out=runs/feedback --snr_db=10
   rca feedback --workdir=runs/small --input=data/uma --out=runs/feedback --snr_db=10
   rca feedback --map=site.map --config=demo --input=csi.npz --out=runs/feedback --snr_db=10
-  rca feedback --joint --config=rca_munet:cr=1/16 --input=uma.mat \\
+  rca feedback --described --config=rca_munet:cr=1/16 --input=uma.mat \\
       --out=runs/feedback --snr_db=10
 
 FOLDER gets csi_hat.npy, in the order, scale and domain of the file, reports.npy, the scores of
@@ -37,6 +37,8 @@ _FOLDER = flags.DEFINE_string(
     'folder', None, 'Where these weights are; default: those of the package.')
 _MAP = flags.DEFINE_string('map', None, 'Instead: a file of `rca map`, with --config.')
 _JOINT = flags.DEFINE_bool('joint', False, 'Instead: joint Bayes, with --config.')
+_DESCRIBED = flags.DEFINE_bool(
+    'described', False, 'Instead: described profiles (docs/described.md), with --config.')
 _CONFIG = define_config(required=False)
 _STAGE = flags.DEFINE_enum(
     'stage', 'pretrain', ['pretrain', 'finetune'],
@@ -60,11 +62,11 @@ _RATES = dict.fromkeys(('ZF bit/s/Hz', 'perfect', 'RZF bit/s/Hz', 'perfect '), '
 
 def main() -> None:
   ways = {'--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--map': _MAP.value,
-          '--joint': _JOINT.value or None}
+          '--joint': _JOINT.value or None, '--described': _DESCRIBED.value or None}
   given = [name for name, value in ways.items() if value is not None]
   if len(given) != 1:
     raise InputError(f'give one of {", ".join(ways)}; given: {", ".join(given) or "none"}.')
-  if (given[0] in ('--map', '--joint')) != (_CONFIG.value is not None):
+  if (given[0] in ('--map', '--joint', '--described')) != (_CONFIG.value is not None):
     raise InputError(
         f'{given[0]}: give --config too, it says the array and the length of a report.'
         if _CONFIG.value is None else f'{given[0]} knows its config; leave out --config.')
@@ -79,7 +81,7 @@ def main() -> None:
 
   out = Path(_OUT.value)
   say(f'feedback: {_INPUT.value} by {given[0].removeprefix("--")} '
-      f'{"" if _JOINT.value else ways[given[0]]}, {devices()}; to {out}')
+      f'{"" if ways[given[0]] is True else ways[given[0]]}, {devices()}; to {out}')
   with Bar('feedback', unit='groups', doing='preparing') as bar:
     sender = _sender(config)
     job = Job(sender, _SNR_DB.value, Path(_INPUT.value), _LAYOUT(), _SPLIT.value,
@@ -113,7 +115,12 @@ def main() -> None:
 
 def _sender(config: ExperimentConfig | None) -> Any:
   """Of the flags; with a warning where its weights did not see this SNR."""
-  from rca_jax.evaluation.feedback import joint_sender, map_sender, network_sender
+  from rca_jax.evaluation.feedback import (
+      described_sender,
+      joint_sender,
+      map_sender,
+      network_sender,
+  )
   from rca_jax.evaluation.run import load_params
   from rca_jax.training.pretrained import WEIGHTS, load_pretrained
   from rca_jax.training.workdir import read_config
@@ -121,6 +128,8 @@ def _sender(config: ExperimentConfig | None) -> Any:
   snr_db = _SNR_DB.value
   if _JOINT.value:
     return joint_sender(config, snr_db)
+  if _DESCRIBED.value:
+    return described_sender(config, snr_db)
   if _MAP.value:
     return map_sender(dataclasses.replace(config, site_map=_MAP.value), snr_db)
   if _WEIGHTS.value:

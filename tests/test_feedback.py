@@ -21,7 +21,14 @@ from rca_jax.data.dataset import write_shards
 from rca_jax.data.files import GUESSED, iter_chunks, stored
 from rca_jax.errors import InputError
 from rca_jax.evaluation import feedback
-from rca_jax.evaluation.feedback import Job, examples, feed_back, joint_sender, network_sender
+from rca_jax.evaluation.feedback import (
+    Job,
+    described_sender,
+    examples,
+    feed_back,
+    joint_sender,
+    network_sender,
+)
 from rca_jax.evaluation.precoding import Rates, sum_rates
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.results import SHARES
@@ -296,13 +303,15 @@ def test_groups_are_precoded_with_what_the_bs_recovers(
     run(job._replace(downlink_snr_db=float('nan')), tmp_path / 'other')
 
 
-def test_joint_bayes_has_the_scores_of_its_row(config, random_csi, tmp_path):
+@pytest.mark.parametrize('method, sender', [
+    ('joint Bayes', joint_sender), ('described profile (folded)', described_sender)])
+def test_codes_have_the_scores_of_their_rows(method, sender, config, random_csi, tmp_path):
   np.savez(tmp_path / 'csi.npz', csi=random_csi)
   data = dataclasses.replace(
       config.data, path=str(tmp_path / 'csi.npz'), test_path=str(tmp_path / 'csi.npz'),
       array='csi', axes='group,ue,delay,angle')
-  config = dataclasses.replace(config, method='joint Bayes', data=data, num_ues=3)
-  job = Job(joint_sender(config, SNR_DB), SNR_DB, tmp_path / 'csi.npz', data.layout)
+  config = dataclasses.replace(config, method=method, data=data, num_ues=3)
+  job = Job(sender(config, SNR_DB), SNR_DB, tmp_path / 'csi.npz', data.layout)
   run(job, tmp_path / 'out')
   [row] = reference_rows(config, [Measurement(SNR_DB, 3)])
   np.testing.assert_allclose(
@@ -355,7 +364,7 @@ def test_the_command(config, params, responses, tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    ([], 'give one of --workdir, --weights, --map, --joint; given: none.'),
+    ([], 'give one of --workdir, --weights, --map, --joint, --described; given: none.'),
     (['--weights=a', '--joint'], 'given: --weights, --joint.'),
     (['--joint'], '--joint: give --config too'),
     (['--weights=rca_munet_cr16', '--config=configs/demo.py'], 'leave out --config'),

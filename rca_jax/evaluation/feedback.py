@@ -1,4 +1,4 @@
-"""CSI of a file through the feedback of a network, joint Bayes or a site map, a batch at a time.
+"""CSI of a file through the feedback of a network or of a code without one, a batch at a time.
 
 A folder gets the reports, what the BS recovers as the file has it, and scores of every UE. Noise is
 that of `evaluate`: the same file has the same NMSE there.
@@ -23,7 +23,12 @@ from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, report_keys, score, summarise
 from rca_jax.evaluation.metrics import bootstrap_ci95
 from rca_jax.evaluation.precoding import Rates, sum_rates
-from rca_jax.evaluation.references import joint_code, joint_transmit, map_code
+from rca_jax.evaluation.references import (
+    described_code,
+    joint_code,
+    joint_transmit,
+    map_code,
+)
 from rca_jax.evaluation.rows import Measurement, config_hash
 from rca_jax.evaluation.run import transmit
 from rca_jax.foreign import read_json, sha256
@@ -96,6 +101,14 @@ def joint_sender(config: ExperimentConfig, snr_db: float) -> Sender:
   return Sender(
       'joint Bayes', config, config_hash(config), 'highest', 1,
       lambda *groups: joint_transmit(code, uplink, *groups))
+
+
+def described_sender(config: ExperimentConfig, snr_db: float) -> Sender:
+  """Reports that say where their power comes from; nothing is trained."""
+  uplink, code = _known_uplink(config, snr_db), described_code(config)
+  return Sender(
+      'described profile', config, config_hash(config), 'highest', 1,
+      lambda csi, keys, active: code.transmit(csi, keys, uplink))
 
 
 def map_sender(config: ExperimentConfig, snr_db: float) -> Sender:

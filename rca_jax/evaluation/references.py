@@ -224,14 +224,19 @@ def _described_scores(
     code: CoefficientCode, config: ExperimentConfig, measurements: Sequence[Measurement]
 ) -> list[Scores]:
   _require_noise('a described profile', measurements)
-  described = DescribedCode(
-      config.csi, codeword_dim(config.model, config.csi) // 2,
-      _training_csi(config, _NUM_TRIAL_REPORTS)[:_NUM_TRIAL_REPORTS], code)
+  described = described_code(config, code)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(described.transmit(csi, keys, _uplink(config, item))[1])
 
   return _code_scores(config, measurements, estimate)
+
+
+def described_code(config: ExperimentConfig, code: CoefficientCode = FOLDED) -> DescribedCode:
+  """The code of 'described profile (folded)', or with another code of the coefficients."""
+  return DescribedCode(
+      config.csi, codeword_dim(config.model, config.csi) // 2,
+      _training_csi(config, _NUM_TRIAL_REPORTS)[:_NUM_TRIAL_REPORTS], code)
 
 
 def _site_map_scores(
