@@ -12,6 +12,7 @@ from rca_jax.config import ExperimentConfig, ModelConfig, from_dict
 from rca_jax.evaluation.complexity import (
     count_complexity,
     count_parameters,
+    described_steps,
     joint_bayes_steps,
     matmul_macs,
     network_steps,
@@ -110,6 +111,15 @@ def test_joint_bayes_costs_a_ue_an_fft_and_the_bs_the_atoms_outer_products():
   # Two products of all atoms with S^2 numbers in each of 8 steps are most of it.
   products = 8 * 2 * 4160 * 64 ** 2
   assert products < decoder.macs < 2 * products
+
+
+def test_a_described_profile_costs_a_ue_the_search():
+  few, many = (described_steps(ExperimentConfig(), count) for count in (2, 8))
+  # The grid's two tables, for the energy at all places, are most of every step.
+  energy = 4 * (130 * 32 * 32 + 130 * 32 * 64)
+  for count, steps in ((2, few), (8, many)):
+    assert count * energy < steps[0].macs < 1.6 * count * energy
+  assert sum(step.macs for step in many if step.side == 'BS') < many[1].macs + 2 * many[2].macs
 
 
 def test_the_networks_sides_are_the_whole_network():

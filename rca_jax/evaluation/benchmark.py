@@ -14,8 +14,14 @@ import numpy as np
 from rca_jax.config import CsiConfig, DataConfig, ExperimentConfig, TrainingConfig
 from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
-from rca_jax.evaluation.complexity import joint_bayes_steps, network_steps, pca_steps
-from rca_jax.evaluation.references import reference_rows
+from rca_jax.evaluation.complexity import (
+    Step,
+    described_steps,
+    joint_bayes_steps,
+    network_steps,
+    pca_steps,
+)
+from rca_jax.evaluation.references import BAYES, described_code, reference_rows
 from rca_jax.evaluation.rows import Measurement
 from rca_jax.evaluation.run import Weights, measure
 
@@ -23,11 +29,22 @@ CSI = CsiConfig(mode='fresh')
 DATA = DataConfig(seed=19465, num_test_groups=1000)
 NUM_UES, SNRS_DB = 2, (0.0, 10.0, 20.0)
 CSI_HASH = '8fcd31392ee1'
-METHODS = ('PCA/KLT', 'mixture KLT', 'joint Bayes', 'joint Bayes (alone)')  # not trained
+# Not trained.
+METHODS = ('PCA/KLT', *(name for name in BAYES if 'genie' not in name))
 HEAD = (
     'name', 'method', 'CR', *(f'{snr_db:g} dB' for snr_db in SNRS_DB), 'parameters',
     'products, UE', 'products, BS', 'config', 'commit')
-_STEPS = {'PCA/KLT': pca_steps, 'joint Bayes': joint_bayes_steps}
+_COUNTED_DB = 10.0  # SNR at which the clusters of a described profile are counted
+
+
+def _described_steps(config: ExperimentConfig) -> list[Step]:
+  plan = described_code(config).plan(10 ** (-_COUNTED_DB / 10))
+  return described_steps(config, plan.num_clusters)
+
+
+_STEPS = {
+    'PCA/KLT': pca_steps, 'joint Bayes': joint_bayes_steps,
+    'described profile': _described_steps, 'described profile (folded)': _described_steps}
 
 
 def check_test_set() -> None:

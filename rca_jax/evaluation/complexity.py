@@ -1,4 +1,4 @@
-"""What codes cost: networks (also by the paper's count of Table II), joint Bayes, the site map."""
+"""What codes cost: networks (also by the paper's count of Table II) and those without one."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-from rca_jax.bayes import joint, klt, label, random_code
+from rca_jax.bayes import described, joint, klt, label, random_code
 from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_code import FINE_ENTRIES, NUM_CANDIDATES, SiteCode, in_parts, most_likely
@@ -120,6 +120,33 @@ def joint_bayes_steps(config: ExperimentConfig) -> list[Step]:
       Step('joint Bayes: signs and FFT', 'UE', _fft_macs(csi), stored),
       Step(f'joint Bayes: decoder, {config.num_ues} UEs', 'BS', macs,
            sum(leaf.nbytes for leaf in jax.tree.leaves(code)))]
+
+
+def described_steps(config: ExperimentConfig, num_clusters: int) -> list[Step]:
+  """Of a described profile of so many clusters; the BS has one code word that is certain.
+
+  The eigen-decomposition counts as in `site_map_steps`.
+  """
+  csi, num_symbols = config.csi, codeword_dim(config.model, config.csi) // 2
+  grid, size = make_grid(csi), min(3 * num_symbols // 2, csi.num_delay_taps * csi.num_tx_antennas)
+  one = jax.ShapeDtypeStruct((1, csi.num_delay_taps, csi.num_tx_antennas), jnp.complex64)
+  places = jax.ShapeDtypeStruct((1, num_clusters), jnp.int32)
+
+  def transform(places: jax.Array) -> klt.Klt:
+    return klt.transform(grid, described.profile(grid, places), size)
+
+  found = jax.eval_shape(transform, places)
+  coefficients = jax.ShapeDtypeStruct((1, size), jnp.complex64)
+  atoms = jax.eval_shape(functools.partial(described.profile, grid), places).power.size
+  search, build, project, synthesise = (sum(matmul_macs(*step)) for step in (
+      (lambda csi: described.find_clusters(grid, csi, num_clusters), one), (transform, places),
+      (functools.partial(klt.coefficients, grid), found, one),
+      (functools.partial(klt.synthesise, grid), found, coefficients)))
+  build += 18 * atoms**3
+  stored = sum(leaf.nbytes for leaf in grid)
+  return [Step(f'described profile: {name}', side, macs, stored) for name, side, macs in (
+      (f'the search for {num_clusters} clusters', 'UE', search), ('transform', 'UE', build),
+      ('coefficients', 'UE', project), ('transform and CSI', 'BS', build + synthesise))]
 
 
 def _fft_macs(csi: CsiConfig) -> int:
