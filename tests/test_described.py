@@ -123,7 +123,7 @@ def test_a_report_that_is_noise_is_no_csi(code):
   """Where no code word is likely the estimate is the mean of CSI, zero: no cliff below it."""
   rng = np.random.default_rng(5)
   noise = (rng.normal(size=(2, 200, NUM_SYMBOLS)) / np.sqrt(2)).astype(np.float32)
-  found = code._decode(noise[0] + 1j * noise[1], np.full(200, 1.0), 0.03)
+  found = code.decode(noise[0] + 1j * noise[1], np.full(200, 1.0), 0.03)
   assert (np.abs(found) ** 2).mean() < 1
 
 

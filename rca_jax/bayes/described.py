@@ -91,15 +91,28 @@ class DescribedCode:
     codes = by_noise(uplink.noise(self.num_symbols), csi.shape[1])
     for noise, ues in codes:
       of_ues = csi[:, ues]
-      sent = self._encode(of_ues.reshape(-1, *csi.shape[2:]), noise)
+      sent = self.encode(of_ues.reshape(-1, *csi.shape[2:]), noise)
       symbols[:, ues] = sent.reshape(*of_ues.shape[:2], -1)
     received, heard_noise = map(np.asarray, uplink.send(keys, jnp.asarray(symbols)))
     found = np.empty_like(csi)
     for noise, ues in codes:
-      found[:, ues] = self._decode(
+      found[:, ues] = self.decode(
           received[:, ues].reshape(-1, self.num_symbols), heard_noise[:, ues].ravel(), noise
       ).reshape(len(csi), len(ues), *csi.shape[2:])
     return symbols, in_ball(found)
+
+  def fits(self, noise: float) -> bool:
+    """Whether a report has room for a code word of any clusters."""
+    return next(self._lengths(self._num_bits(1), noise), None) is not None
+
+  def change(self, csi: np.ndarray, noise: float) -> np.ndarray:
+    """What a report is expected to add to the squared error [n] of CSI [n, N_a, N_t]."""
+    plan = self.plan(noise)
+    transforms = self._transforms(self._clusters(csi, plan.num_clusters))
+    variances = transforms.variances[:, None]
+    power = linear_powers(variances, noise, self.num_symbols - plan.num_word_symbols)
+    energy = np.abs(self._coefficients(transforms, csi))[:, None] ** 2
+    return linear_change(variances, energy, power, noise, limit=True)[:, 0]
 
   def plan(self, noise: float) -> Plan:
     """The number of clusters and the code word of least error over the trial CSI.
@@ -152,7 +165,7 @@ class DescribedCode:
   def _num_bits(self, count: int) -> int:
     return max((math.comb(self._num_places, count) - 1).bit_length(), 1)
 
-  def _encode(self, csi: np.ndarray, noise: float) -> np.ndarray:
+  def encode(self, csi: np.ndarray, noise: float) -> np.ndarray:
     """Reports [n, num_symbols] of CSI [n, N_a, N_t], of mean power 1."""
     plan, excess = self.plan(noise), self._excess(noise)
     places = np.sort(self._clusters(csi, plan.num_clusters), -1)
@@ -164,7 +177,7 @@ class DescribedCode:
         self._designs(transforms, noise * excess, plan), values) / np.float32(np.sqrt(excess))
     return np.concatenate([polar.encode(plan.word, bits), symbols], -1)
 
-  def _decode(self, received: np.ndarray, heard_noise: np.ndarray, noise: float) -> np.ndarray:
+  def decode(self, received: np.ndarray, heard_noise: np.ndarray, noise: float) -> np.ndarray:
     """CSI [n, N_a, N_t] of received reports [n, num_symbols] of N_0 [n], made for `noise`."""
     plan, excess = self.plan(noise), self._excess(noise)
     word, coefficients = np.split(received, [plan.num_word_symbols], -1)
@@ -192,7 +205,7 @@ class DescribedCode:
     """Mean power of the coefficients' symbols of the trial CSI, where the profile expects 1."""
     if noise not in self._excesses:
       self._excesses[noise] = 1.0  # while it is measured
-      sent = self._encode(self._trial, noise)[:, self.plan(noise).num_word_symbols:]
+      sent = self.encode(self._trial, noise)[:, self.plan(noise).num_word_symbols:]
       self._excesses[noise] = float((np.abs(sent) ** 2).mean())
     return self._excesses[noise]
 

@@ -94,21 +94,27 @@ class SiteCode:
     self._num_in_block = in_parts(
         np.ones((config.num_delay_taps, config.num_tx_antennas), np.float32))
     self._reserve = True
+    self._otherwise: Callable[[int], Any] = lambda num_symbols: None
     self._designs: dict[tuple[int, float, int], Any] = {}
     self._excesses: dict[tuple[float, int], float] = {}
     self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
     self._tried: dict[bytes, _Tried] = {}  # of CSI that comes again at another SNR
 
   def variant(
-      self, source: Paid, code: CoefficientCode, reserve: bool = True) -> 'SiteCode':
+      self, source: Paid, code: CoefficientCode, reserve: bool = True,
+      otherwise: Callable[[int], Any] | None = None) -> 'SiteCode':
     """The same map with another source and code; what is computed of the map is shared.
 
-    `reserve`: whether UEs may take the label for CSI that fits no place.
+    Args:
+      reserve: whether UEs may take the label for CSI that fits no place.
+      otherwise: what codes CSI of that label on so many symbols, a `described.DescribedCode`; by
+        default the KLT of the whole map's mean power does.
     """
     _ = self._coarse_powers  # here, for all variants
     other = copy.copy(self)
     other._source, other._code, other._designs, other._excesses = source, code, {}, {}
     other._reserve = reserve
+    other._otherwise = functools.cache(otherwise or self._otherwise)
     return other
 
   def estimate(
@@ -152,6 +158,10 @@ class SiteCode:
             csi[:, ues], noise, split, self._around, self._at(places[:, ues]), _NUM_PLACED)
       symbols[:, ues, :split] = words[sent]
       symbols[:, ues, split:] = self._encode(sent, values, noise, split)
+      rows = np.nonzero(sent == self._reserved)
+      if rows[0].size and (other := self._other(noise, split)):
+        rows = rows[0], ues[rows[1]]
+        symbols[*rows, split:] = other.encode(csi[rows], noise)
       codes.append(_Code(ues, noise, split, words))
     received, noise = map(np.asarray, uplink.send(keys, jnp.asarray(symbols)))
     weights, labels = self._likely(codes, received, noise, last)
@@ -283,9 +293,12 @@ class SiteCode:
     values = tried.coefficients[:, :, 0]
     power = linear_powers(tried.variances, noise, self.num_symbols - split)
     change = linear_change(tried.variances, np.abs(values) ** 2, power, noise, limit=True)
+    if other := self._other(noise, split):
+      change[:, :-1][tried.labels[:, :-1] == self._reserved] = np.inf
+      change[:, -1] = other.change(flat, noise)
     change[:, -1] += _SELDOM * ((np.abs(flat) ** 2).sum((1, 2)) + change[:, -1])
     if not self._reserve:
-      change[tried.labels == len(self._map.los) - 1] = np.inf
+      change[tried.labels == self._reserved] = np.inf
     rows, best = np.arange(len(flat)), change.argmin(1)
     return tried.labels[rows, best].reshape(shape), values[rows, best].reshape(*shape, -1)
 
@@ -407,7 +420,19 @@ class SiteCode:
     excess = self._excess(code.noise, code.split)
     designs = self._designs_of(labels, code.noise * excess, code.split)
     values = self._code.decode(designs, received * np.sqrt(excess), noise * excess, self._size)
-    return self._synthesise(labels, values)
+    found = self._synthesise(labels, values)
+    if (other := self._other(code.noise, code.split)) and (rows := labels == self._reserved).any():
+      found[rows] = other.decode(received[rows], noise[rows], code.noise)
+    return found
+
+  def _other(self, noise: float, split: int) -> Any:
+    """What codes CSI of the reserved label; None: the map does."""
+    other = self._otherwise(self.num_symbols - split)
+    return other if other is not None and other.fits(noise) else None
+
+  @property
+  def _reserved(self) -> int:
+    return self._num_labels - 1
 
   def _synthesise(self, labels: np.ndarray, values: np.ndarray) -> np.ndarray:
     """CSI [n, N_a, N_t] of coefficients [n, S]."""

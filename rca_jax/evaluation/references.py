@@ -232,20 +232,28 @@ def _described_scores(
   return _code_scores(config, measurements, estimate)
 
 
-def described_code(config: ExperimentConfig, code: CoefficientCode = FOLDED) -> DescribedCode:
-  """The code of 'described profile (folded)', or with another code of the coefficients."""
+def described_code(
+    config: ExperimentConfig, code: CoefficientCode = FOLDED, num_symbols: int | None = None
+) -> DescribedCode:
+  """The code of 'described profile (folded)', or with another code of the coefficients.
+
+  `num_symbols`: by default those of a report.
+  """
   return DescribedCode(
-      config.csi, codeword_dim(config.model, config.csi) // 2,
+      config.csi, num_symbols or codeword_dim(config.model, config.csi) // 2,
       _training_csi(config, _NUM_TRIAL_REPORTS)[:_NUM_TRIAL_REPORTS], code)
 
 
 def _site_map_scores(
     source: str, code: CoefficientCode, config: ExperimentConfig,
-    measurements: Sequence[Measurement], reserve: bool = True, is_placed: bool = False
+    measurements: Sequence[Measurement], reserve: bool = True, is_placed: bool = False,
+    is_described: bool = False
 ) -> list[Scores]:
   _require_noise('the site map', measurements)
   site_map, plain = _site_map(config)
-  code = plain.variant(_SOURCES[source](site_map, config), code, reserve)
+  code = plain.variant(
+      _SOURCES[source](site_map, config), code, reserve,
+      functools.partial(described_code, config, code) if is_described else None)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
@@ -358,6 +366,11 @@ WITH_MAP: dict[str, Callable] = {
         _site_map_scores, 'joint', LINEAR, is_placed=True),
     'site map (folded joint placed)': functools.partial(
         _site_map_scores, 'joint', FOLDED, is_placed=True),
+    # CSI that fits no place says itself where its power comes from.
+    'site map (joint or described)': functools.partial(
+        _site_map_scores, 'joint', LINEAR, is_described=True),
+    'site map (folded joint or described)': functools.partial(
+        _site_map_scores, 'joint', FOLDED, is_described=True),
     'site map (joint without reserve)': functools.partial(
         _site_map_scores, 'joint', LINEAR, reserve=False),
     'site map bound': functools.partial(_site_map_bound_scores, False),
