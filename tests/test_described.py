@@ -8,9 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rca_jax.bayes import em, packing
 from rca_jax.bayes.coefficient_code import FOLDED, LINEAR
 from rca_jax.bayes.described import DescribedCode, find_clusters, profile, rank, unrank
 from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.label_source import Paid
+from rca_jax.bayes.map_fit import with_anywhere
+from rca_jax.bayes.site_code import SiteCode
+from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
 from rca_jax.errors import InputError
 from rca_jax.uplink.known import Uplink
@@ -130,3 +135,26 @@ def test_a_report_that_is_noise_is_no_csi(code):
 def test_too_much_noise_for_any_code_word(code, trial):
   with pytest.raises(InputError, match='cannot say where power comes from; choose a higher'):
     transmit(code, trial[None, :2], -30.0)
+
+
+def test_csi_that_a_map_does_not_know_describes_itself(trial):
+  """Two places have power in one entry of the CSI each; other CSI is of neither."""
+  index = np.array([[(2 + 4 * row) * 64 + 32] for row in (0, 5)])  # rows 0 and 5, sine 0
+  power = np.pad(np.full((2, 1), 128.0), ((0, 0), (0, 143)))
+  packed = packing.pack(
+      em.Profile(np.pad(index, ((0, 0), (0, 143)), mode='edge'), power), GRID.shape[0])
+  two = SiteMap(
+      np.array([[1.0, 1.0], [3.0, 1.0]], np.float32), np.zeros(2, bool), np.full(2, 50, np.uint16),
+      *packed)
+  of_places = np.zeros((2, NUM_DELAYS, NUM_ANTENNAS), np.complex64)
+  of_places[0, 0, 0] = of_places[1, 5, 0] = 128**0.5
+  csi = np.concatenate([of_places, csi_of(np.random.default_rng(6), 30, 3)])[:, None]
+  keys = jax.random.split(jax.random.key(0), csi.shape[:2])
+  site_map = with_anywhere(GRID, two)
+  plain = SiteCode(site_map, CONFIG, NUM_SYMBOLS, Paid(site_map))
+  either = plain.variant(
+      Paid(site_map), LINEAR, otherwise=lambda num: DescribedCode(CONFIG, num, trial))
+  by_map, by_either = (code.estimate(csi, keys, Uplink(25.0)) for code in (plain, either))
+  np.testing.assert_allclose(by_either[:2], by_map[:2], atol=1e-4)
+  assert nmse_db(by_map[:2], csi[:2]) < -15
+  assert nmse_db(by_either[2:], csi[2:]) < nmse_db(by_map[2:], csi[2:]) - 3
