@@ -50,11 +50,13 @@ class Bar:
     self.stop()
 
   def start(self) -> None:
+    """Shows it: a bar in a terminal, lines elsewhere."""
     self._progress.start()
     if not self._terminal:
       self._thread.start()
 
   def stop(self) -> None:
+    """Ends it; what it showed last stays."""
     self._stopped.set()
     self._progress.stop()
     if self._thread.ident is not None:

@@ -19,7 +19,7 @@ def frequency_rows(csi: jax.Array) -> jax.Array:
 
 
 def from_frequency_rows(rows: jax.Array) -> jax.Array:
-  """The inverse of `frequency_rows`."""
+  """The inverse of `frequency_rows`; same shape."""
   return jnp.fft.ifft(jnp.fft.ifft(rows, axis=-1, norm='ortho'), axis=-2, norm='ortho')
 
 

@@ -45,7 +45,7 @@ def delays_in_rows(config: CsiConfig, points_per_row: int) -> np.ndarray:
 
 
 def delays_and_angles(index: np.ndarray, config: CsiConfig) -> tuple[np.ndarray, np.ndarray]:
-  """Where the atoms of flat indices are: delays in s, sines of angles, like index."""
+  """Where the atoms of flat indices are: delays in s, sines of angles, of the shape of `index`."""
   p, q = np.divmod(index, NUM_ANGLES)
   return (p / POINTS_PER_ROW + _FIRST_ROW) / config.bandwidth_hz, q * (2 / NUM_ANGLES) - 1
 

@@ -120,7 +120,7 @@ def profiles(
 
 
 def with_prior(prior: jax.Array, power: jax.Array, reports: jax.Array) -> jax.Array:
-  """A profile found from so many reports of little noise, with its share of the prior."""
+  """A profile [..., K] found from so many reports of little noise, with its share of the prior."""
   return (reports * power + PRIOR_UES * prior) / (reports + PRIOR_UES)
 
 
@@ -241,7 +241,7 @@ def _inverse(
 
 
 def parts(values: jax.Array, num_symbols: int) -> jax.Array:
-  """Of the first axis, the atoms, parts that bound the memory; zeros fill the last one."""
+  """[K, ...] in parts [n, size, ...] that bound the memory; zeros fill the last one."""
   size = max(1, _NUMBERS_AT_ONCE // num_symbols ** 2)
   filled = jnp.pad(values, [(0, -len(values) % size)] + [(0, 0)] * (values.ndim - 1))
   return filled.reshape(-1, size, *values.shape[1:])

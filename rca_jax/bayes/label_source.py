@@ -59,6 +59,7 @@ class Joint(Paid):
     self._num_near = self._squares.num_labels(self._squares.offsets(apart))
 
   def posterior(self, log_likelihood: np.ndarray, last: np.ndarray | None) -> np.ndarray:
+    """As `Paid.posterior`; what one UE's label says of the others' counts too."""
     if len(log_likelihood) == 1:
       return super().posterior(log_likelihood, last)
     likelihood = np.exp(log_likelihood - log_likelihood.max(-1, keepdims=True))
@@ -69,7 +70,7 @@ class Joint(Paid):
     return found / found.sum(-1, keepdims=True)
 
   def error_rate(self, num_symbols: np.ndarray, noise: float, num_ues: int) -> np.ndarray:
-    """All labels together are one of V K^(M-1) words, and each is one of K near the others'.
+    """As `Paid.error_rate`: the labels are one of V K^(M-1) words, each one of K near the others'.
 
     A label that is not near the others' is one of V, and must be told by its own word.
     """
@@ -92,8 +93,10 @@ class Tracked(Paid):
     self._num_near = self._squares.num_labels(self._offsets)
 
   def error_rate(self, num_symbols: np.ndarray, noise: float, num_ues: int) -> np.ndarray:
+    """As `Paid.error_rate`, of the labels within a walk."""
     near = label.error_rate(self._num_near, num_symbols, noise)
     return np.minimum(1, near + STRAY * super().error_rate(num_symbols, noise, num_ues))
 
   def expected(self, last: np.ndarray | None) -> np.ndarray:
+    """As `Paid.expected`: labels a walk away, and a few anywhere."""
     return np.log(self._squares.from_square_of(last, self._offsets))

@@ -145,7 +145,7 @@ def decode(
 
 
 def amplitudes(half: int) -> np.ndarray:
-  """Of each label of `half` bits: Gray-labelled, of mean square 1/2."""
+  """Of the labels of `half` bits, [2^half]: Gray-labelled, of mean square 1/2."""
   gray = np.arange(2**half)
   binary = gray.copy()
   for shift in range(1, half):

@@ -132,6 +132,6 @@ def invert(packed: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def unpack(packed: jax.Array) -> jax.Array:
-  """The inverse of `pack`."""
+  """The inverse of `pack`, complex64 of the same shape."""
   turned = jnp.swapaxes(packed, -1, -2)
   return jax.lax.complex(packed + turned, packed - turned) / 2

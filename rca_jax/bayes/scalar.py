@@ -67,7 +67,7 @@ def _table() -> np.ndarray:
 
 
 def moments(ratio: np.ndarray) -> tuple[np.ndarray, ...]:
-  """Expected bits, their variance, mean square error (of variance 1) at step / deviation."""
+  """Expected bits, their variance, mean square error (of variance 1) at step / deviation [...]."""
   position = np.log(ratio / _RATIOS[0]) / np.log(_RATIOS[1] / _RATIOS[0])
   position = np.clip(position, 0, _RATIOS.size - 1.001)
   index = position.astype(int)
@@ -128,14 +128,14 @@ def quantise(
 def encode(
     coefficients: np.ndarray, deviations: tuple[float, ...], step: float, num_bits: int
 ) -> tuple[int, np.ndarray]:
-  """The cells of real coefficients as a number of K bits, most important coefficient first.
+  """The cells of real coefficients [n] as a number of K bits, most important coefficient first.
 
   The number begins with the step's factor: the least that lets all cells fit. With the largest
   factor a cell that does not fit in the bits left becomes the nearest to it, towards zero, that
   fits; when zero does not fit either, that coefficient and all after it are not sent: they are 0.
 
   Returns:
-    the number in [0, 2^K), and the values that the decoder will find.
+    the number in [0, 2^K), and the values [n] that the decoder will find.
   """
   for i, factor in enumerate(_FACTORS):
     low, width = _narrowed(1 << (num_bits + _PRECISION), _FACTOR_CELLS, i)
@@ -170,7 +170,7 @@ def _encode_cells(
 
 def decode(
     number: int, deviations: tuple[float, ...], step: float, num_bits: int) -> np.ndarray:
-  """The values that `encode` returned with the number; any number has some."""
+  """The values [n] that `encode` returned with the number; any number has some."""
   values = np.zeros(len(deviations))
   rest, width = number << _PRECISION, 1 << (num_bits + _PRECISION)
   factor, rest, width = _next(rest, width, _FACTOR_CELLS)

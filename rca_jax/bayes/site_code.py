@@ -120,7 +120,7 @@ class SiteCode:
   def estimate(
       self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, past: np.ndarray | None = None,
       places: np.ndarray | None = None) -> np.ndarray:
-    """What the BS recovers of the reports of `transmit`."""
+    """What the BS recovers of the reports of `transmit`; arguments as of `transmit`."""
     return self.transmit(csi, keys, uplink, past, places)[1]
 
   def transmit(
@@ -198,7 +198,7 @@ class SiteCode:
     return in_ball(found)
 
   def estimate_ideal(self, csi: np.ndarray, keys: jax.Array, bits: float) -> np.ndarray:
-    """What so many bits a UE deliver at the rate-distortion bound of the map's Gaussians.
+    """CSI, as of `transmit`, after so many bits a UE at the rate-distortion bound of the map.
 
     Reverse water-filling of the variances leaves D of w in each direction; real CSI goes through
     the test channel of that code, which is AWGN of power w / D - 1 at N_0 = 1. Each UE has the
@@ -537,7 +537,7 @@ def linear_change(
 
 
 def in_ball(csi: np.ndarray) -> np.ndarray:
-  """The nearest CSI of mean |h|^2 <= 1: all true CSI is there, so no error grows."""
+  """The CSI of mean |h|^2 <= 1 nearest to [..., N_a, N_t]: true CSI is there, no error grows."""
   energy = (np.abs(csi) ** 2).mean((-2, -1), keepdims=True)
   return csi / np.sqrt(np.maximum(energy, 1))
 

@@ -76,7 +76,7 @@ class Squares:
     return np.maximum(spread, 0)  # running sums leave -1e-22 where there is nothing
 
   def num_labels(self, offsets: np.ndarray) -> float:
-    """How many labels at these offsets there are, exp of the entropy."""
+    """How many labels at these `offsets` [2r+1, 2r+1] there are, exp of the entropy."""
     within = -(self.anywhere * np.log(np.where(self._share > 0, self._share, 1))).sum()
     return float(np.exp(_entropy(offsets) + within))
 

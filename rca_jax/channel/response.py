@@ -125,7 +125,7 @@ def total_energy(taps: Taps, config: CsiConfig) -> jax.Array:
 
 
 def normalise(csi: jax.Array) -> jax.Array:
-  """Scales each UE to mean |h|^2 = 1 over its N_a x N_t entries. Zero CSI stays zero."""
+  """Scales each UE's CSI [..., N_a, N_t] to mean |h|^2 = 1 over its entries; zero stays zero."""
   energy = jnp.mean(jnp.abs(csi) ** 2, (-1, -2), keepdims=True)
   return csi * jax.lax.rsqrt(jnp.maximum(energy, 1e-30))
 

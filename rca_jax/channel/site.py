@@ -349,7 +349,7 @@ def _drift_s(excess_m, position, anchor, config) -> jax.Array:
 
 
 def polar(amplitude: jax.Array, phase: jax.Array) -> jax.Array:
-  """amplitude * exp(j phase), complex64."""
+  """amplitude * exp(j phase), complex64 of their common shape."""
   # jnp.exp of a complex number compiles, and runs, twice as long.
   return jax.lax.complex(amplitude * jnp.cos(phase), amplitude * jnp.sin(phase))
 

@@ -44,7 +44,7 @@ def compaction_db(groups: CsiGroups, los: bool) -> np.ndarray:
 
 
 def log_spreads(paths: Paths) -> tuple[jax.Array, jax.Array]:
-  """log10 of the delay spread in s and of the circular azimuth spread of departure in degrees.
+  """log10 of the delay spread in s and of the circular azimuth spread in degrees, both [...].
 
   Both power-weighted over all rays and the LOS path (TR 38.901 annex A, rms and circular).
   """

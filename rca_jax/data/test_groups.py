@@ -70,7 +70,7 @@ def load_test_places(config: ExperimentConfig, num_ues: int) -> np.ndarray:
 
 
 def load_past_csi(config: ExperimentConfig, num_ues: int, distance_m: float) -> np.ndarray:
-  """What `load_test_csi` gives, where every UE was a walk of `distance_m` before, in any direction.
+  """As `load_test_csi`, where every UE was a walk of `distance_m` before, in any direction.
 
   Raises:
     InputError: the test groups are no generated ones of one site.

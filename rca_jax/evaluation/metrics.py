@@ -25,7 +25,7 @@ def nmse(csi: jax.Array, csi_hat: jax.Array) -> jax.Array:
 
 
 def to_db(linear: jax.Array) -> jax.Array:
-  """10 log10 of a power ratio; take means before, never after."""
+  """10 log10 of power ratios of any shape; take means before, never after."""
   return 10.0 * jnp.log10(linear)
 
 

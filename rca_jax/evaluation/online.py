@@ -85,6 +85,7 @@ class Settings:
 
   @property
   def num_blocks(self) -> int:
+    """Of reports that are read at a time."""
     return self.num_reports // _BLOCK
 
   @property

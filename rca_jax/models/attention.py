@@ -54,7 +54,7 @@ def residual_cut(
 
 
 def own_embedding(embeddings: jax.Array, active: jax.Array | None = None) -> jax.Array:
-  """Each UE's own embedding, X_1."""
+  """Each UE's own embedding, X_1; arguments as of `mean_of_other_ues`."""
   del active
   return embeddings
 

@@ -51,6 +51,6 @@ class RCAMUNet(nn.Module):
   def decode(
       self, codeword_hat: jax.Array, snr_db: jax.Array, active: jax.Array | None = None,
   ) -> jax.Array:
-    """The BS's side: features_hat of the reports that `link` delivered."""
+    """The BS's side: features_hat of the reports [batch, ue, k] that `link` delivered."""
     del snr_db
     return self.decoder(codeword_hat, active)

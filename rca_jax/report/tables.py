@@ -37,6 +37,7 @@ class Table(NamedTuple):
   body: list[tuple[str, ...]]
 
   def markdown(self) -> str:
+    """The table, and below it its caption."""
     lines = [self.head, ('---',) * len(self.head), *self.body]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + f'\n\n{self.caption}\n'
 

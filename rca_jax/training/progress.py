@@ -34,4 +34,5 @@ class Progress:
       self._bar.say(self._bar.line())
 
   def close(self) -> None:
+    """Ends the bar."""
     self._bar.stop()

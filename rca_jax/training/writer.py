@@ -64,6 +64,7 @@ class MetricsWriter:
       self._events.flush()
 
   def close(self) -> None:
+    """Writes what is left and closes both files."""
     with writing(self._path, _ADVICE), self._file:
       self._events.close()
 

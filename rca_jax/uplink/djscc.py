@@ -49,7 +49,7 @@ def from_symbols(symbols: jax.Array) -> jax.Array:
 
 
 def noise_variance(snr_db: jax.Array) -> jax.Array:
-  """N_0 = 10^(-SNR/10), the variance per complex symbol (N_0/2 per real part)."""
+  """N_0 = 10^(-SNR/10) of any shape: the variance per complex symbol (N_0/2 per real part)."""
   return 10.0 ** (-jnp.asarray(snr_db, jnp.float32) / 10.0)
 
 
@@ -94,7 +94,7 @@ def rayleigh_block_fading(key: jax.Array, symbols: jax.Array, snr_db: jax.Array)
 
 def rayleigh_block_fading_equalised(
     key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
-  """`rayleigh_block_fading`, then g* / (|g|^2 + N_0) at a receiver that knows g.
+  """As `rayleigh_block_fading`, then g* / (|g|^2 + N_0) at a receiver that knows g.
 
   The MMSE equaliser, not 1/g: in a deep fade it returns little, not unbounded noise.
   """
@@ -105,14 +105,14 @@ def rayleigh_block_fading_equalised(
 
 def rayleigh_block_fading_known(
     key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """`rayleigh_block_fading` divided by g, and |g|^2 of every report: noise of N_0 / |g|^2."""
+  """As `rayleigh_block_fading`, divided by g, and |g|^2 [batch, ue]: noise of N_0 / |g|^2."""
   received, gain = _fade(key, symbols, snr_db)
   power = jnp.square(gain.real) + jnp.square(gain.imag)
   return received * jnp.conj(gain) / power, power[..., 0]
 
 
 def narrowband_interference(key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
-  """`awgn`, and on one eighth of a report's symbols an interferer as strong as the signal.
+  """As `awgn`, and on one eighth of a report's symbols an interferer as strong as the signal.
 
   The symbols hit are neighbours, at a place drawn for every report; the interference is CN(0, 1).
   """

@@ -18,12 +18,12 @@ def bound(codeword: jax.Array) -> jax.Array:
 
 
 def to_levels(codeword: jax.Array, num_bits: int) -> jax.Array:
-  """Index of each bounded entry's level, int32 in [0, 2^q)."""
+  """Index of each bounded entry's level, int32 in [0, 2^q), same shape."""
   return _index(bound(codeword), num_bits)
 
 
 def from_levels(index: jax.Array, num_bits: int) -> jax.Array:
-  """The middle of each level, float32 in (-1, 1)."""
+  """The middle of each level, float32 in (-1, 1), same shape."""
   return (2 * index.astype(jnp.float32) + 1) / 2**num_bits - 1
 
 

@@ -67,13 +67,13 @@ def check_promise(name: str, promised: int, there: int) -> None:
 
 
 def whole(array: Array) -> np.ndarray:
-  """The array in one block."""
+  """The array in one block, of its shape."""
   [values] = array.blocks(max(1, array.shape[0]), 0)
   return values
 
 
 def in_memory(values: np.ndarray, is_matlab: bool = False) -> Array:
-  """An array that is there already, as one that is read in blocks."""
+  """An array of any shape that is there already, as one that is read in blocks."""
   return Array(values.shape, lambda count, axis: split(values, count, axis), is_matlab)
 
 
@@ -83,6 +83,6 @@ def rows_per_block(num_values: int) -> int:
 
 
 def split(values: np.ndarray, count: int, axis: int) -> Iterator[np.ndarray]:
-  """Parts of at most `count` along `axis`."""
+  """Parts of at most `count` along `axis`; the other axes keep their shape."""
   for start in range(0, values.shape[axis], count):
     yield values[(slice(None),) * axis + (slice(start, start + count),)]

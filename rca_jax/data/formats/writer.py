@@ -32,6 +32,7 @@ class Stored(NamedTuple):
 
   @property
   def dtype(self) -> np.dtype:
+    """Of that array: complex64, or float32 where an axis holds real and imaginary parts."""
     return np.dtype(np.float32 if 're_im' in self.axes else np.complex64)
 
   @property
