@@ -25,6 +25,7 @@ from rca_jax.report.levels import (
 from rca_jax.report.panels import Curve, Panel, draw
 from rca_jax.report.reproduction import write_report
 from rca_jax.report.tables import cell, nmse_cell, table1, table2
+from rca_jax.report.takeaways import WORDS, better
 from rca_jax.report.variants import data_table, shortcut_table, ues_table
 
 
@@ -192,14 +193,17 @@ def test_table_1_shows_measured_numbers_the_papers_and_their_gains(rows):
   cells = {line[:2]: dict(zip(table.head, line, strict=True)) for line in table.body}
   assert len(cells) == len(table.body) == 12
   here = cells['1/16', '10 dB']
-  assert here['RCA-MUNet'] == '-16.12 (-16.22 .. -15.92) [-16.76]'
-  assert here['gain over BL1'] == '+1.75 [+2.07]'
-  assert here['gain over BL3'] == '+1.08 [+1.07]'
-  assert here['CDL-OP'] == '-4.55 (-4.65 .. -4.35) [-4.71]'
-  assert here['BL5'] == '- [-15.00]' and here['BL4-textbook'] == '-'
+  assert table.head[3:6] == ('RCA-MUNet', "paper's RCA-MUNet", 'gain over BL1')  # ours first
+  for name, ours, papers in (
+      ('RCA-MUNet', '-16.12 (-16.22 .. -15.92)', '-16.76'), ('gain over BL1', '+1.75', '+2.07'),
+      ('gain over BL3', '+1.08', '+1.07'), ('CDL-OP', '-4.55 (-4.65 .. -4.35)', '-4.71'),
+      ('BL5', '-', '-15.00')):
+    assert (here[name], here[f"paper's {name}"]) == (ours, papers)
+  assert 'BL4-textbook' not in here  # neither printed nor measured
   assert here['steps'] == '2,000' and cells['1/32', '0 dB']['steps'] == '-'
-  assert cells['1/32', '0 dB']['RCA-MUNet'] == '- [-5.61]'
-  assert cell(None) == '-' and cell(Estimate(-0.001), sign='+') == '+0.00'
+  assert cells['1/32', '0 dB']['RCA-MUNet'] == '-'
+  assert cells['1/32', '0 dB']["paper's RCA-MUNet"] == '-5.61'
+  assert cell(None) == '-' and cell(Estimate(-0.001), '+') == '+0.00'
 
 
 def test_a_longer_training_has_a_line_of_its_own_in_table_1(rows):
@@ -208,8 +212,8 @@ def test_a_longer_training_has_a_line_of_its_own_in_table_1(rows):
                  if line[:2] == ('1/16', '10 dB'))
   assert (short['steps'], long['steps']) == ('2,000', '4,000')
   assert short['RCA-MUNet'].startswith('-16.12 ') and short['gain over BL1'].startswith('+1.75')
-  assert long['RCA-MUNet'].startswith('-18.00 ') and long['BL1'] == '- [-14.69]'
-  assert long['gain over BL1'] == '- [+2.07]'
+  assert long['RCA-MUNet'].startswith('-18.00 ') and long['BL1'] == '-'
+  assert long['gain over BL1'] == '-'
   assert short['PCA/KLT'] == long['PCA/KLT'] != '-'
 
 
@@ -217,7 +221,7 @@ def test_no_number_of_the_paper_stands_as_measured():
   table = table1([row('BL1', -14.0, **TUNED)])
   for line in table.body:
     for name, text in zip(table.head[3:], line[3:], strict=True):
-      assert text.startswith('-14.00') or text == '-' or text.startswith('- ['), (name, text)
+      assert text.startswith('-14.00') or text == '-' or name.startswith("paper's"), (name, text)
 
 
 def test_the_papers_numbers_are_in_order():
@@ -230,22 +234,24 @@ def test_the_papers_numbers_are_in_order():
 
 def test_data_table_says_how_far_the_papers_cdl_op_is(rows):
   table = data_table(rows)
-  default, fresh = (dict(zip(table.head, line, strict=True)) for line in table.body)
+  papers, default, fresh = (dict(zip(table.head, line, strict=True)) for line in table.body)
   assert (default['data'], fresh['data']) == ('default, uma site 0', 'fresh, uma site 0')
-  assert default['CDL-OP 1/16'] == '-4.55 (-4.65 .. -4.35) [-4.71]' and default['apart'] == '0.16'
-  assert fresh['CDL-OP 1/8'] == '- [-7.59]'
+  assert default['CDL-OP 1/16'] == '-4.55 (-4.65 .. -4.35)' and default['apart'] == '0.16'
+  assert (papers['CDL-OP 1/16'], papers['CDL-OP 1/8'], fresh['CDL-OP 1/8']) == (
+      '-4.71', '-7.59', '-')
   assert fresh['apart'] == '0.71'  # of 1.0 and 0.0
-  assert fresh['BL1 1/16, 10 dB'] == '-9.50 (-9.60 .. -9.30) [-14.69]'
+  assert fresh['BL1 1/16, 10 dB'] == '-9.50 (-9.60 .. -9.30)'
+  assert papers['BL1 1/16, 10 dB'] == '-14.69'
   assert data_table([found for found in rows if found['variant'] != 'fresh']) is None
 
 
 def test_shortcut_table_has_both_gains(rows):
   table = shortcut_table(rows)
-  assert table.head[5:] == ('BL1', 'BL4', 'RCA-MUNet', 'gain of RCA-MUNet over BL1')
+  assert table.head[4:] == ('RCA-MUNet', 'its gain over BL1', 'BL1', 'BL4', 'PCA/KLT')
   for line, shortcut, gain in zip(table.body, ('no', 'yes'), ('+1.75', '+2.19'), strict=True):
-    assert line[:4] == ('1/16', '10 dB', shortcut, '2,000') and line[4].startswith('-9.40 ')
-    assert line[-1] == gain
-  assert table.body[0][6] == '-' and table.body[1][6].startswith('-16.00 ')
+    assert line[:4] == ('1/16', '10 dB', shortcut, '2,000') and line[-1].startswith('-9.40 ')
+    assert line[5] == gain
+  assert table.body[0][7] == '-' and table.body[1][7].startswith('-16.00 ')
   assert shortcut_table([row('BL1', -3.0)]) is None
 
 
@@ -254,8 +260,9 @@ def test_methods_for_4_ues_stand_beside_each_other_with_their_gain(rows):
   more = {'num_ues': 4, 'trained_ues': [4]}
   table = ues_table([*rows, row('BL1', -20.0, **more, **TUNED), row('PCA/KLT', -9.0, **more)])
   found = {line[0]: dict(zip(table.head, line, strict=True)) for line in table.body}
-  assert table.head[4:7] == ('PCA/KLT', 'BL1', 'RCA-MUNet') and [*found] == ['3', '4']
-  assert found['4']['gain of RCA-MUNet over BL1'] == '+1.00' and found['3']['BL1'] == '-'
+  assert table.head[4:] == ('RCA-MUNet', 'its gain over BL1', 'BL1', 'PCA/KLT')
+  assert [*found] == ['3', '4']
+  assert found['4']['its gain over BL1'] == '+1.00' and found['3']['BL1'] == '-'
   assert found['4']['PCA/KLT'].startswith('-9.00 ')
 
 
@@ -280,6 +287,34 @@ def test_every_panel_has_data_and_no_rows_make_no_figure(rows, name):
             } <= drawn
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [
         curve.label for curve in panel.curves]
+
+
+def test_takeaways_are_numbers_of_the_rows(rows):
+  shifted = [found | {'nmse_db': found['nmse_db'] - 0.5, 'nmse_ci95_db': [-50.0, -49.0]}
+             if found['method'] in ('RCA-MUNet', 'joint Bayes', 'BL2') else found for found in rows]
+  said = {}
+  for name, find in figures.FIGURES.items():
+    if name != 'loss':
+      said[name], others = (WORDS[name].found(find(part)) for part in (rows, shifted))
+      assert said[name] and said[name] != others, name
+  assert said['fig3'][0] == 'With 2 UEs ours is 1.75 dB better at CR 1/16 than BL1.'
+  assert '"4 UEs" has the lowest NMSE, -21.00 (-21.10 .. -20.80) dB' in said['fig3'][1]
+  assert said['distance'] == [
+      'RCA-MUNet: +1.50 dB at 1 m, +0.60 dB at 10 m; neighbours help up to 10 m.']
+  assert said['fig4'] == [
+      'With feedback overhead 64 symbols DJSCC of stage 1 is 2.50 dB better at 20 dB than the best '
+      'SSCC.']
+  assert said['length'] == [
+      'RCA-MUNet, 10 dB: 16,000 steps are 1.75 dB better than 2,000, with a gain over BL1 of +1.00 '
+      'dB.']
+  assert WORDS.keys() == {'site_map', *figures.FIGURES}
+
+
+def test_better_says_which_way_and_where_intervals_overlap():
+  low, high = Estimate(-3.0, -3.4, -2.6), Estimate(-2.5, -2.9, -2.1)
+  assert better(low, high) == '0.50 dB better (the intervals overlap)'
+  assert better(high, Estimate(-3.0, -3.1, -2.95)) == '0.50 dB worse'
+  assert better(low, Estimate(-2.0)) == '1.00 dB better'
 
 
 def test_joint_bayes_gains_over_alone_by_distance(rows):
@@ -336,7 +371,8 @@ def test_the_report_is_whole_and_opens_offline(rows, tmp_path):
       'report.html', 'table1.md', 'table2.md', 'data.md', 'shortcut.md'}
   page = (tmp_path / 'report.html').read_text()
   assert not re.search(r'(src|href)="(?!data:)', page)
-  assert page.count('data:image/png') == len(drawn)
+  axes = sum(len(figures.FIGURES[name](found)) for name in drawn)
+  assert page.count('data:image/png') == axes == 5
   for measured in found:  # every number can be traced to a row
     assert f'<td>{measured["nmse_db"]:.4g}</td>' in page
   assert page.count('<td>-16.12</td>') == 1  # what is there twice is listed once
@@ -406,8 +442,11 @@ def test_table_1_has_a_column_for_the_site_map_where_it_was_measured():
   ours = row('RCA-MUNet', -9.0)
   assert 'site map' not in table1([ours]).head
   measured = table1([ours, row('site map', -7.25)])
-  assert measured.head.index('site map') == measured.head.index('genie') - 1
-  assert any('-7.25' in line[measured.head.index('site map')] for line in measured.body)
+  assert measured.head[-1] == 'site map'
+  assert any('-7.25' in line[-1] for line in measured.body)
+  alone = table1([row('site map', -7.25)])
+  assert alone.head == ('CR', 'SNR', 'steps', 'site map')
+  assert {line[0] for line in alone.body} == {'1/16'}
 
 
 def test_the_site_maps_panels_keep_data_apart_and_share_the_y_axis(tmp_path):

@@ -163,7 +163,7 @@ def test_the_page_is_whole_and_csv_has_every_row(runs, tmp_path):
   assert written == {'report.html', 'rows.csv', *(
       f'{name}.{kind}' for name in ('nmse', 'gain', 'ues', 'learning') for kind in ('png', 'pdf'))}
   page = (tmp_path / 'out' / 'report.html').read_text()
-  assert not re.search(r'(src|href)="(?!data:)', page) and page.count('data:image/png') == 4
+  assert not re.search(r'(src|href)="(?!data:)', page) and page.count('data:image/png') == 5
   assert '&lt;first&gt;' in page
   lines_read = [*csv.DictReader(io.StringIO(rows_csv(lines(runs))))]
   assert [float(line['nmse_db']) for line in lines_read] == [

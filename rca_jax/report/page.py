@@ -2,6 +2,8 @@
 
 import base64
 import html
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,11 +15,18 @@ _STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
 table { border-collapse: collapse; font-size: 12px; }
-th, td { border-bottom: 1px solid #8885; padding: 3px 8px; text-align: right; white-space: nowrap; }
+th, td { border-bottom: 1px solid #8885; padding: 3px 8px; text-align: right; }
+td { white-space: nowrap; } td small { display: block; opacity: 0.75; }
+th { vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
-div.wide { overflow-x: auto; } img { max-width: 100%; background: white; }
+div.wide { overflow-x: auto; }
+div.panels { display: flex; flex-wrap: wrap; gap: 1em; align-items: start; }
+img { max-width: 100%; background: white; }
 p.caption { opacity: 0.75; }
 """
+_DPI = 150
+_MARGIN = 4  # pixels
+_INTERVAL = re.compile(r'(?<=\d) (\(.* \.\. .*\))$')
 
 
 def page(title: str, body: Sequence[str]) -> str:
@@ -50,10 +59,11 @@ def items(texts: Sequence[str]) -> str:
 
 
 def table(found: Table) -> str:
-  """With its caption above it."""
+  """With its caption above it; the interval of a number stands below the number."""
 
   def line(cells: Sequence[str], tag: str) -> str:
-    return f'<tr>{"".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)}</tr>'
+    found = (_INTERVAL.sub(r'<small>\1</small>', html.escape(cell)) for cell in cells)
+    return f'<tr>{"".join(f"<{tag}>{cell}</{tag}>" for cell in found)}</tr>'
 
   body = '\n'.join(line(cells, 'td') for cells in found.body)
   return (f'{caption(found.caption)}<div class="wide"><table>'
@@ -62,13 +72,32 @@ def table(found: Table) -> str:
 
 def image(png: Path) -> str:
   """A picture, inside the page."""
-  data = base64.b64encode(png.read_bytes()).decode()
-  return f'<img alt="{png.stem}" src="data:image/png;base64,{data}">'
+  return _image(png.stem, png.read_bytes())
+
+
+def panels(name: str, figure: Figure) -> str:
+  """Its pairs of axes as pictures of their own: on a narrow screen one stands below the other."""
+  figure.draw_without_rendering()
+  to_inches = figure.dpi_scale_trans.inverted()
+  pictures = []
+  for axis in figure.axes:
+    file = io.BytesIO()
+    box = axis.get_tightbbox().padded(_MARGIN).transformed(to_inches)
+    figure.savefig(file, dpi=_DPI, bbox_inches=box)
+    pictures.append(_image(name, file.getvalue()))
+  return f'<div class="panels">{"".join(pictures)}</div>'
 
 
 def save(path: Path, figure: Figure) -> list[Path]:
   """PATH.png and PATH.pdf."""
   files = [path.with_name(f'{path.name}.{kind}') for kind in ('png', 'pdf')]
   for file in files:
-    figure.savefig(file, dpi=150)
+    figure.savefig(file, dpi=_DPI)
   return files
+
+
+def _image(name: str, png: bytes) -> str:
+  """As wide as its inches, so that all pictures have letters of one size."""
+  width = 96 * int.from_bytes(png[16:20]) // _DPI  # where a PNG says its width
+  data = base64.b64encode(png).decode()
+  return f'<img alt="{name}" width="{width}" src="data:image/png;base64,{data}">'

@@ -47,9 +47,7 @@ def draw(panels: Sequence[Panel]) -> Figure:
       width_ratios=widths)
   for axis, panel in zip(all_axes[0], panels, strict=True):
     _draw_panel(axis, panel)
-  if shared:
-    for axis in all_axes[0][1:]:
-      axis.set_ylabel('')
+    axis.tick_params(labelleft=True)  # each can stand alone
   return figure
 
 
@@ -82,7 +80,7 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
   axis.set_title(panel.title, fontsize=10)
   axis.grid(alpha=0.3)
   below = {'loc': 'upper center', 'bbox_to_anchor': (0.5, -0.15)}
-  axis.legend(fontsize=7, handlelength=3.5, **below if len(panel.curves) > _MAX_INSIDE else {})
+  axis.legend(fontsize=8, handlelength=3.5, **below if len(panel.curves) > _MAX_INSIDE else {})
 
 
 def _error_bar(point: Estimate) -> tuple[float, float]:

@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from rca_jax.config import ExperimentConfig
 from rca_jax.durable import writing
 from rca_jax.errors import InputError
@@ -13,25 +11,14 @@ from rca_jax.evaluation.results import SHARES
 from rca_jax.report import page
 from rca_jax.report.figures import FIGURES, site_map
 from rca_jax.report.levels import Row, check_rows, newest, sections
-from rca_jax.report.panels import draw
+from rca_jax.report.panels import Panel, draw
 from rca_jax.report.tables import Table, table1, table2
+from rca_jax.report.takeaways import WORDS
 from rca_jax.report.variants import data_table, shortcut_table, ues_table
 
-_TITLES = {
+_TABLE_TITLES = {
     'table1': 'Table I', 'table2': 'Table II', 'ues': 'More than 2 UEs',
-    'data': 'Which data is the paper\'s',
-    'shortcut': 'A shortcut around the layers',
-    'site_map': 'A code that knows its site',
-    'fig3': 'Fig. 3: NMSE against compression ratio',
-    'fig4': 'Fig. 4: DJSCC against separate source and channel coding',
-    'distance': 'How near must neighbours be',
-    'joint_distance': 'How near must neighbours be, untrained',
-    'uplink': 'Uplinks that training did not see',
-    'wrong_snr': 'Another SNR than the true one',
-    'schedule': 'Schedules',
-    'length': 'Longer training',
-    'loss': 'Reports that do not arrive',
-}
+    'data': 'Which data is the paper\'s', 'shortcut': 'A shortcut around the layers'}
 _FIGURES_CAPTION = (
     'Figures show one training of each network, with the seed of their title. Bars are 95 % '
     'intervals over the test groups; that of a gain is of the difference on the same groups, and '
@@ -60,30 +47,27 @@ def write_report(
   check_rows(rows)
   rows = newest(rows)
   by_data = sections(rows)
-  beside = site_map(by_data)
-  parts = {'': {'table2': table2(table2_configs), 'data': data_table(rows),
-                'site_map': draw(beside) if beside else None}}
-  for name, part in by_data.items():
-    panels = {figure: find(part) for figure, find in FIGURES.items()}
-    parts[name] = {'table1': table1(part), 'ues': ues_table(part),
-                   'shortcut': shortcut_table(part)} | {
-        figure: draw(found) for figure, found in panels.items() if found}
-  parts = {name: {title: item for title, item in items.items() if item is not None}
-           for name, items in parts.items()}
-  parts = {name: items for name, items in parts.items() if items}
-  written, body = [], []
+  parts = [('', '', {'site_map': site_map(by_data)})]
+  for number, (name, part) in enumerate(by_data.items(), 1):
+    # The number keeps names apart that differ in signs only.
+    ending = f'-{number}-{re.sub(r"[^A-Za-z0-9_.]+", "_", name)}' if len(by_data) > 1 else ''
+    parts.append((f'Data: {name}', ending, {
+        'table1': table1(part), 'ues': ues_table(part), 'shortcut': shortcut_table(part)}
+        | {figure: find(part) for figure, find in FIGURES.items()}))
+  parts.append((
+      'The networks and the data', '',
+      {'table2': table2(table2_configs), 'data': data_table(rows)}))
+  written, body = [], [page.caption(_FIGURES_CAPTION)]
   with writing(out):
     out.mkdir(parents=True, exist_ok=True)
-    for number, (part, items) in enumerate(parts.items()):
-      if part:
-        body += [page.heading(f'Data: {part}'), page.caption(_FIGURES_CAPTION)]
-      # The number keeps names apart that differ in signs only.
-      several = f'-{number}-{re.sub(r"[^A-Za-z0-9_.]+", "_", part)}' if len(parts) > 2 else ''
-      for name, item in items.items():
-        files = _write_item(out / f'{name}{several if part else ""}', item)
-        body += [page.heading(_TITLES[name], 3),
-                 page.table(item) if isinstance(item, Table) else page.image(files[0])]
+    for head, ending, items in parts:
+      there = {name: item for name, item in items.items() if item}
+      if head and there:
+        body.append(page.heading(head))
+      for name, item in there.items():
+        files, html = _write_item(out / f'{name}{ending}', name, item)
         written += files
+        body += html
     body += [page.heading('Rows'), page.table(Table(
         'Every measured row; the numbers above come from these.', _ROW_FIELDS,
         [tuple(_text(row.get(field)) for field in _ROW_FIELDS) for row in rows]))]
@@ -92,13 +76,17 @@ def write_report(
   return written
 
 
-def _write_item(path: Path, item: Table | Figure) -> list[Path]:
-  """PATH.md of a table, PATH.png and PATH.pdf of a figure."""
-  if isinstance(item, Figure):
-    return page.save(path, item)
-  file = path.with_name(f'{path.name}.md')
-  file.write_text(item.markdown())
-  return [file]
+def _write_item(
+    path: Path, name: str, item: Table | list[Panel]) -> tuple[list[Path], list[str]]:
+  """PATH.md of a table, PATH.png and PATH.pdf of a figure, and its part of the page."""
+  if isinstance(item, Table):
+    file = path.with_name(f'{path.name}.md')
+    file.write_text(item.markdown())
+    return [file], [page.heading(_TABLE_TITLES[name], 3), page.table(item)]
+  words, figure = WORDS[name], draw(item)
+  return page.save(path, figure), [
+      page.heading(words.title, 3), page.panels(name, figure), page.items(words.found(item)),
+      page.caption(words.caption)]
 
 
 def _text(value: object) -> str:

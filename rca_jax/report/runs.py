@@ -116,7 +116,7 @@ def write_runs(
       body.append(page.heading(head))
       if figure is not None:
         written += page.save(out / name, figure)
-        body.append(page.image(written[-2]))
+        body.append(page.panels(name, figure) if name in drawn else page.image(written[-2]))
       body.append(page.caption(caption))
     for head, table in tables.items():
       if table is not None:

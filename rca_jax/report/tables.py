@@ -8,10 +8,8 @@ from rca_jax.config import ExperimentConfig
 from rca_jax.evaluation.complexity import count_complexity
 from rca_jax.report import paper
 from rca_jax.report.levels import (
-  BAYES,
   OURS,
   REFERENCES,
-  WITH_MAP,
   Estimate,
   Level,
   Row,
@@ -25,8 +23,17 @@ from rca_jax.report.levels import (
 INTERVALS = (
     'In round brackets the 95 % interval over the test groups of one training, or, of several, '
     'their lowest and highest value and how many seeds they are')
-_METHODS = ('BL1', 'BL2', 'BL3', 'BL4', 'BL4-textbook', 'BL5', OURS)
+_METHODS = ('BL1', 'BL2', 'BL3', 'BL4', 'BL4-textbook', 'BL5')
+_ABOUT = {
+    'CDL-OP': 'CDL-OP is noise-free. ',
+    'PCA/KLT': 'PCA/KLT is the best linear code through the same uplink. ',
+    'joint Bayes': 'Joint Bayes: random projections, decoded with the power profile that the BS '
+                   'finds in the group\'s reports (alone: in one report; genie: that it knows). ',
+    'site map': 'Site map: the label of the UE\'s cell and a linear, folded or hybrid code of its '
+                'KLT, through the same uplink. ',
+    'genie': 'The genie knows the site and the position. '}
 _BASELINES = ('BL1', 'BL3')  # of the gains
+_PRINTED = (*paper.TABLE1_METHODS, 'CDL-OP')  # what the paper has numbers of
 
 
 class Table(NamedTuple):
@@ -42,20 +49,25 @@ class Table(NamedTuple):
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines) + f'\n\n{self.caption}\n'
 
 
-def cell(measured: Estimate | None, printed: float | None = None, sign: str = '') -> str:
-  """A measured number with its interval, then the paper's in square brackets."""
-  text = '-'
-  if measured is not None:
-    text = f'{measured.value:{sign}z.2f}'
-    seeds = f', {measured.num_seeds} seeds' if measured.num_seeds > 1 else ''
-    if measured.low is not None:
-      text += f' ({measured.low:{sign}z.2f} .. {measured.high:{sign}z.2f}{seeds})'
-  return text if printed is None else f'{text} [{printed:{sign}z.2f}]'
+def cell(measured: Estimate | None, sign: str = '') -> str:
+  """A number with its interval."""
+  if measured is None:
+    return '-'
+  text = f'{measured.value:{sign}z.2f}'
+  if measured.low is None:
+    return text
+  seeds = f', {measured.num_seeds} seeds' if measured.num_seeds > 1 else ''
+  return f'{text} ({measured.low:{sign}z.2f} .. {measured.high:{sign}z.2f}{seeds})'
 
 
-def nmse_cell(found: Level | None, printed: float | None = None) -> str:
+def nmse_cell(found: Level | None) -> str:
   """`cell` of a level's NMSE."""
-  return cell(found.nmse_db if found else None, printed)
+  return cell(found.nmse_db if found else None)
+
+
+def paper_cell(printed: float | None, sign: str = '') -> str:
+  """A number of the paper, which has no interval."""
+  return cell(None if printed is None else Estimate(printed), sign)
 
 
 def by_steps(found: dict[str, list[Row]]) -> dict[str, dict[str, Level | None]]:
@@ -76,46 +88,49 @@ def table1(rows: Sequence[Row]) -> Table | None:
   """NMSE of methods x CR x SNR for 2 UEs, with gains over BL1 and BL3; None of other rows only."""
   rows = [row for row in rows if row['num_ues'] == 2 and row['trained_ues'] == [2]
           and not row.get('variant')]
-  if not rows:
-    return None
+  there = values(rows, 'method')
+  of_paper = _PRINTED if {*there} & {*paper.TABLE1_METHODS} else ()  # else codes alone
+  wanted = of_paper and [ratio for ratio, _ in paper.TABLE1]
   ratios = sorted(
-      {row['compression_ratio'] for row in rows if row['method'] == OURS}
-      | {ratio for ratio, _ in paper.TABLE1}, key=Fraction, reverse=True)
+      {*wanted, *values(rows, 'compression_ratio')}, key=Fraction, reverse=True)
   snrs_db = sorted(
       {snr_db for _, snr_db in paper.TABLE1} | set(values(tuned(rows), 'snr_db')), reverse=True)
-  methods = [
-      name for name in (*REFERENCES, *_METHODS)
-      if name not in (*BAYES, *WITH_MAP) or name in values(rows, 'method')]
+  methods = [name for name in (OURS, *_METHODS, *REFERENCES) if name in (*there, *of_paper)]
+  if not methods:
+    return None
+  lines = [line for ratio in ratios for snr_db in snrs_db
+           for line in _table1_lines(rows, methods, of_paper, ratio, snr_db)]
   return Table(
-      f'NMSE in dB, lower is better; 2 UEs. {INTERVALS}; in square brackets the paper\'s number, '
-      'which is of its own data and size. Networks are fine-tuned at the SNR, or of stage 1 where '
+      f'NMSE in dB, lower is better; 2 UEs. {INTERVALS}; beside it the paper\'s number, which '
+      'is of its own data and size. Networks are fine-tuned at the SNR, or of stage 1 where '
       'none was fine-tuned. Gains in dB are ours over the baseline, with the same seeds and as '
       'many training steps; their interval is that of the difference on the same test groups, and '
-      'is left out where rows do not have the values by group. CDL-OP is noise-free; PCA/KLT is '
-      'the best linear code through the same uplink; joint Bayes: random projections, decoded with '
-      'the power profile that the BS finds in the group\'s reports (alone: in one report; genie: '
-      'that it knows); site map: the label of the UE\'s cell and a linear, folded or hybrid code '
-      'of its KLT, through the same uplink; the genie knows the site and the position. "-": not '
-      'run.',
-      ('CR', 'SNR', 'steps', *methods, *(f'gain over {name}' for name in _BASELINES)),
-      [line for ratio in ratios for snr_db in snrs_db for line in _table1_lines(
-          rows, methods, ratio, snr_db)])
+      'is left out where rows do not have the values by group. '
+      + ''.join(text for name, text in _ABOUT.items() if name in ' '.join(methods))
+      + '"-": not run.',
+      tuple(lines[0]), [tuple(line.values()) for line in lines])
 
 
 def _table1_lines(
-    rows: Sequence[Row], methods: Sequence[str], ratio: str, snr_db: float
-) -> list[tuple[str, ...]]:
+    rows: Sequence[Row], methods: Sequence[str], of_paper: Sequence[str], ratio: str,
+    snr_db: float) -> list[dict[str, str]]:
+  """By column; ours and its gains come first, and by each number the paper's."""
   at = {name: None if name == 'CDL-OP' else snr_db for name in methods}
   printed = {name: paper.table1(name, ratio, at[name]) for name in at}
   lines = []
   for steps, found in by_steps({
       name: best_trained(rows, method=name, compression_ratio=ratio, snr_db=at[name])
       for name in at}).items():
-    gains = [
-        cell(gain_db(found[OURS], found[name]), None if None in (printed[OURS], printed[name])
-             else printed[name] - printed[OURS], '+') for name in _BASELINES]
-    lines.append((ratio, f'{snr_db:g} dB', steps, *(
-        nmse_cell(found[name], printed[name]) for name in found), *gains))
+    line = {'CR': ratio, 'SNR': f'{snr_db:g} dB', 'steps': steps}
+    for name in methods:
+      line[name] = nmse_cell(found[name])
+      if name in of_paper:
+        line[f"paper's {name}"] = paper_cell(printed[name])
+      for baseline in _BASELINES if name == OURS else ():
+        line[f'gain over {baseline}'] = cell(gain_db(found[OURS], found[baseline]), '+')
+        line[f"paper's gain over {baseline}"] = paper_cell(
+            None if printed[OURS] is None else printed[baseline] - printed[OURS], '+')
+    lines.append(line)
   return lines
 
 

@@ -11,6 +11,7 @@ from rca_jax.report.levels import (
   OURS,
   REFERENCES,
   SINGLE_USER,
+  Level,
   Row,
   best_trained,
   gain_db,
@@ -19,7 +20,9 @@ from rca_jax.report.levels import (
   value,
   values,
 )
-from rca_jax.report.tables import INTERVALS, Table, by_steps, cell, nmse_cell
+from rca_jax.report.tables import INTERVALS, Table, by_steps, cell, nmse_cell, paper_cell
+
+_GAIN = f'its gain over {SINGLE_USER}'
 
 
 def data_table(rows: Sequence[Row]) -> Table | None:
@@ -35,7 +38,9 @@ def data_table(rows: Sequence[Row]) -> Table | None:
   snrs_db = sorted({snr_db for _, snr_db in paper.TABLE1}, reverse=True)
   ratio = next((row['compression_ratio'] for row in rows if (
       row['method'], _kind(row)) == (SINGLE_USER, kinds[-1])), '1/16')
-  body = []
+  body = [(
+      "the paper's", *(paper_cell(paper.CDL_OP[name]) for name in ratios), '0.00',
+      *(paper_cell(paper.table1(SINGLE_USER, ratio, snr_db)) for snr_db in snrs_db))]
   for kind in kinds:
     here = [row for row in rows if _kind(row) == kind]
     sparse = {name: level(pick(
@@ -48,14 +53,13 @@ def data_table(rows: Sequence[Row]) -> Table | None:
     for found in by_steps(networks).values():
       body.append((
           ', '.join(filter(None, (kind[0] or 'default', *kind[1:]))),
-          *(nmse_cell(sparse[name], paper.CDL_OP[name]) for name in ratios),
+          *(nmse_cell(sparse[name]) for name in ratios),
           f'{np.sqrt(np.mean(np.square(apart))):.2f}' if apart else '-',
-          *(nmse_cell(found[snr_db], paper.table1(SINGLE_USER, ratio, snr_db))
-            for snr_db in snrs_db)))
+          *(nmse_cell(found[snr_db]) for snr_db in snrs_db)))
   return Table(
-      f'NMSE in dB, lower is better. {INTERVALS}; in square brackets the paper\'s number. CDL-OP '
-      'has no training and no noise, so its numbers depend on the data only; "apart" is the root '
-      'mean square of their distances from the paper\'s.',
+      f'NMSE in dB, lower is better. {INTERVALS}. CDL-OP has no training and no noise, so its '
+      'numbers depend on the data only; "apart" is the root mean square of their distances from '
+      'the paper\'s.',
       ('data', *(f'CDL-OP {name}' for name in ratios), 'apart',
        *(f'{SINGLE_USER} {ratio}, {snr_db:g} dB' for snr_db in snrs_db)), body)
 
@@ -66,25 +70,22 @@ def shortcut_table(rows: Sequence[Row]) -> Table | None:
   if not found:
     return None
   ratios = sorted(values(found, 'compression_ratio'), key=Fraction, reverse=True)
-  methods = [name for name in values(found, 'method') if name != OURS]
-  methods = [*dict.fromkeys([SINGLE_USER, *methods]), OURS]
+  methods = [*dict.fromkeys([OURS, SINGLE_USER, *values(found, 'method')])]
   body = []
   for ratio, snr_db, variant in itertools.product(
       ratios, values(found, 'snr_db'), ('', 'shortcut')):
     at = {'compression_ratio': ratio, 'snr_db': snr_db}
-    columns = {'PCA/KLT': pick(rows, method='PCA/KLT', **at)} | {
+    columns = {
         name: best_trained(
             rows, method=name, num_ues=2, trained_ues=[2], variant=variant, **at)
-        for name in methods}
+        for name in methods} | {'PCA/KLT': pick(rows, method='PCA/KLT', **at)}
     for steps, line in by_steps(columns).items():
       body.append((
-          ratio, f'{snr_db:g} dB', 'yes' if variant else 'no', steps,
-          *map(nmse_cell, line.values()), cell(gain_db(line[OURS], line[SINGLE_USER]), sign='+')))
+          ratio, f'{snr_db:g} dB', 'yes' if variant else 'no', steps, *_with_gain(line)))
   return Table(
       f'NMSE in dB, lower is better; 2 UEs. {INTERVALS}. '
       'The shortcut has no parameters and no multiplications.',
-      ('CR', 'SNR', 'shortcut', 'steps', 'PCA/KLT', *methods, f'gain of {OURS} over {SINGLE_USER}'),
-      body)
+      ('CR', 'SNR', 'shortcut', 'steps', OURS, _GAIN, *methods[1:], 'PCA/KLT'), body)
 
 
 def ues_table(rows: Sequence[Row]) -> Table | None:
@@ -94,8 +95,9 @@ def ues_table(rows: Sequence[Row]) -> Table | None:
   """
   rows = [row for row in rows if row['num_ues'] != 2 and row['trained_ues'] == [row['num_ues']]
           and not value(row, 'variant')]
-  methods = [*(name for name in REFERENCES if name in values(rows, 'method')),
-             *(name for name in values(rows, 'method') if name not in (*REFERENCES, OURS)), OURS]
+  there = values(rows, 'method')
+  methods = [OURS, *(name for name in there if name not in (*REFERENCES, OURS)),
+             *(name for name in REFERENCES if name in there)]
   if len(methods) < 2:
     return None
   ratios = sorted(values(rows, 'compression_ratio'), key=Fraction, reverse=True)
@@ -109,12 +111,17 @@ def ues_table(rows: Sequence[Row]) -> Table | None:
       continue
     for steps, line in by_steps(columns).items():
       body.append((
-          str(num_ues), ratio, f'{snr_db:g} dB', steps, *map(nmse_cell, line.values()),
-          cell(gain_db(line[OURS], line.get(SINGLE_USER)), sign='+')))
+          str(num_ues), ratio, f'{snr_db:g} dB', steps, *_with_gain(line)))
   return Table(
       f'NMSE in dB, lower is better. {INTERVALS}. The interval of a gain is that of the difference '
       'on the same test groups.',
-      ('UEs', 'CR', 'SNR', 'steps', *methods, f'gain of {OURS} over {SINGLE_USER}'), body)
+      ('UEs', 'CR', 'SNR', 'steps', OURS, _GAIN, *methods[1:]), body)
+
+
+def _with_gain(line: dict[str, Level | None]) -> list[str]:
+  """The cells of a line, ours first, and after it the gain."""
+  ours, *others = map(nmse_cell, line.values())
+  return [ours, cell(gain_db(line[OURS], line.get(SINGLE_USER)), '+'), *others]
 
 
 def _kind(row: Row) -> tuple[str, str, str]:
