@@ -4,6 +4,7 @@
 #   make test-extras its tests beside PyTorch, Sionna, QuaDRiGa, DeepMIMO, ONNX, TPU, GPU (some GB)
 #   make lint        ruff and mypy           make bench       speed of this machine
 #   make docs        the documentation site, in site/
+#   make notebooks   two examples as notebooks, run
 #   make clean       remove everything that make and Python left here
 
 # The first of these that is new enough and can make virtual environments.
@@ -20,7 +21,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 # XLA on CPUs prints pages about programs it finds in that cache.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-slow test-extras lint bench docs clean
+.PHONY: demo test test-slow test-extras lint bench docs notebooks clean
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -40,19 +41,25 @@ lint: $(READY)
 test-extras: $(READY)
 	@$(VENV)-extras/bin/python -m pip --version >/dev/null 2>&1 \
 	  || $(RUN) -m venv --clear $(VENV)-extras
-	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,sscc,files,tpu,export]'
+	$(VENV)-extras/bin/python $(PIP_INSTALL) --editable '.[test,bench,sscc,files,tpu,export,notebooks]'
 	$(VENV)-extras/bin/python $(PIP_INSTALL) --no-deps deepmimo
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q \
 	  tests/test_torch_peer.py tests/test_tpu_cost.py tests/test_sscc.py \
 	  tests/test_sionna_uma.py tests/test_quadriga_lib.py tests/test_deepmimo_lib.py \
 	  tests/test_export.py
 	JAX_PLATFORMS=cpu $(VENV)-extras/bin/python -m pytest -q -m slow tests/test_reproduce.py \
-	  tests/test_deploy.py tests/test_examples.py::test_onnx_halves
+	  tests/test_deploy.py tests/test_examples.py::test_onnx_halves \
+	  tests/test_examples.py::test_notebooks_that_are_made_of_them_run
 
 docs: $(READY)
 	$(RUN) $(PIP_INSTALL) --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs --quiet build --strict
 	@echo 'done: open site/index.html'
+
+notebooks: $(READY)
+	$(RUN) $(PIP_INSTALL) --editable '.[notebooks]'
+	$(RUN) -m jupytext --quiet --to ipynb --set-kernel python3 --execute \
+	  examples/site_to_nmse.py examples/own_attention.py
 
 bench: $(READY)
 	$(RUN) $(PIP_INSTALL) --editable '.[bench]'

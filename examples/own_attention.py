@@ -1,14 +1,17 @@
+# %% [markdown]
 """An attention of one's own beside the paper's: half of the residual cut.
 
-  python examples/own_attention.py [FOLDER [STEPS]]
+  python examples/own_attention.py
 
-Trains both for some minutes and compares them on the same test groups; FOLDER/report.html has it
-all. As a module it serves every command (rca looks in the folder where it runs):
+Trains both for some minutes and compares them on the same test groups; own_attention/report.html
+has it all. STEPS=20 in the environment makes it shorter. As a module it serves every command (rca
+looks in the folder where it runs):
   rca train --import=own_attention --config=rca_munet:small,attention=half_cut --workdir=half
   rca evaluate --import=own_attention --workdir=half
 """
 
-import sys
+# %%
+import os
 from pathlib import Path
 
 from rca_jax.models.attention import ATTENTION, Variant, dot_product, mean_of_other_ues
@@ -23,14 +26,16 @@ def half_cut(query, key, value, inputs_q):
 ATTENTION['half_cut'] = Variant(mean_of_other_ues, half_cut)
 
 
-def main(folder: str = 'own_attention', num_steps: str = '400') -> None:
+# %%
+def main() -> None:
   from rca_jax import config as c
   from rca_jax.evaluation.results import append_rows
   from rca_jax.evaluation.run import evaluate_run
   from rca_jax.report.runs import lines, nmse_table, read_runs, write_runs
   from rca_jax.training.loop import fit
 
-  workdirs = [Path(folder) / name for name in ('residual_cross', 'half_cut')]
+  folder, num_steps = Path('own_attention'), int(os.environ.get('STEPS', 400))
+  workdirs = [folder / name for name in ('residual_cross', 'half_cut')]
   for workdir in workdirs:
     optimizer = c.OptimizerConfig(
         name='muon', schedule='cosine', learning_rate=2e-2, warmup_steps=20)
@@ -45,13 +50,13 @@ def main(folder: str = 'own_attention', num_steps: str = '400') -> None:
             mlp_dim=256, num_encoder_layers=1, num_decoder_layers=1, num_rca_blocks=1,
             shortcut=True),
         training=c.TrainingConfig(
-            batch_size=32, pretrain=c.StageConfig(num_steps=int(num_steps), optimizer=optimizer),
+            batch_size=32, pretrain=c.StageConfig(num_steps=num_steps, optimizer=optimizer),
             steps_per_call=20, checkpoint_every_steps=100)), workdir)
     append_rows(workdir / 'results.json', [*evaluate_run(workdir, [0.0, 10.0, 20.0])])
   runs = read_runs(workdirs)
-  write_runs(Path(folder), runs)
+  write_runs(folder, runs)
   print(nmse_table(lines(runs)).markdown())
 
 
 if __name__ == '__main__':
-  main(*sys.argv[1:])
+  main()

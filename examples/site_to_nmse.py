@@ -1,12 +1,14 @@
+# %% [markdown]
 """From a radio site to the NMSE of joint CSI feedback, with nothing hidden.
 
-  python examples/site_to_nmse.py [STEPS]
+  python examples/site_to_nmse.py
 
 4 UEs within a metre send 16 noisy symbols each; the BS recovers the CSI of all of them together.
-Two minutes on 2 CPU cores.
+Two minutes on 2 CPU cores; STEPS=100 in the environment makes it shorter.
 """
 
-import sys
+# %%
+import os
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +22,7 @@ from rca_jax.models.decoder import Decoder
 from rca_jax.models.encoder import Encoder
 from rca_jax.uplink.djscc import awgn, from_symbols, to_symbols
 
-NUM_STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 400
+NUM_STEPS = int(os.environ.get('STEPS', 400))
 CSI = CsiConfig(
     scenario='uma_los', num_delay_taps=16, num_tx_antennas=16, cell_size_m=60.0,
     min_bs_distance_m=10.0, max_ue_distance_m=1.0)
@@ -28,6 +30,7 @@ MODEL = ModelConfig(
     compression_ratio='1/16', model_dim=64, num_heads=4, mlp_dim=256, num_encoder_layers=1,
     num_decoder_layers=1, num_rca_blocks=1, shortcut=True)
 
+# %%
 site = jax.jit(sample_site, static_argnums=1)(jax.random.key(0), CSI)
 encoder = Encoder(MODEL, CSI)  # the same at every UE
 decoder = Decoder(MODEL, CSI, ATTENTION['residual_cross'])  # at the BS, for all UEs together
@@ -35,6 +38,7 @@ schedule = optax.cosine_onecycle_schedule(NUM_STEPS, 2e-2)
 optimizer = optax.contrib.muon(schedule, adam_learning_rate=lambda step: 0.1 * schedule(step))
 
 
+# %%
 def draw(key, num_groups):
   """CSI of groups of nearby UEs [groups, 4, 16 delays, 16 angles]."""
   return sample_groups(key, CSI, num_groups, num_ues=4, site=site).csi
@@ -59,6 +63,7 @@ def step(params, state, key):
   return optax.apply_updates(params, updates), state, loss
 
 
+# %%
 keys = jax.random.split(jax.random.key(1), NUM_STEPS + 4)
 params = {'encoder': encoder.init(keys[0], jnp.zeros((1, 4, 16, 32))),
           'decoder': decoder.init(keys[1], jnp.zeros((1, 4, 32)))}
@@ -68,6 +73,7 @@ for number, key in enumerate(keys[4:], 1):
   if number % 50 == 0:
     print(f'step {number}: training NMSE {to_db(loss):.2f} dB')
 
+# %%
 test_csi = jax.jit(draw, static_argnums=1)(keys[2], 1000)  # of the same site, never trained on
 for snr_db in (0.0, 10.0, 20.0):
   csi_hat = jax.jit(feedback)(params, keys[3], test_csi, snr_db)

@@ -1,8 +1,10 @@
 """The scripts of examples/ run, smaller than they are, and give what they promise."""
 
+import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -12,10 +14,11 @@ ROOT = pathlib.Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
-def example(name, *arguments, cwd):
+def example(name, *arguments, cwd, **environment):
   done = subprocess.run(
       [sys.executable, ROOT / 'examples' / name, *arguments], cwd=cwd, text=True,
-      capture_output=True, timeout=600, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+      capture_output=True, timeout=600,
+      env={**os.environ, 'PYTHONPATH': str(ROOT), **environment})
   assert done.returncode == 0, done.stderr
   return done.stdout
 
@@ -32,16 +35,30 @@ def test_every_example_is_run():
 
 
 def test_site_to_nmse(tmp_path):
-  found = levels(example('site_to_nmse.py', '100', cwd=tmp_path))
+  found = levels(example('site_to_nmse.py', cwd=tmp_path, STEPS='100'))
   assert found['20 dB'] < found['10 dB'] < found['0 dB'] < -1
 
 
 def test_own_attention(tmp_path):
-  out = example('own_attention.py', 'out', '20', cwd=tmp_path)
+  out = example('own_attention.py', cwd=tmp_path, STEPS='20')
   assert re.search(r'^\| residual_cross \| 4 \| -?\d', out, re.MULTILINE)
   assert re.search(r'^\| half_cut \| 4 \| -?\d', out, re.MULTILINE)
-  page = (tmp_path / 'out' / 'report.html').read_text()
+  page = (tmp_path / 'own_attention' / 'report.html').read_text()
   assert 'config.model.attention' in page and page.count('data:image/png') == 4
+
+
+@pytest.mark.parametrize('name, steps, said', [
+    ('site_to_nmse', '100', r'20 dB: NMSE -\d'), ('own_attention', '20', r'half_cut \| 4 \| -?\d')])
+def test_notebooks_that_are_made_of_them_run(tmp_path, name, steps, said):
+  pytest.importorskip('jupytext')
+  shutil.copy(ROOT / 'examples' / f'{name}.py', tmp_path)
+  subprocess.run(
+      [sys.executable, '-m', 'jupytext', '--to=ipynb', '--set-kernel=python3', '--execute', f'{name}.py'],
+      cwd=tmp_path, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT), 'STEPS': steps})
+  cells = json.loads((tmp_path / f'{name}.ipynb').read_text())['cells']
+  assert cells[0]['cell_type'] == 'markdown' and len(cells) >= 3
+  assert re.search(said, ''.join(
+      ''.join(out.get('text', [])) for cell in cells for out in cell.get('outputs', [])))
 
 
 def test_own_file(tmp_path):
