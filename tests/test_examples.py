@@ -53,8 +53,9 @@ def test_notebooks_that_are_made_of_them_run(tmp_path, name, steps, said):
   pytest.importorskip('jupytext')
   shutil.copy(ROOT / 'examples' / f'{name}.py', tmp_path)
   subprocess.run(
-      [sys.executable, '-m', 'jupytext', '--to=ipynb', '--set-kernel=python3', '--execute', f'{name}.py'],
-      cwd=tmp_path, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT), 'STEPS': steps})
+      [sys.executable, '-m', 'jupytext', '--to=ipynb', '--set-kernel=python3', '--execute',
+       f'{name}.py'], cwd=tmp_path, check=True,
+      env={**os.environ, 'PYTHONPATH': str(ROOT), 'STEPS': steps})
   cells = json.loads((tmp_path / f'{name}.ipynb').read_text())['cells']
   assert cells[0]['cell_type'] == 'markdown' and len(cells) >= 3
   assert re.search(said, ''.join(

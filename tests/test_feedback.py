@@ -1,5 +1,6 @@
 """A file in, reports and recovered CSI out."""
 
+import contextlib
 import dataclasses
 import errno
 import functools
@@ -244,6 +245,27 @@ def test_killed_and_run_again_it_is_the_same_to_the_bit(
   assert contents(tmp_path / 'cut') == contents(tmp_path / 'whole')
   monkeypatch.setattr(feedback, 'iter_chunks', None)  # all is done: nothing is read
   assert run(job, tmp_path / 'cut')['complete']
+
+
+@pytest.mark.parametrize('stop_at', [4, None])
+def test_what_an_older_version_began_is_refused_in_one_line(
+    config, params, responses, tmp_path, monkeypatch, stop_at):
+  """It did not write all scores, or did not say what it wrote."""
+  monkeypatch.setattr(feedback, '_GROUPS_AT_ONCE', 4)
+  job = Job(network_sender(config, params, SNR_DB), SNR_DB, responses, LAYOUT)
+  with contextlib.suppress(KeyboardInterrupt):
+    run(job, tmp_path / 'out', stop_at)
+  path = tmp_path / 'out' / 'feedback.json'
+  state = json.loads(path.read_text())
+  (tmp_path / 'out' / 'subband_sgcs.npy').unlink()
+  for arrays in (state['arrays'], [n for n in state['arrays'] if n != 'subband_sgcs']):
+    path.write_text(json.dumps(state | {'arrays': arrays}))
+    with pytest.raises(InputError, match=r'out: has no subband_sgcs.npy.*: rm -r .*out$'):
+      run(job, tmp_path / 'out')
+  del state['arrays']
+  path.write_text(json.dumps(state))
+  with pytest.raises(InputError, match='its feedback.json cannot be read.; choose another folder'):
+    run(job, tmp_path / 'out')
 
 
 def test_a_folder_is_fed_back_by_its_split(config, params, random_csi, tmp_path):

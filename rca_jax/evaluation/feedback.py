@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -314,13 +315,20 @@ def _open(job: Job, out: Path, found: Stored) -> dict[str, Any]:
   try:
     state = read_json(path)
     different = [name for name, value in asked.items() if state.get(name) != value]
-    is_whole = type(state['done']) is int and type(state['complete']) is bool
+    is_whole = (type(state['done']), type(state['complete']), type(state['arrays'])) == (
+        int, bool, list)
   except (OSError, ValueError, LookupError, TypeError, AttributeError):
     is_whole, different = False, []
   if different or not is_whole:
     why = f'its {different[0]} is {state.get(different[0])!r:.100}, asked for ' \
         f'{asked[different[0]]!r:.100}' if different else 'its feedback.json cannot be read'
     raise InputError(f'{out}: holds feedback of another job ({why}); choose another folder.')
+  rates = () if job.downlink_snr_db is None else Rates._fields
+  for name in ('csi_hat', 'reports', *Scores._fields, *rates):
+    if name not in state['arrays'] or not (out / f'{name}.npy').is_file():
+      raise InputError(
+          f'{out}: has no {name}.npy, which this version writes from the first group on; choose '
+          f'another folder, or begin anew: rm -r {shlex.quote(str(out))}')
   return state
 
 
