@@ -44,7 +44,7 @@ def fit(rows: jax.Array, num_atoms: int, num_iterations: int = 50) -> jax.Array:
   size = rows.shape[1]
   first = jnp.fft.ifft(jnp.eye(size, dtype=rows.dtype), norm='ortho')
 
-  def improve(dictionary: jax.Array, _: None) -> tuple[jax.Array, None]:
+  def improve(dictionary: jax.Array, _step: None) -> tuple[jax.Array, None]:
     codes = sparse_codes(dictionary, rows, num_atoms)
     left, _, right = jnp.linalg.svd(rows.T @ codes.conj())
     return left @ right, None

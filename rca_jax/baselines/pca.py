@@ -109,8 +109,8 @@ def transmit(
       x.reshape((1,) * (coefficients.ndim - x.ndim) + x.shape) for x in (gain, variances, power))
   sent = coefficients * gain
   symbols = jax.lax.complex(sent[..., :half], sent[..., half:])
-  received, noise = uplink.send(key, symbols)
-  lmmse = gain * variances / (power + noise[..., None] / 2)
+  received, heard = uplink.send(key, symbols)
+  lmmse = gain * variances / (power + heard[..., None] / 2)
   return _synthesize(code, from_symbols(received) * lmmse)
 
 

@@ -1,7 +1,7 @@
 """Groups of nearby UEs, and their CSI."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,12 @@ _NUM_PAIR_TRIES = 256  # 78 % of the pairs 225 m apart leave the default cell
 
 
 class CsiGroups(NamedTuple):
-  """G groups of M nearby UEs."""
+  """G groups of M nearby UEs; arrays of JAX, or of numpy from a file, None what that lacks."""
 
-  csi: jax.Array  # [G, M, N_a, N_t] complex64, mean |h|^2 = 1 per UE
-  positions: jax.Array  # [G, M, 3] float32 m, BS at the origin
-  los: jax.Array  # [G, M] bool
-  energy_kept: jax.Array  # [G, M] float32, share of the power in the first N_a delay rows
+  csi: Any  # [G, M, N_a, N_t] complex64, mean |h|^2 = 1 per UE
+  positions: Any  # [G, M, 3] float32 m, BS at the origin
+  los: Any  # [G, M] bool
+  energy_kept: Any  # [G, M] float32, share of the power in the first N_a delay rows
 
 
 def sample_groups(

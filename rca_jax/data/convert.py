@@ -47,7 +47,7 @@ def convert(
       is left.
   """
   shares = _shares(source, conversion)
-  counts = collections.Counter()
+  counts: collections.Counter[str] = collections.Counter()
   parts = _parts(source, layout, config, conversion, shares, counts)
   if conversion.num_ues:
     parts = _of_size(parts, source, folder, conversion, counts)
@@ -84,7 +84,7 @@ def _parts(
     shares: dict[str, float], counts: collections.Counter) -> _Parts:
   """All chunks of the source, without the groups that are left out."""
   splits = [name for name, shards in read_manifest(source).items() if shards] \
-      if source.is_dir() else [None]
+      if source.is_dir() else ['']
   for split in splits:
     chunks = iter_csi(
         source, layout, split=split, config=config, allow_silent=conversion.drop_silent)
@@ -144,13 +144,13 @@ def _of_size(
 def _gathered(
     parts: _Parts, file: BinaryIO, conversion: Conversion, counts: collections.Counter) -> _Parts:
   """CSI waits in `file` until all positions are known."""
-  labels, single = [], []
+  names, chunks = [], []
   for split, ues in parts:
     file.write(np.ascontiguousarray(ues.csi).data)
     shape = ues.csi.shape[2:]
-    labels.append(np.full(len(ues.csi), split))
-    single.append(ues._replace(csi=None))
-  labels, single = np.concatenate(labels), concatenate(single)
+    names.append(np.full(len(ues.csi), split))
+    chunks.append(ues._replace(csi=None))
+  labels, single = np.concatenate(names), concatenate(chunks)
   for split in SPLITS:
     mine = np.flatnonzero(labels == split)
     members = mine[group_by_position(
@@ -173,7 +173,7 @@ def _rows(file: BinaryIO, shape: tuple[int, ...], indices: np.ndarray) -> np.nda
 def _shards(
     parts: _Parts, shard_size: int) -> Iterator[tuple[str, Callable[[], CsiGroups]]]:
   """Chunks joined or cut to `shard_size` groups, the last of every split to fewer."""
-  waiting = {split: [] for split in SPLITS}
+  waiting: dict[str, list[CsiGroups]] = {split: [] for split in SPLITS}
   for split, groups in parts:
     waiting[split].append(groups)
     while sum(len(part.csi) for part in waiting[split]) >= shard_size:

@@ -172,7 +172,7 @@ def check_csi(csi: np.ndarray, first_group: int = 0, allow_silent: bool = False)
     raise InputError(
         f'csi{_shifted(index, first_group)} is {csi[tuple(index)]}; every entry must be a finite '
         'number.')
-  silent = ~csi.any(axis=(-2, -1))
+  silent = np.asarray(~csi.any(axis=(-2, -1)))
   if silent.any() and not allow_silent:
     raise InputError(
         f'csi{_shifted(_first(silent), first_group)} is all zeros; a UE without power has no NMSE, '

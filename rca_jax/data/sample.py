@@ -1,6 +1,7 @@
 """Two small files to try commands on: the same UEs as groups, and as QuaDRiGa writes them."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -43,11 +44,12 @@ def _measure(site: Site, positions: jax.Array) -> tuple[CsiGroups, Taps]:
   return csi_at(site, positions), taps(paths(site, positions), site.config.num_tx_antennas)
 
 
-def _channels(positions: np.ndarray, found: Taps, config: CsiConfig) -> dict[str, np.ndarray]:
+def _channels(positions: jax.Array, found: Taps, config: CsiConfig) -> dict[str, Any]:
   delay_s, coefficient, place = (
       np.asarray(x).reshape(-1, *x.shape[2:]) for x in (*found, positions))
-  variables = {'ChannelDims': np.array([[len(place), 1]]),
-               'Order': np.arange(1, len(place) + 1)[None]}
+  variables: dict[str, Any] = {
+      'ChannelDims': np.array([[len(place), 1]]),
+      'Order': np.arange(1, len(place) + 1)[None]}
   for ue, where in enumerate(place):
     name = f'channel_{ue + 1:05d}_'
     variables |= {

@@ -142,8 +142,8 @@ def _generated_apart(
   if distance_m < 0:
     raise InputError(f'distance_m={distance_m:g} must be positive.')
   if num_ues > 2:
-    csi = dataclasses.replace(config.csi, max_ue_distance_m=distance_m)
-    return _generated_test_csi(dataclasses.replace(config, csi=csi), num_ues, num_groups)
+    within = dataclasses.replace(config.csi, max_ue_distance_m=distance_m)
+    return _generated_test_csi(dataclasses.replace(config, csi=within), num_ues, num_groups)
 
   def draw(site: Site | None, key: jax.Array) -> jax.Array:
     site_key, position_key = jax.random.split(key)

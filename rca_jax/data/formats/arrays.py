@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -51,7 +52,8 @@ def readable(kind: str) -> Iterator[None]:
   except Exception as error:
     number = getattr(error, 'errno', None)
     if number not in (None, errno.EINVAL):  # EINVAL: a damaged offset
-      raise InputError(f'cannot be read ({errno.errorcode[number]}: {error.strerror}).') from None
+      raise InputError(
+          f'cannot be read ({errno.errorcode[number]}: {os.strerror(number)}).') from None
     reason = (str(error).splitlines() or [''])[0] or type(error).__name__
     raise InputError(
         f'not a readable {kind} ({reason}); it may be cut or damaged, write or copy it again.'

@@ -29,7 +29,7 @@ def mat5_arrays(path: Path) -> dict[str, Array]:
   Raises:
     InputError: the file is damaged.
   """
-  arrays = {}
+  arrays: dict[str, Array] = {}
   with readable('.mat file'), path.open('rb') as file:
     order = '<' if file.read(_HEADER_BYTES).endswith(b'IM') else '>'
     size, position = path.stat().st_size, _HEADER_BYTES
@@ -77,9 +77,9 @@ def _array(start: bytes, order: str, read: Callable[[], bytes]) -> dict[str, Arr
   flags = struct.unpack_from(order + 'I', flags)[0]
   if flags & 0xff not in _CLASSES:
     return {}
-  shape_kind, shape, offset = _element(start, offset, order)
+  shape_kind, lengths, offset = _element(start, offset, order)
   name_kind, name, offset = _element(start, offset, order)
-  shape = tuple(int(length) for length in np.frombuffer(shape, order + 'i4'))
+  shape = tuple(int(length) for length in np.frombuffer(lengths, order + 'i4'))
   if (shape_kind, name_kind) != (_INT32, _INT8) or not 2 <= len(shape) <= 32 or min(shape) < 0:
     raise ValueError('a variable has no shape or name')
 

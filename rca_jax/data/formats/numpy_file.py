@@ -5,7 +5,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def npz_arrays(path: Path) -> dict[str, Array]:
 def _array(path: Path, member: str, name: str) -> dict[str, Array]:
 
   @contextlib.contextmanager
-  def opened() -> Iterator[tuple[BinaryIO, tuple[int, ...], bool, np.dtype]]:
+  def opened() -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype]]:
     with readable('npz file' if member else 'npy file'), contextlib.ExitStack() as stack:
       if member:
         stream = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(member))

@@ -99,7 +99,7 @@ def _likeliest(arrays: Mapping[str, Array]) -> str:
 
 def _judged(arrays: Mapping[str, Array], reading: Reading, config: CsiConfig) -> str:
   """What speaks against a reading of the first UEs, '' if nothing does."""
-  found = []
+  found: list[np.ndarray] = []
   for block in itertools.chain.from_iterable(blocks(arrays, part, config) for part in reading):
     ues = block.delays.reshape(-1, *block.delays.shape[-2:])
     if found and found[0].shape[1:] != ues.shape[1:]:
@@ -129,7 +129,7 @@ def _fitting(arrays: Mapping[str, Array], name: str, config: CsiConfig) -> list[
   for place, arrangement, matrix in itertools.product(
       places, _ARRANGEMENTS.get(len(shape) - (not is_complex), ()), _MATRICES):
     axes = arrangement.split(',')
-    where = place, *(axes.index(axis) for axis in 'XY')
+    where = place, axes.index('X'), axes.index('Y')
     if (*where, matrix) not in shares:
       sample = samples[arrangement.endswith(_LEADS)]
       shares[*where, matrix] = _early_share(_flat(sample, *where), matrix, config)

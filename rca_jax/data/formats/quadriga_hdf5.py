@@ -23,7 +23,7 @@ from rca_jax.data.formats.arrays import (
 )
 
 
-def with_channels(path: Path, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
+def with_channels(path: Path, arrays: dict[str, Array]) -> dict[str, Array]:
   """`channel_N_Coeffs` [rx, tx, path, snapshot], `..._Delays`, `..._rx_position`, `..._tx_...`.
 
   In the order of the channels' indices, instead of what stands in their groups; other files stay as
@@ -34,7 +34,7 @@ def with_channels(path: Path, arrays: Mapping[str, Array]) -> Mapping[str, Array
   """
   if 'Order' not in arrays or not any(name.startswith('channel_') for name in arrays):
     return arrays
-  found = {}
+  found: dict[str, Array] = {}
   with readable('HDF5 file of QuaDRiGa'):
     for number in filter(None, whole(arrays['Order']).ravel()):
       name = f'channel_{number}'
@@ -53,15 +53,15 @@ def _channel(path: Path, name: str, arrays: Mapping[str, Array]) -> dict[str, Ar
   size = path.stat().st_size
   check_promise(f'{name}/NumSnap', num_snapshots, size)  # a byte each at least
   groups = [name] if num_snapshots == 1 else [f'{name}/Snap_{i}' for i in range(num_snapshots)]
-  groups = [group if f'{group}/coeff_re' in arrays else None for group in groups]
-  shapes = [_delay_shape(arrays, group, (num_tx, num_rx)) for group in groups if group]
+  stored = [group if f'{group}/coeff_re' in arrays else None for group in groups]
+  shapes = [_delay_shape(arrays, group, (num_tx, num_rx)) for group in stored if group]
   shape = (max((shape[0] for shape in shapes), default=1), num_snapshots)
   antennas = (num_rx, num_tx)
   check_promise(f'{name}/coeff_re', 4 * num_tx * num_rx * shape[0], MAX_DEFLATE * size)
   of_delays = antennas if any(shape[1:] != (1, 1) for shape in shapes) else (1, 1)
   return {
-      f'{name}_Coeffs': _padded(path, groups, ('coeff_re', 'coeff_im'), (*antennas, *shape)),
-      f'{name}_Delays': _padded(path, groups, ('delay',), (*of_delays, *shape)),
+      f'{name}_Coeffs': _padded(path, stored, ('coeff_re', 'coeff_im'), (*antennas, *shape)),
+      f'{name}_Delays': _padded(path, stored, ('delay',), (*of_delays, *shape)),
       f'{name}_rx_position': _position(arrays[f'{name}/rx_position'], num_snapshots),
       f'{name}_tx_position': _position(arrays[f'{name}/tx_position'], num_snapshots)}
 

@@ -64,7 +64,7 @@ def blocks(
       several of what a group has one of.
   """
   names = layout.axis_names
-  *parts, delay = _opened(arrays, layout)
+  parts, delay = _opened(arrays, layout)
   length_of = dict(zip(names, parts[0].shape, strict=True))
   _check_selected(length_of, layout)
   lead = [name for name in ('group', 'ue') if name in names]
@@ -103,8 +103,8 @@ def blocks(
 
 def lengths(arrays: Mapping[str, Array], layout: Layout) -> dict[str, int]:
   """Of every axis of a layout's array. Raises InputError as `blocks`."""
-  first, *_ = _opened(arrays, layout)
-  return dict(zip(layout.axis_names, first.shape, strict=True))
+  parts, _ = _opened(arrays, layout)
+  return dict(zip(layout.axis_names, parts[0].shape, strict=True))
 
 
 def num_groups(arrays: Mapping[str, Array], layout: Layout) -> int:
@@ -119,8 +119,8 @@ def describe(arrays: Mapping[str, Array]) -> str:
   return ', '.join(shown) or 'none'
 
 
-def _opened(arrays: Mapping[str, Array], layout: Layout) -> list[Array | None]:
-  """The array or its two parts, then that of the delays or None."""
+def _opened(arrays: Mapping[str, Array], layout: Layout) -> tuple[list[Array], Array | None]:
+  """The array or its two parts, and that of the delays."""
   names, num_axes = layout.array.split(','), len(layout.axis_names)
   has_paths = 'path' in layout.axis_names
   if not 1 <= len(names) - has_paths <= 2:
@@ -130,8 +130,9 @@ def _opened(arrays: Mapping[str, Array], layout: Layout) -> list[Array | None]:
   for name in names:
     if name not in arrays:
       raise InputError(f'has no array {name!r} (its arrays: {describe(arrays)}).')
-  *parts, delay = [arrays[name] for name in names] + [None] * (not has_paths)
-  parts = [part.with_axes(num_axes) for part in parts]
+  found = [arrays[name] for name in names]
+  delay = found.pop() if has_paths else None
+  parts = [part.with_axes(num_axes) for part in found]
   for name, part in zip(names, parts, strict=False):
     if len(part.shape) != num_axes or 0 in part.shape or part.shape != parts[0].shape:
       other = f', as {names[0]} {parts[0].shape}' if part is not parts[0] else ''
@@ -141,7 +142,7 @@ def _opened(arrays: Mapping[str, Array], layout: Layout) -> list[Array | None]:
     for axis, length in zip(layout.axis_names, part.shape, strict=True):
       if length != {'one': 1, 're_im': 2}.get(axis, length):
         raise InputError(f'{name} has shape {part.shape}; [{layout.axes}] has {length} of {axis}.')
-  return [*parts, delay]
+  return parts, delay
 
 
 def _check_selected(lengths: dict[str, int], layout: Layout) -> None:
