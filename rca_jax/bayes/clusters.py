@@ -99,8 +99,9 @@ def find_clusters(key: jax.Array, csi: np.ndarray, num_clusters: int) -> np.ndar
     labels, power, count = _one_round(csi, power, count)
     lost = np.flatnonzero(count < _MIN_SAMPLES)
     if number < _NUM_BEGUN and lost.size:
-      starts = jax.random.choice(keys[number], len(csi), (len(lost),), replace=False)
-      power[lost], count[lost] = _start(csi, np.asarray(starts)), 1
+      starts = np.asarray(
+          jax.random.choice(keys[number], len(csi), (len(lost),), replace=False))
+      power[lost], count[lost] = _start(csi, starts), 1
   return labels
 
 

@@ -183,10 +183,10 @@ class DescribedCode:
     word, coefficients = np.split(received, [plan.num_word_symbols], -1)
     bits, probability = polar.decode(plan.word, word, heard_noise)
     likely = [
-        (report, places, weight) for report in range(len(bits))
+        (report, chosen, weight) for report in range(len(bits))
         for of_word, weight in zip(bits[report], probability[report], strict=True)
         if weight >= _LEAST_PROBABILITY
-        and (places := unrank(_to_number(of_word), plan.num_clusters, self._num_places))]
+        and (chosen := unrank(_to_number(of_word), plan.num_clusters, self._num_places))]
     found = np.zeros((len(received), *(len(atoms) for atoms in self._grid)), np.complex64)
     if not likely:
       return found

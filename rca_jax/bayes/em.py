@@ -5,7 +5,7 @@ and A^H y (the *projections*) enter, so compressed noisy reports y = F h + n tak
 F A in place of A.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +26,10 @@ class Posterior(NamedTuple):
 
 
 class Profile(NamedTuple):
-  """c on the grid, where it is not zero."""
+  """c on the grid, where it is not zero; arrays of JAX or of numpy."""
 
-  index: jax.Array  # [..., K] int32, p Q + q
-  power: jax.Array  # [..., K] float32, of atoms of norm 1
+  index: Any  # [..., K] int32, p Q + q
+  power: Any  # [..., K] float32, of atoms of norm 1
 
 
 def posterior(

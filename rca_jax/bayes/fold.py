@@ -46,9 +46,9 @@ class Curve(NamedTuple):
   """
 
   send: Callable[[np.ndarray], np.ndarray]  # [..., source] to [..., channel]
-  weights: np.ndarray | None = None  # of its nodes, [P]
-  source: np.ndarray | None = None  # [P, source]
-  channel: np.ndarray | None = None  # [P, channel]
+  weights: np.ndarray = np.zeros(0)  # of its nodes, [P]
+  source: np.ndarray = np.zeros((0, 1))  # [P, source]
+  channel: np.ndarray = np.zeros((0, 1))  # [P, channel]
 
 
 class Design(NamedTuple):
@@ -98,9 +98,9 @@ def design(variances: np.ndarray, noise_variance: float, num_symbols: int) -> De
   at = dual.max(0).argmin()
   error = dual[:, at].max() + np.sum(variances, dtype=np.float64) - w.sum()
   if error >= linear.error or not (q[at] or m[at]):
+    none = np.zeros(0, int)
     return Design(
-        np.sqrt(linear.sent), *2 * [np.zeros(0, int)], linear.gain * np.sqrt(linear.sent),
-        linear.error)
+        np.sqrt(linear.sent), none, none, linear.gain * np.sqrt(linear.sent), linear.error)
   price, q, first, end = prices[dual[:, at].argmax()], q[at], first[at], first[at] + 2 * m[at]
   place = np.rint(np.interp(np.log(w / price), _WORTH, np.arange(len(_WORTH)))).astype(int)
   tents, tent_snr = np.divmod(table.tent_choice[place[:q]], 1 + len(_FINE_SNR))
@@ -204,8 +204,8 @@ def _table() -> _Table:
   for ratio in _RATIOS:
     of_ratio = worth[:, None, None] * (of_two[:, 0] + ratio * of_two[:, 1]) + snr
     both.append(of_ratio.reshape(len(worth), -1))
-  both = np.stack(both)
-  return _Table(cost.min(-1), cost.argmin(-1), both.min(-1), both.argmin(-1))
+  of_pairs = np.stack(both)
+  return _Table(cost.min(-1), cost.argmin(-1), of_pairs.min(-1), of_pairs.argmin(-1))
 
 
 def _errors(curve: Curve) -> np.ndarray:
@@ -222,15 +222,14 @@ def _errors(curve: Curve) -> np.ndarray:
     mean = _mean(curve, heard.reshape(-1, num_channels), np.full((1, 1), 1 / snr))
     power = (mean.reshape(*heard.shape[:2], -1) ** 2 * chance[:, None]).sum(1)
     found.append(np.log(np.maximum(1 - weights @ power, 1e-6)))
-  found = np.array(found).T
   fine = np.log(_FINE_SNR)
-  fine = np.exp([np.interp(fine, np.log(10) * _SNR_DB / 10, row) for row in found])
+  fine = np.exp([np.interp(fine, np.log(10) * _SNR_DB / 10, row) for row in np.transpose(found)])
   return np.concatenate([np.ones((len(fine), 1)), fine], 1)
 
 
 def _mean(curve: Curve, heard: np.ndarray, noise: np.ndarray) -> np.ndarray:
   """Posterior means [n, source] of channel numbers [n, channel] with noise of variance [n, 1]."""
-  if curve.weights is None:
+  if not curve.weights.size:
     return heard / (1 + noise)
   noise = np.broadcast_to(noise, (len(heard), 1))
   found = []
@@ -279,11 +278,11 @@ def _slots(
   num_sources = np.array([1] * (line + 1) + [2] * len(_STRIPS))
   num_symbols = np.array([2] * line + [1] * (1 + len(_STRIPS)))
   columns = []
-  for report, plan in enumerate(designs):
+  for i, plan in enumerate(designs):
     num_lines = len(plan.gains) - len(plan.tents) - len(plan.snakes)
     of_each = np.concatenate([plan.tents, np.full(num_lines, line), line + 1 + plan.snakes])
     columns.append((
-        of_each, np.full(len(of_each), report), _starts(num_symbols[of_each]), plan.gains,
+        of_each, np.full(len(of_each), i), _starts(num_symbols[of_each]), plan.gains,
         _starts(num_sources[of_each])))
   of_each, report, symbol, gain, number = map(np.concatenate, zip(*columns, strict=True))
   deviations = np.zeros((len(designs), max(len(plan.deviations) for plan in designs)))

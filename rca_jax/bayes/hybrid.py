@@ -211,11 +211,12 @@ def _menu(noise_variance: float, num_symbols: int) -> _Menu:
     if 4 <= bits < size * m:
       entries.add((size, bits, m, block_error))
   table = np.array(sorted(entries), np.float64).reshape(-1, 4)
-  return _Menu(*table[:, :3].T.astype(int), table[:, 3] + ERROR_FLOOR)
+  num_digital, num_bits, bits_per_symbol = table[:, :3].T.astype(int)
+  return _Menu(num_digital, num_bits, bits_per_symbol, table[:, 3] + ERROR_FLOOR)
 
 
 def _by_code(designs: Sequence[Design]) -> list[tuple[tuple[int, int, int], list[int]]]:
-  groups = {}
+  groups: dict[tuple[int, int, int], list[int]] = {}
   for i, plan in enumerate(designs):
     if plan.num_digital:
       groups.setdefault((plan.num_bits, plan.num_digital, plan.bits_per_symbol), []).append(i)

@@ -67,14 +67,15 @@ def decode(
       jnp.pad(leaf, [(0, -num_groups % size)] + [(0, 0)] * (leaf.ndim - 1), 'edge').reshape(
           -1, size, *leaf.shape[1:])
       for leaf in (received, noise, heard))
-  found = jax.lax.map(lambda batch: _decode_groups(code, *batch, num_steps), groups)
+  found = jax.lax.map(
+      lambda batch: _decode_groups(code, batch[0], batch[1], batch[2], num_steps), groups)
   return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_groups], found)
 
 
 def _decode_groups(
     code: RandomCode, received: jax.Array, noise: jax.Array, heard: jax.Array, num_steps: int
 ) -> tuple[jax.Array, jax.Array]:
-  powers, weights = jax.vmap(lambda *group: profiles(code, *group, num_steps))(
+  powers, weights = jax.vmap(lambda y, n, is_heard: profiles(code, y, n, is_heard, num_steps))(
       received, noise, heard)
   noise = jnp.broadcast_to(noise, heard.shape)
   csi_hat, nmse = (

@@ -1,6 +1,6 @@
 """From a profile to the transform that codes CSI with it."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,14 @@ _JITTER = 3e-4  # of the squared length of directions
 
 
 class Klt(NamedTuple):
-  """The S strongest directions of a covariance: A_K `mixing`, A_K the atoms at `index`."""
+  """The S strongest directions of a covariance: A_K `mixing`, A_K the atoms at `index`.
 
-  variances: jax.Array  # [..., S] float32, largest first
-  index: jax.Array  # [..., K] int32, see em.Profile
-  mixing: jax.Array  # [..., K, S] complex64
+  Arrays of JAX or of numpy.
+  """
+
+  variances: Any  # [..., S] float32, largest first
+  index: Any  # [..., K] int32, see em.Profile
+  mixing: Any  # [..., K, S] complex64
 
 
 def transform(grid: Grid, profile: Profile, size: int) -> Klt:

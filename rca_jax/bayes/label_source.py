@@ -99,4 +99,5 @@ class Tracked(Paid):
 
   def expected(self, last: np.ndarray | None) -> np.ndarray:
     """As `Paid.expected`: labels a walk away, and a few anywhere."""
+    assert last is not None
     return np.log(self._squares.from_square_of(last, self._offsets))

@@ -99,7 +99,7 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
   size = len(matrix)
   work = np.concatenate([matrix, np.eye(size, dtype=np.uint8)], 1)
   for i in range(size):
-    pivot = i + np.argmax(work[i:, i])
+    pivot = i + int(np.argmax(work[i:, i]))
     work[[i, pivot]] = work[[pivot, i]]
     others = np.flatnonzero(work[:, i])
     others = others[others != i]

@@ -90,7 +90,7 @@ def seen_atoms(projections: Projections, grid: Grid) -> jax.Array:
   return project(grid, projections.matrix().conj()).conj().reshape(num_symbols, -1).T
 
 
-def by_delay(csi: jax.Array, config: CsiConfig) -> jax.Array:
+def by_delay(csi: jax.Array | np.ndarray, config: CsiConfig) -> jax.Array:
   """Mean power of CSI [n, N_a, N_t] at the delays of `code_grid`, [P]."""
   power = jnp.mean(jnp.abs(csi) ** 2, (0, 2))
   return jnp.interp(delays_in_rows(config, _POINTS_PER_ROW), jnp.arange(len(power)), power)

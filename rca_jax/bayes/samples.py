@@ -135,7 +135,8 @@ def stored(config: ExperimentConfig, folder: Path) -> Stored:
   los = np.concatenate(states)
   if not len(los):
     raise InputError(f'{path}: none of its UEs has power.')
-  place = None if any(part is None for part in places) else np.concatenate(places)
+  known = [part for part in places if part is not None]
+  place = np.concatenate(known) if len(known) == len(places) else None
   csi = np.memmap(copy, np.complex64, 'r', shape=(
       len(los), config.csi.num_delay_taps, config.csi.num_tx_antennas))
   return Stored(csi, place, los)
@@ -150,6 +151,7 @@ def over_ground(
     snr_db: of their CSI; None: without noise.
   """
   csi, place, los = ues
+  assert place is not None
   side_m = side_m or _side_for(place, num_ues)
   square = np.floor(place / side_m).astype(int)
   squares, which = np.unique(square, axis=0, return_inverse=True)

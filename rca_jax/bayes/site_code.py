@@ -148,7 +148,7 @@ class SiteCode:
     for noise, ues in by_noise(uplink.noise(self.num_symbols), num_ues):
       split = self.label_symbols(noise, num_ues)
       words = label.codewords(self._num_labels, split)
-      if past is not None:
+      if past is not None and last is not None:
         last[:, ues] = self._choose(past[:, ues], noise, split, self._paid, None)[0]
       if places is None:
         sent, values = self._choose(
@@ -163,15 +163,15 @@ class SiteCode:
         rows = rows[0], ues[rows[1]]
         symbols[*rows, split:] = other.encode(csi[rows], noise)
       codes.append(_Code(ues, noise, split, words))
-    received, noise = map(np.asarray, uplink.send(keys, jnp.asarray(symbols)))
-    weights, labels = self._likely(codes, received, noise, last)
+    received, heard = map(np.asarray, uplink.send(keys, jnp.asarray(symbols)))
+    weights, labels = self._likely(codes, received, heard, last)
     total = np.zeros_like(csi)
     for code, number in itertools.product(codes, range(labels.shape[-1])):
       rows = np.nonzero(weights[:, code.ues, number])
       rows = rows[0], code.ues[rows[1]]
       if rows[0].size:
         found = self._decode(
-            labels[*rows, number], received[rows][:, code.split:], noise[rows], code)
+            labels[*rows, number], received[rows][:, code.split:], heard[rows], code)
         total[rows] += weights[*rows, number, None, None] * found
     return symbols, in_ball(total)
 
@@ -348,7 +348,7 @@ class SiteCode:
     rows = np.arange(len(best)), best
     power, variances = power[rows], tried.variances[rows].astype(np.float64)
     sent = np.sqrt(power / variances) * tried.coefficients[:, :, 0][rows]
-    received = np.asarray(through(awgn, keys.reshape(-1), sent.astype(np.complex64), 0.0))
+    received = np.asarray(through(awgn, keys.reshape(-1), sent.astype(np.complex64), jnp.zeros(())))
     return self._synthesise(
         tried.labels[rows], np.sqrt(power * variances) / (power + 1) * received)
 
@@ -356,7 +356,7 @@ class SiteCode:
       self, looks: np.ndarray, noise: float, num_candidates: int, source: Paid,
       last: np.ndarray | None) -> _Tried:
     """Candidates for UEs by looks [n, L, N_a, N_t] with noise of variance `noise`."""
-    digest = hashlib.sha256(np.ascontiguousarray(looks))
+    digest = hashlib.sha256(np.ascontiguousarray(looks).data)
     digest.update(repr((noise, num_candidates)).encode())
     digest.update(b'' if last is None else last.tobytes())
     if (found := self._tried.get(digest.digest())) is not None:
@@ -460,8 +460,8 @@ class SiteCode:
       top = np.argpartition(-posterior, count - 1, axis=-1)[:, :count]
       labels.append(top)
       weights.append(np.take_along_axis(posterior, top, -1))
-    weights = np.stack(weights)
-    return np.where(weights < _MIN_PROBABILITY, 0, weights), np.stack(labels)
+    probability = np.stack(weights)
+    return np.where(probability < _MIN_PROBABILITY, 0, probability), np.stack(labels)
 
   def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[Any]:
     new = [v for v in np.unique(labels).tolist() if (v, noise, split) not in self._designs]
@@ -514,7 +514,8 @@ def _parts(values: np.ndarray) -> np.ndarray:
   return np.stack([values.real, values.imag], -1).reshape(*values.shape[:-1], -1)
 
 
-def linear_powers(variances: np.ndarray, noise: float, num_symbols: int) -> np.ndarray:
+def linear_powers(
+    variances: np.ndarray, noise: np.ndarray | float, num_symbols: int) -> np.ndarray:
   """Of the linear code's coefficients, for variances [n, C, S]: [n, C, num_symbols]."""
   return least_error_powers(
       variances[..., :num_symbols].astype(np.float64), noise, num_symbols)
