@@ -18,7 +18,7 @@ from rca_jax.bayes.random_code import RandomCode, invert, outer, pack, unpack
 
 # By measurement on validation groups.
 NUM_STEPS = 8
-_ALONE_STEPS = 2  # of these: before the reports are compared
+ALONE_STEPS = 2  # of these: before the reports are compared
 _STRANGERS, _SAME_PLACE = -0.1, 0.3  # likeness from which a report counts, and counts in full
 PRIOR_UES = 0.1  # so many UEs of little noise the prior counts for
 HALF_NOISE = 0.1  # N_0 of a report that counts half
@@ -103,7 +103,7 @@ def profiles(
     return with_prior(code.prior, stepped, count)
 
   powers = code.prior  # the same for all: so is what the first step makes of it
-  num_alone = min(_ALONE_STEPS, num_steps)
+  num_alone = min(ALONE_STEPS, num_steps)
   for _ in range(num_alone):
     axes = (0 if powers.ndim == 2 else None), 0, (0 if len(noise) > 1 else None), 0
     powers = jax.vmap(alone, axes)(powers, received, noise, counts)
@@ -136,9 +136,16 @@ def estimate(
     noise: N_0 [n].
   """
   found = posterior(code, powers, received, noise)
-  energy = (jnp.abs(found.mean) ** 2).sum((-2, -1)) + found.variance
-  # CSI has mean power 1, and that tells the scale of the report.
-  return found.mean * jnp.sqrt(found.mean[0].size / energy)[:, None, None], found.variance / energy
+  return found.mean * scale(found), found.variance / _energy(found)
+
+
+def scale(found: Posterior) -> jax.Array:
+  """The scale of a report, [n, 1, 1]: CSI has mean power 1, and that tells it."""
+  return jnp.sqrt(found.mean[0].size / _energy(found))[:, None, None]
+
+
+def _energy(found: Posterior) -> jax.Array:
+  return (jnp.abs(found.mean) ** 2).sum((-2, -1)) + found.variance
 
 
 def step(
@@ -178,9 +185,13 @@ def likeness(
   # All at once: of two loops beside each other, on few cores, each may wait for the other forever.
   *evidence, of_prior = jax.vmap(lambda power: log_evidence(code, power, received, noise))(
       jnp.concatenate([powers, code.prior[None]]))
-  gain = jnp.stack(evidence) - of_prior
-  own = jnp.diag(gain)
-  share = (gain + gain.T) / jnp.maximum(own[:, None] + own, 1e-6)
+  return likeness_by(jnp.stack(evidence) - of_prior)
+
+
+def likeness_by(gain: jax.Array) -> jax.Array:
+  """`likeness`, by the log evidence over the prior's of profile n for report m, [..., n, m]."""
+  own = jnp.diagonal(gain, axis1=-2, axis2=-1)
+  share = (gain + gain.mT) / jnp.maximum(own[..., None] + own[..., None, :], 1e-6)
   return jnp.clip((share - _STRANGERS) / (_SAME_PLACE - _STRANGERS), 0, 1)
 
 
@@ -195,6 +206,12 @@ def posterior(
     code: RandomCode, powers: jax.Array, received: jax.Array, noise: jax.Array) -> Posterior:
   """Of the CSI of UEs whose profiles are known; arguments as of `estimate`."""
   inverses = jax.vmap(lambda power, noise: _inverse(code, power, noise[None])[0][0])(powers, noise)
+  return posterior_by(code, powers, inverses, received)
+
+
+def posterior_by(
+    code: RandomCode, powers: jax.Array, inverses: jax.Array, received: jax.Array) -> Posterior:
+  """`posterior` by R^-1 [n, S, S] of every UE."""
   amplitudes = powers * (_solve(inverses, received) @ code.seen.conj().T)
   mean = jnp.einsum(
       'dp,npq,aq->nda', code.grid.delay, amplitudes.reshape(-1, *code.grid.shape), code.grid.angle)

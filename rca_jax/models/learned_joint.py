@@ -1,10 +1,10 @@
 """Joint Bayes with a learned prior: what profiles look like, on any site.
 
-Reports are random projections, and the BS looks for the profile c that the UEs of a group share, in
-the EM steps of `bayes.joint`. After each of the last steps a small network corrects log c: it sees,
-as pictures over the delay-angle grid, what the step found at every atom. Its last layer begins at
-zero, so training begins at the decoder that is not trained. Training goes through the last steps,
-not through the first ones.
+Reports are random projections, and the BS looks for the profile c of every UE in the EM steps of
+`bayes.joint`, with the reports of the others as far as they count. After each of the last steps a
+small network corrects log c: it sees, as pictures over the delay-angle grid, what the step found at
+every atom. Its last layer begins at zero, so training begins at the decoder that is not trained.
+Training goes through the last steps, not through the first ones.
 """
 
 from typing import NamedTuple
@@ -13,10 +13,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rca_jax.bayes.grid import Grid
-from rca_jax.bayes.joint import HALF_NOISE, NUM_STEPS, with_prior
+from rca_jax.bayes import joint
 from rca_jax.bayes.random_code import (
     Projections,
+    RandomCode,
     by_delay,
     code_grid,
     invert,
@@ -82,11 +82,14 @@ class LearnedJoint(nn.Module):
     view = _view(seen_atoms(projections, grid))
     prior = jnp.repeat(jnp.exp(log_prior), grid.shape[1])
     prior *= num_symbols / (prior @ (jnp.abs(view.atoms) ** 2).sum(-1))
-    group = _Group(received, noise, heard)
-    power = jnp.broadcast_to(prior, (received.shape[0], prior.size))
-    for _ in range(NUM_STEPS - self.model.num_decoder_layers):
+    power = jnp.broadcast_to(prior, (*heard.shape, prior.size))
+    group = _Group(received, noise, jnp.eye(heard.shape[1]) * heard[:, None])
+    for _ in range(joint.ALONE_STEPS):
       power = _step(view, prior, power, group)[0]
-    power = jax.lax.stop_gradient(power)
+    group = group._replace(weights=_weights(view, prior, power, group))
+    for _ in range(joint.NUM_STEPS - joint.ALONE_STEPS - self.model.num_decoder_layers):
+      power = _step(view, prior, power, group)[0]
+    power, group = jax.lax.stop_gradient((power, group))
     for i in range(self.model.num_decoder_layers):
       stepped, factor, told = _step(view, prior, power, group)
       exponent = self.param(f'exponent_{i}', nn.initializers.ones, ())
@@ -95,11 +98,17 @@ class LearnedJoint(nn.Module):
           jnp.log(power / prior + 1e-6) / 3, jnp.clip(jnp.log(factor + 1e-4), -5, 5) / 2,
           10 * told, jnp.log(stepped / prior + 1e-6) / 3], -1)
       added = Correction(self.model.model_dim, name=f'correction_{i}')(
-          pictures.reshape(power.shape[0], *grid.shape, -1), _known(group))
+          pictures.reshape(heard.size, *grid.shape, -1), _known(group).reshape(heard.size, -1))
       log_power = exponent * jnp.log(stepped + 1e-9) + (1 - exponent) * jnp.log(power + 1e-9)
       power = jnp.exp(
           log_power + jnp.clip(added.reshape(power.shape), -_MOST, _MOST))
-    return to_features(_estimate(view, grid, power, group))
+    power, received = power.reshape(heard.size, -1), received.reshape(heard.size, -1)
+    inverse, _ = _inverse(view, power, noise.ravel())
+    code = RandomCode(projections, grid, view.atoms, prior)
+    found = joint.posterior_by(code, power, inverse, received)
+    # The scale is no way to learn: its gradient would cost more than a step.
+    csi_hat = found.mean * joint.scale(jax.lax.stop_gradient(found))
+    return to_features(csi_hat.reshape(*heard.shape, *csi_hat.shape[1:]))
 
   def _projections(self) -> Projections:
     num_symbols = codeword_dim(self.model, self.csi) // 2
@@ -113,7 +122,7 @@ class Correction(nn.Module):
 
   @nn.compact
   def __call__(self, pictures: jax.Array, known: jax.Array) -> jax.Array:
-    """Pictures [n, P, Q, channels] and numbers of the whole group [n, .] to [n, P, Q]."""
+    """Pictures [n, P, Q, channels] and numbers of a profile's reports [n, .] to [n, P, Q]."""
     num, num_delays, num_angles, _ = pictures.shape
     x = _patches(jnp.pad(pictures, ((0, 0), (0, -num_delays % _PATCH), (0, 0), (0, 0))))
     place = self.param('place', nn.initializers.zeros, (x.shape[1], 1, self.width))
@@ -143,7 +152,7 @@ class _Group(NamedTuple):
 
   received: jax.Array  # [batch, M, S], zero where none is heard
   noise: jax.Array  # N_0 [batch, M]
-  heard: jax.Array  # [batch, M] bool
+  weights: jax.Array  # how much each counts in the profile of each UE, [batch, M, M]
 
 
 class _View(NamedTuple):
@@ -179,61 +188,63 @@ _product.defvjp(
         cotangent @ kept[1], jnp.zeros_like(kept[0]), jnp.zeros_like(kept[1])))
 
 
-def _inverse(view: _View, power: jax.Array, noise: jax.Array) -> jax.Array:
-  """R_m^-1 = (F A diag(c) A^H F^H + N_0 I)^-1, [batch, M, S, S]."""
+def _inverse(
+    view: _View, power: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """(F A diag(c) A^H F^H + N_0 I)^-1 of c [..., K], [..., S, S], and log det of what is inverted.
+
+  The noise [...] broadcasts, as of many reports to one profile.
+  """
   num_symbols = view.atoms.shape[-1]
-  packed = _product(power, view.outer, view.turned)
-  return invert(packed.reshape(-1, 1, num_symbols, num_symbols), noise)[0]
+  packed = _product(power.reshape(-1, power.shape[-1]), view.outer, view.turned)
+  return invert(packed.reshape(*power.shape[:-1], num_symbols, num_symbols), noise)
 
 
 def _step(
     view: _View, prior: jax.Array, power: jax.Array, group: _Group,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """`bayes.joint`'s step with its prior: c [batch, K] anew, MacKay's factor, c a^H R^-1 a."""
-  inverse = _inverse(view, power, group.noise)
-  solved = (inverse @ group.received[..., None])[..., 0]
-  explained = (jnp.abs(solved @ view.atoms.conj().T) ** 2).sum(1)
-  total = pack(jnp.where(group.heard[..., None, None], inverse, 0).sum(1))
-  expected = _product(total.reshape(total.shape[0], -1), view.turned, view.outer)
+  """`bayes.joint`'s step with its prior: c [batch, M, K] anew, MacKay's factor, c a^H R^-1 a."""
+  inverse, _ = _inverse(view, power[:, :, None], group.noise[:, None])  # of profiles and noises
+  solved = _solve(inverse, group)
+  explained = jnp.einsum(
+      'bnm,bnmk->bnk', group.weights, jnp.abs(solved @ view.atoms.conj().T) ** 2)
+  total = pack((group.weights[..., None, None] * inverse).sum(2))
+  expected = _product(
+      total.reshape(-1, view.outer.shape[1]), view.turned, view.outer).reshape(power.shape)
   factor = explained / jnp.maximum(expected, 1e-12)
-  reports = _reports(group)
-  stepped = with_prior(prior, power * factor, reports)
-  count = jnp.maximum(group.heard.sum(-1, keepdims=True), 1)
-  return stepped, factor, power * expected / count
+  stepped = joint.with_prior(prior, power * factor, _reports(group))
+  return stepped, factor, power * expected / _count(group)
+
+
+def _weights(view: _View, prior: jax.Array, power: jax.Array, group: _Group) -> jax.Array:
+  """As in `bayes.joint`, of profiles [batch, M, K] that each are of one report."""
+  both = jnp.concatenate([power, jnp.broadcast_to(prior, (len(power), 1, prior.size))], 1)
+  inverse, log_det = _inverse(view, both[:, :, None], group.noise[:, None])
+  evidence = -log_det - (group.received.conj()[:, None] * _solve(inverse, group)).real.sum(-1)
+  heard = jnp.diagonal(group.weights, axis1=1, axis2=2)
+  like = joint.likeness_by(evidence[:, :-1] - evidence[:, -1:])
+  return jnp.maximum(group.weights, heard[:, :, None] * heard[:, None] * like)
+
+
+def _solve(inverse: jax.Array, group: _Group) -> jax.Array:
+  """R^-1 y of every profile and report, [batch, profiles, M, S]."""
+  return (inverse @ group.received[:, None, ..., None])[..., 0]
+
+
+def _count(group: _Group) -> jax.Array:
+  """How many reports count in the profile of each UE, [batch, M, 1]; one at least."""
+  return jnp.maximum(group.weights.sum(-1, keepdims=True), 1)
 
 
 def _reports(group: _Group) -> jax.Array:
-  """How many reports of little noise there are, [batch, 1]."""
-  return (group.heard / (1 + group.noise / HALF_NOISE)).sum(-1, keepdims=True)
+  """How many of these have little noise, [batch, M, 1]."""
+  return group.weights @ (1 / (1 + group.noise / joint.HALF_NOISE))[..., None]
 
 
 def _known(group: _Group) -> jax.Array:
-  """What a correction knows of a group, [batch, 3]."""
-  count = group.heard.sum(-1, keepdims=True)
-  log_noise = jnp.where(group.heard, jnp.log10(group.noise), 0).sum(-1, keepdims=True)
+  """What a correction knows of the reports that count in a profile, [batch, M, 3]."""
+  log_noise = group.weights @ jnp.log10(group.noise)[..., None] / _count(group)
   return jnp.concatenate([
-      log_noise / jnp.maximum(count, 1), jnp.log2(jnp.maximum(count, 1)) / 2,
-      jnp.log(_reports(group) + 1e-2)], -1)
-
-
-def _estimate(view: _View, grid: Grid, power: jax.Array, group: _Group) -> jax.Array:
-  """Posterior means [batch, M, N_a, N_t], scaled so that CSI is expected to have mean power 1."""
-  inverse = _inverse(view, power, group.noise)
-  solved = (inverse @ group.received[..., None])[..., 0]
-  amplitudes = power[:, None] * (solved @ view.atoms.conj().T)
-  mean = jnp.einsum(
-      'dp,bmpq,aq->bmda', grid.delay, amplitudes.reshape(*solved.shape[:2], *grid.shape),
-      grid.angle)
-  # The scale is no way to learn: its gradient would cost more than a step.
-  power, inverse, fixed = jax.lax.stop_gradient((power, inverse, mean))
-  by_atom = (power[..., None] * view.atoms.conj()).reshape(
-      power.shape[0], *grid.shape, -1)
-  cross = jnp.einsum('dp,bpqs,aq->bdas', grid.delay, by_atom, grid.angle)
-  gram = jnp.einsum('bdas,bdat->bst', cross.conj(), cross)
-  told = (pack(inverse) * pack(gram)[:, None]).sum((-2, -1))
-  variance = jnp.maximum(power.sum(-1, keepdims=True) - told, 0)
-  energy = (jnp.abs(fixed) ** 2).sum((-2, -1)) + variance
-  return mean * jnp.sqrt(fixed[0, 0].size / energy)[..., None, None]
+      log_noise, jnp.log2(_count(group)) / 2, jnp.log(_reports(group) + 1e-2)], -1)
 
 
 def _patches(pictures: jax.Array) -> jax.Array:
