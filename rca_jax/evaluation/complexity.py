@@ -43,7 +43,7 @@ def count_complexity(config: ExperimentConfig) -> Complexity:
   model, csi = build_model(config), config.csi
   features = jax.ShapeDtypeStruct(
       (1, config.num_ues, csi.num_tx_antennas, 2 * csi.num_delay_taps), jnp.float32)
-  snr_db = jax.ShapeDtypeStruct(features.shape[:2], jnp.float32)
+  snr_db = jax.ShapeDtypeStruct((), jnp.float32)
   key = jax.eval_shape(lambda: jax.random.key(0))
   params = jax.eval_shape(model.init, key, features, snr_db, key)
   linear, batched = matmul_macs(model.apply, params, features, snr_db, key)
@@ -78,7 +78,7 @@ def network_steps(config: ExperimentConfig) -> list[Step]:
   features = jax.ShapeDtypeStruct(
       (*groups, csi.num_tx_antennas, 2 * csi.num_delay_taps), jnp.float32)
   received = jax.ShapeDtypeStruct((*groups, codeword_dim(config.model, csi)), jnp.float32)
-  snr_db = jax.ShapeDtypeStruct(groups, jnp.float32)
+  snr_db = jax.ShapeDtypeStruct((), jnp.float32)
   key = jax.eval_shape(lambda: jax.random.key(0))
   variables = jax.eval_shape(model.init, key, features, snr_db, key)
   at_ue = count_parameters(variables['params'].get('encoder', {}))

@@ -158,8 +158,8 @@ def _estimate(config: ExperimentConfig, item: Measurement, params: Any) -> Estim
     model = model.clone(snr_error_db=item.snr_error_db)
   if item.qam_order:
     return partial(_estimate_from_bits, model, params, config.uplink.quantiser_bits, item)
-  snrs_db = jnp.asarray(item.snrs_db, jnp.float32)
-  return lambda *groups: transmit(model, params, snrs_db, *groups)[1]
+  snr_db = jnp.asarray(item.snrs_db if item.snr_spread_db else item.snr_db, jnp.float32)
+  return lambda *groups: transmit(model, params, snr_db, *groups)[1]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -168,9 +168,9 @@ def transmit(
     active: jax.Array | None) -> tuple[jax.Array, jax.Array]:
   """Reports as sent [batch, ue, k/2] complex64, and csi_hat; `snr_db` broadcasts to [batch, ue].
 
-  Other arguments as of `evaluate.Estimate`.
+  One for all is cheaper for learned joint Bayes. Other arguments as of `evaluate.Estimate`.
   """
-  snr_db, variables = jnp.broadcast_to(snr_db, csi.shape[:2]), {'params': params}
+  variables = {'params': params}
   codeword = model.apply(variables, to_features(csi), snr_db, method='encode')
   codeword_hat = model.link(keys, codeword, snr_db)
   features_hat = model.apply(variables, codeword_hat, snr_db, active, method='decode')

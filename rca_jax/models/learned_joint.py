@@ -75,7 +75,8 @@ class LearnedJoint(nn.Module):
     heard = jnp.isfinite(received).all(-1)
     heard = heard if active is None else heard & active
     received = jnp.where(heard[..., None], received, 0)
-    noise = jnp.broadcast_to(noise_variance(snr_db + self.snr_error_db), heard.shape)
+    noise = jnp.atleast_1d(noise_variance(snr_db + self.snr_error_db))
+    noise = jnp.broadcast_to(noise, (len(heard), noise.shape[-1]))
 
     grid = code_grid(self.csi)
     log_prior = self.param('log_prior', _log_prior, self.csi)
@@ -102,10 +103,10 @@ class LearnedJoint(nn.Module):
       log_power = exponent * jnp.log(stepped + 1e-9) + (1 - exponent) * jnp.log(power + 1e-9)
       power = jnp.exp(
           log_power + jnp.clip(added.reshape(power.shape), -_MOST, _MOST))
-    power, received = power.reshape(heard.size, -1), received.reshape(heard.size, -1)
-    inverse, _ = _inverse(view, power, noise.ravel())
+    inverse, _ = _inverse(view, power, noise)
     code = RandomCode(projections, grid, view.atoms, prior)
-    found = joint.posterior_by(code, power, inverse, received)
+    found = joint.posterior_by(
+        code, *(x.reshape(heard.size, *x.shape[2:]) for x in (power, inverse, received)))
     # The scale is no way to learn: its gradient would cost more than a step.
     csi_hat = found.mean * joint.scale(jax.lax.stop_gradient(found))
     return to_features(csi_hat.reshape(*heard.shape, *csi_hat.shape[1:]))
@@ -151,7 +152,7 @@ class _Group(NamedTuple):
   """Reports of the UEs of a batch of groups."""
 
   received: jax.Array  # [batch, M, S], zero where none is heard
-  noise: jax.Array  # N_0 [batch, M]
+  noise: jax.Array  # N_0 [batch, M], or [batch, 1] where it is one for all: M times fewer inverses
   weights: jax.Array  # how much each counts in the profile of each UE, [batch, M, M]
 
 
@@ -230,6 +231,11 @@ def _solve(inverse: jax.Array, group: _Group) -> jax.Array:
   return (inverse @ group.received[:, None, ..., None])[..., 0]
 
 
+def _over_reports(group: _Group, values: jax.Array) -> jax.Array:
+  """The sum of values [batch, M or 1] of reports as they count for each UE, [batch, M, 1]."""
+  return (group.weights * values[:, None]).sum(-1, keepdims=True)
+
+
 def _count(group: _Group) -> jax.Array:
   """How many reports count in the profile of each UE, [batch, M, 1]; one at least."""
   return jnp.maximum(group.weights.sum(-1, keepdims=True), 1)
@@ -237,12 +243,12 @@ def _count(group: _Group) -> jax.Array:
 
 def _reports(group: _Group) -> jax.Array:
   """How many of these have little noise, [batch, M, 1]."""
-  return group.weights @ (1 / (1 + group.noise / joint.HALF_NOISE))[..., None]
+  return _over_reports(group, 1 / (1 + group.noise / joint.HALF_NOISE))
 
 
 def _known(group: _Group) -> jax.Array:
   """What a correction knows of the reports that count in a profile, [batch, M, 3]."""
-  log_noise = group.weights @ jnp.log10(group.noise)[..., None] / _count(group)
+  log_noise = _over_reports(group, jnp.log10(group.noise)) / _count(group)
   return jnp.concatenate([
       log_noise, jnp.log2(_count(group)) / 2, jnp.log(_reports(group) + 1e-2)], -1)
 
