@@ -7,14 +7,14 @@ the code that it is put behind. It knows no site: it is trained on cells of ever
 """
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from rca_jax.bayes.em import Profile
-from rca_jax.bayes.grid import Grid, gram_at
+from rca_jax.bayes.grid import Grid, atoms_at, gram_at
 from rca_jax.bayes.klt import Klt
 
 _MOST = 8.0  # correction of log c
@@ -94,7 +94,8 @@ class _Correction(nn.Module):
       inner = nn.LayerNorm(name=f'norm_{i}')(x)
       query, key, value = (
           nn.Dense(width, use_bias=False, name=f'{name}_{i}')(inner)
-          .reshape(*x.shape[:2], num_heads, -1).swapaxes(1, 2) for name in ('query', 'key', 'value'))
+          .reshape(*x.shape[:2], num_heads, -1).swapaxes(1, 2)
+          for name in ('query', 'key', 'value'))
       slope = self.param(f'near_{i}', nn.initializers.normal(1.0), (near.shape[-1], num_heads))
       logits = query @ key.swapaxes(-1, -2) * (width / num_heads) ** -0.5
       logits += jnp.moveaxis(near @ slope, -1, 1)
@@ -106,14 +107,22 @@ class _Correction(nn.Module):
     return nn.Dense(1, kernel_init=nn.initializers.zeros, name='log_power')(x)[..., 0]
 
 
-def inputs(grid: Grid, profile: Profile, transform: Klt, heard: Heard) -> tuple[jax.Array, ...]:
-  """What `Refiner` is given, from a report of a profile's KLT.
+def refine(
+    model: Refiner, params: Any, grid: Grid, profile: Profile, transform: Klt, heard: Heard
+) -> jax.Array:
+  """What the network adds to estimates of CSI, [n, N_a, N_t] complex64.
 
   Args:
     profile: leaves [n, K].
     transform: its KLT, of S directions at least.
     heard: leaves [n, S].
   """
+  added = model.apply({'params': params}, *_inputs(grid, profile, transform, heard))
+  delay, angle = atoms_at(grid, profile.index)
+  return jnp.einsum('nkd,nka->nda', delay, added[..., None] * angle)
+
+
+def _inputs(grid: Grid, profile: Profile, transform: Klt, heard: Heard) -> tuple[jax.Array, ...]:
   num_atoms, size = profile.index.shape[-1], heard.values.shape[-1]
   gram = gram_at(grid, transform.index)[..., :num_atoms]
   known = 1 / jnp.sqrt(heard.variance)

@@ -43,6 +43,7 @@ _LABEL_SHARE = {-5: 0.7, 0: 0.34, 5: 0.17, 10: 0.11, 15: 0.08, 20: 0.06, 25: 0.0
 _BATCH, _AT_ONCE = 32, 16
 _LEARNING_RATE, _LAST_RATE, _WARMUP, _DECAY = 2e-3, 2e-5, 200, 1e-3
 _HEADER = 'rca_jax refiner'
+REFINER = Path(__file__).parents[1] / 'weights' / 'refiner.safetensors'  # the published one
 
 
 class Cells(NamedTuple):
@@ -231,7 +232,8 @@ def init_params(key: jax.Array, model: Refiner, num_symbols: int) -> Any:
 
 
 def save_refiner(
-    path: Path, params: Any, model_config: RefinerConfig, config: CsiConfig, num_steps: int) -> None:
+    path: Path, params: Any, model_config: RefinerConfig, config: CsiConfig, num_steps: int
+) -> None:
   """One safetensors file of float32 parameters, with what they are for.
 
   Raises:
@@ -254,10 +256,10 @@ def load_refiner(path: Path, config: CsiConfig) -> tuple[Refiner, Any]:
   """
   try:
     with safetensors.safe_open(path, 'numpy') as file:
-      header, arrays = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-    found = parse_json(header[_HEADER])
-    theirs, model_config = from_dict(CsiConfig, found['csi'], 'csi'), RefinerConfig(**found['model'])
-    model = Refiner(model_config, make_grid(theirs).shape)
+      found = parse_json((file.metadata() or {})[_HEADER])
+      arrays = {name: file.get_tensor(name) for name in file.keys()}
+    theirs = from_dict(CsiConfig, found['csi'], 'csi')
+    model = Refiner(RefinerConfig(**found['model']), make_grid(theirs).shape)
     params = traverse_util.unflatten_dict(arrays, sep='/')
     expected = jax.eval_shape(lambda: init_params(jax.random.key(0), model, 1))
     is_whole = jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, expected)
