@@ -425,13 +425,13 @@ class SiteCode:
     designs = self._designs_of(labels, code.noise * excess, code.split)
     values = self._code.decode(designs, received * np.sqrt(excess), noise * excess, self._size)
     found = self._synthesise(labels, values)
-    if self._refine is not None:
-      heard = self._code.hear(designs, received * np.sqrt(excess), noise * excess, self._size)
-      found += np.where(
-          (labels != self._reserved)[:, None, None], in_blocks(
-              lambda rows: np.asarray(self._refine(
-                  self._map.profile(labels[rows]), self._stack(labels[rows]),
-                  *(leaf[rows] for leaf in heard))), len(labels)), 0)
+    if (refine := self._refine) and (hear := self._code.hear):
+      heard = hear(designs, received * np.sqrt(excess), noise * excess, self._size)
+      added = in_blocks(
+          lambda rows: np.asarray(refine(
+              self._map.profile(labels[rows]), self._stack(labels[rows]),
+              *(leaf[rows] for leaf in heard))), len(labels))
+      found += np.where((labels != self._reserved)[:, None, None], added, 0)
     if (other := self._other(code.noise, code.split)) and (rows := labels == self._reserved).any():
       found[rows] = other.decode(received[rows], noise[rows], code.noise)
     return found

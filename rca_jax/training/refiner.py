@@ -88,7 +88,7 @@ def draw_cells(key: jax.Array, config: CsiConfig, num_symbols: int) -> Cells:
   sound = (found.los[:, _NUM_FITTED:] == los[:, None]) & has_some[:, None]
   return Cells(
       profile.index, profile.power.astype(np.float32),
-      *(np.concatenate(leaves) for leaves in zip(*parts, strict=True)), sound)
+      *(np.concatenate(leaves) for leaves in zip(*parts, strict=True)), is_sound=sound)
 
 
 def _weights(area: np.ndarray, same_state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
