@@ -25,6 +25,7 @@ from rca_jax.bayes.label_source import Paid, Tracked
 from rca_jax.bayes.power import limiting
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
+from rca_jax.errors import InputError
 from rca_jax.uplink.djscc import awgn, through
 from rca_jax.uplink.known import Uplink
 
@@ -113,7 +114,12 @@ class SiteCode:
         default the KLT of the whole map's mean power does.
       refine: what is added to the CSI, given the profiles of its cells, their KLTs, and what
         `code.hear` says, each [n, ...].
+
+    Raises:
+      InputError: the code has no `hear`.
     """
+    if refine and not code.hear:
+      raise InputError('what a hybrid report says of its coefficients is no Gaussian to refine by.')
     _ = self._coarse_powers  # here, for all variants
     other = copy.copy(self)
     other._source, other._code, other._designs, other._excesses = source, code, {}, {}

@@ -86,9 +86,11 @@ def draw_cells(key: jax.Array, config: CsiConfig, num_symbols: int) -> Cells:
                               num_symbols))
       for part in np.split(np.arange(_NUM_CELLS), _NUM_CELLS // _AT_ONCE)]
   sound = (found.los[:, _NUM_FITTED:] == los[:, None]) & has_some[:, None]
+  variances, seen, coefficients, projections, energy = (
+      np.concatenate(leaves) for leaves in zip(*parts, strict=True))
   return Cells(
-      profile.index, profile.power.astype(np.float32),
-      *(np.concatenate(leaves) for leaves in zip(*parts, strict=True)), is_sound=sound)
+      profile.index, profile.power.astype(np.float32), variances, seen, coefficients, projections,
+      energy, sound)
 
 
 def _weights(area: np.ndarray, same_state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
