@@ -24,7 +24,7 @@ from rca_jax.terminal import Bar
 
 _CONFIG = define_config()
 _OUT = flags.DEFINE_string('out', None, 'File of the weights.', required=True)
-_STEPS = flags.DEFINE_integer('steps', 4000, 'Of 32 reports; a multiple of 32.')
+_STEPS = flags.DEFINE_integer('steps', 2400, 'Of 32 reports; a multiple of 32.')
 
 
 def main() -> None:
