@@ -1,4 +1,4 @@
-"""python docs/ladder.py: draws docs/ladder.png, from the linear code to the genie, from the rows of results/."""
+"""python docs/ladder.py: draws docs/ladder.png, from the linear code to the genie."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from rca_jax.evaluation.results import read_rows
 ROOT = Path(__file__).parents[1]
 _STEPS = (
     ('PCA/KLT', 'linear code (PCA/KLT)', 'gray'),
-    ('RCA-MUNet', "RCA-MUNet, paper's size", 'C3'),
     ('joint Bayes', 'joint Bayes, no map', 'C1'),
+    ('RCA-MUNet', "RCA-MUNet, paper's size", 'C3'),
     ('described profile (folded)', 'described profile, no map', 'C4'),
     ('site map (joint)', 'site map, linear', 'C2'),
     ('site map (folded joint)', 'and folding', 'C2'),
@@ -24,7 +24,8 @@ _STEPS = (
 
 def main() -> None:
   rows = [
-      row for part in ('gpu', 'site_map') for row in read_rows(ROOT / f'results/{part}/results.json')
+      row for part in ('gpu', 'site_map')
+      for row in read_rows(ROOT / f'results/{part}/results.json')
       if row['data'] == 'uma site 0' and row['compression_ratio'] == '1/16' and row['num_ues'] == 2]
   figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True, layout='constrained')
   for axis, snr_db in zip(axes, (0, 10, 20), strict=True):
