@@ -19,7 +19,7 @@ GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are
 # dotted name. With this value the field does not count in hashes of configs (evaluation/rows.py).
 ABSENT_MEANS: dict[str, Any] = {
     'data.array': '', 'data.axes': '', 'data.select': '', 'data.moved_scatterers': 0.0,
-    'data.redrawn_ground': 0.0, 'site_map': '',
+    'data.redrawn_ground': 0.0, 'site_map': '', 'refiner': '',
     'uplink.num_looks': 1, 'uplink.look_snr_db': 10.0}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
@@ -341,6 +341,7 @@ class ExperimentConfig:
   seed: int = 0  # parameters, training groups and noise
   matmul_precision: str = 'default'  # a name jax.default_matmul_precision knows
   site_map: str = ''  # file of `rca map`, for the method 'site map'
+  refiner: str = ''  # file of `rca refiner`; by default the published one
   csi: CsiConfig = CsiConfig()
   data: DataConfig = DataConfig()
   model: ModelConfig = ModelConfig()

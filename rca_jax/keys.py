@@ -35,6 +35,7 @@ class Stream(enum.IntEnum):
   ONLINE = 19  # of data.seed: regions, UEs and noise of a map that builds itself
   SAMPLE = 20  # of seed 0: the UEs that `rca sample` writes
   EXPORT = 21  # of data.seed: groups and noise on which an exported half is compared
+  REFINER = 22  # of seed: cells, UEs, SNRs and noise that a refiner is trained on
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:

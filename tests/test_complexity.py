@@ -94,7 +94,11 @@ def test_steps_of_the_site_maps_code_are_those_of_its_products():
   site_map = load_map(Path(demo.__file__).parent / 'demo.map', config.csi)
   num_labels, k = len(site_map.los), site_map.profile(np.zeros(1, int)).index.shape[-1]
   steps = site_map_steps(config, site_map, 10.0)
-  blocks, fine, tried, report, decided, build, synthesised = (step.macs for step in steps)
+  blocks, fine, tried, report, decided, build, synthesised, refined = (
+      step.macs for step in steps)
+  # Of two rounds: two layers of 8 dense layers of 32 x 32 on every atom, and of attention.
+  layers = 2 * 2 * (8 * k * 32**2 + 2 * k * k * 32)
+  assert layers < refined < 3 * layers
   assert blocks == num_labels * 8 * 8
   assert fine == 256 * (k * 16 * 16 + 16 * 16)
   assert report == synthesised == 4 * (k * 16 * 16 + k * 16)

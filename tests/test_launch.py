@@ -261,6 +261,7 @@ WRONG = [
              '--position_error_m=1'], '--position_error_m is of generated UEs'),
     ('map', ['--config=configs/demo.py', '--out={tmp}/a', '--nopositions'],
      '--nopositions is of a file'),
+    ('refiner', ['--config=configs/demo.py', '--out={tmp}/a'], '--config.csi.mode=fresh'),
     ('online', ['--config=configs/demo.py', '--out={tmp}/a', '--reports=100'],
      '--reports=100: at least 512'),
     ('generate', ['--seed=1'], '--out is missing'),

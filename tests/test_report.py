@@ -8,6 +8,7 @@ import pytest
 
 from rca_jax.config import ExperimentConfig, ModelConfig
 from rca_jax.errors import InputError
+from rca_jax.evaluation import references
 from rca_jax.report import figures, paper
 from rca_jax.report.levels import (
     REFERENCES,
@@ -40,6 +41,11 @@ def row(method, nmse_db, **fields):
 
 
 TUNED = {'stage': 'finetune_10db'}
+
+
+def test_every_method_without_training_is_known_as_one():
+  known = {*references.REFERENCES, *references.BAYES, *references.WITH_MAP}
+  assert {*REFERENCES} == known
 
 
 @pytest.fixture(scope='module')

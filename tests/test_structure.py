@@ -26,7 +26,7 @@ MAY_IMPORT = {
     'models': BASE | {'channel', 'uplink', 'bayes'},
     'baselines': BASE | {'channel', 'uplink'},
     'bayes': BASE | {'channel', 'data', 'uplink', 'baselines'},
-    'training': BASE | {'channel', 'data', 'uplink', 'models'},
+    'training': BASE | {'channel', 'data', 'uplink', 'models', 'baselines', 'bayes'},
     'evaluation': BASE | {'channel', 'data', 'uplink', 'models', 'baselines', 'bayes', 'training'},
     'report': BASE | {
         'channel', 'data', 'uplink', 'models', 'baselines', 'bayes', 'training', 'evaluation'},

@@ -36,6 +36,7 @@ _WORTH = np.linspace(-6, 18, 481)  # log of a variance over the price of energy
 _LEAST_PRICE, _NUM_PRICES = 1e-7, 96  # of the largest variance
 _MOST, _STEP = 40, 2  # numbers of tents and of snakes that are tried
 _LEAST_VARIANCE = 1e-12
+_MOST_LEFT = 0.9999  # of a variance, where symbols say something
 _AT_ONCE = 2048  # parts of coefficients that are decoded at a time
 
 
@@ -134,8 +135,28 @@ def decode(
   for curve, report, places, gain, numbers, deviations in _slots(designs):
     heard = _parts(received[report[:, None], places] / gain)
     noise = np.tile(noise_variance[report] / gain**2, (2, 1))
-    found[report[:, None], numbers] = deviations * _complex(_mean(curve, heard, noise))
+    found[report[:, None], numbers] = deviations * _complex(_moments(curve, heard, noise)[0])
   return found
+
+
+def hear(
+    designs: Sequence[Design], received: np.ndarray, noise_variance: np.ndarray | float,
+    num_coefficients: int) -> tuple[np.ndarray, np.ndarray]:
+  """What the symbols say of the coefficients but for their prior, as `hybrid.hear`.
+
+  The Gaussian that leads from the prior to the posterior's mean and variance.
+  """
+  values = np.zeros((len(designs), num_coefficients), np.complex64)
+  variance = np.full(values.shape, np.inf, np.float32)
+  noise_variance = np.broadcast_to(noise_variance, len(designs))[:, None]
+  for curve, report, places, gain, numbers, deviations in _slots(designs):
+    heard = _parts(received[report[:, None], places] / gain)
+    noise = np.tile(noise_variance[report] / gain**2, (2, 1))
+    mean, left = _moments(curve, heard, noise)
+    left = np.clip(left.reshape(2, *numbers.shape).mean(0), _LEAST_VARIANCE, _MOST_LEFT)
+    values[report[:, None], numbers] = deviations * _complex(mean) / (1 - left)
+    variance[report[:, None], numbers] = deviations**2 * left / (1 - left)
+  return values, variance
 
 
 def tent(share: float) -> Curve:
@@ -219,7 +240,7 @@ def _errors(curve: Curve) -> np.ndarray:
   found = []
   for snr in 10 ** (_SNR_DB / 10):
     heard = curve.channel[some][:, None] + noise / np.sqrt(snr)
-    mean = _mean(curve, heard.reshape(-1, num_channels), np.full((1, 1), 1 / snr))
+    mean, _ = _moments(curve, heard.reshape(-1, num_channels), np.full((1, 1), 1 / snr))
     power = (mean.reshape(*heard.shape[:2], -1) ** 2 * chance[:, None]).sum(1)
     found.append(np.log(np.maximum(1 - weights @ power, 1e-6)))
   fine = np.log(_FINE_SNR)
@@ -227,18 +248,21 @@ def _errors(curve: Curve) -> np.ndarray:
   return np.concatenate([np.ones((len(fine), 1)), fine], 1)
 
 
-def _mean(curve: Curve, heard: np.ndarray, noise: np.ndarray) -> np.ndarray:
-  """Posterior means [n, source] of channel numbers [n, channel] with noise of variance [n, 1]."""
+def _moments(
+    curve: Curve, heard: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Posterior means and variances [n, source] of numbers [n, channel] with noise [n, 1]."""
   if not curve.weights.size:
-    return heard / (1 + noise)
+    return heard / (1 + noise), np.broadcast_to(noise / (1 + noise), heard.shape)
   noise = np.broadcast_to(noise, (len(heard), 1))
+  moments = np.concatenate([curve.source, curve.source**2], -1)
   found = []
   for start in range(0, len(heard), _AT_ONCE):
     part = slice(start, start + _AT_ONCE)
     far = (heard[part] ** 2).sum(-1, keepdims=True) - 2 * heard[part] @ curve.channel.T
     far += (curve.channel**2).sum(-1)
-    found.append(softmax(np.log(curve.weights) - far / (2 * noise[part]), -1) @ curve.source)
-  return np.concatenate(found)
+    found.append(softmax(np.log(curve.weights) - far / (2 * noise[part]), -1) @ moments)
+  mean, square = np.split(np.concatenate(found), 2, -1)
+  return mean, np.maximum(square - mean**2, 0)
 
 
 def _cost(

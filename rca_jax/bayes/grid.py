@@ -55,6 +55,12 @@ def project(grid: Grid, csi: jax.Array) -> jax.Array:
   return jnp.einsum('dp,...da,aq->...pq', grid.delay.conj(), csi, grid.angle.conj())
 
 
+def atoms_at(grid: Grid, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Delay [..., K, N_a] and angle [..., K, N_t] of the atoms at flat indices [..., K]."""
+  p, q = jnp.divmod(index, grid.shape[1])
+  return grid.delay.T[p], grid.angle.T[q]
+
+
 def gram_at(grid: Grid, index: jax.Array) -> jax.Array:
   """A^H A of flat indices: [..., K] -> [..., K, K] complex64, from a delay and an angle table."""
   p, q = jnp.divmod(index, grid.shape[1])

@@ -176,6 +176,25 @@ def decode(
   return found
 
 
+def hear(
+    designs: Sequence[Design], received: np.ndarray, noise_variance: np.ndarray | float,
+    num_coefficients: int) -> tuple[np.ndarray, np.ndarray]:
+  """What the symbols of linear designs say of the coefficients, whatever these may be.
+
+  Arguments as of `decode`. Returns the coefficients with the channel's noise [n, num_coefficients]
+  complex64, and its variance, float32: inf where nothing is sent.
+  """
+  values = np.zeros((len(designs), num_coefficients), np.complex64)
+  variance = np.full(values.shape, np.inf, np.float32)
+  noise_variance = np.broadcast_to(noise_variance, len(designs))
+  for i, plan in enumerate(designs):
+    sent = plan.gain > 0
+    number = plan.analogue[sent]
+    values[i, number] = received[i, sent] / plan.gain[sent]
+    variance[i, number] = noise_variance[i] / plan.gain[sent] ** 2
+  return values, variance
+
+
 def _steps(w: np.ndarray, num_bits: np.ndarray) -> np.ndarray:
   """For each number of bits the step that fills it but for the spread."""
   grid = np.sqrt(w[0]) * np.geomspace(2e-3, 4, _NUM_STEPS)[::-1]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from rca_jax.bayes.em import Profile
-from rca_jax.bayes.grid import Grid, entry_atoms, gram_at
+from rca_jax.bayes.grid import Grid, atoms_at, entry_atoms, gram_at
 
 _ROUND_OFF, _LEAST = 1e-6, 1e-6  # of the largest variance; instead of it
 # Share of CSI's power outside of an entry's atoms, the mean of 200 UEs on a map of 0.85 m squares.
@@ -48,7 +48,7 @@ def transform(grid: Grid, profile: Profile, size: int) -> Klt:
 
 def _with_others(grid: Grid, inner: Klt, profile: Profile, size: int) -> Klt:
   """`inner` and the strongest directions outside of it, `size` in all, largest first."""
-  delay, angle = _atoms(grid, inner.index)
+  delay, angle = atoms_at(grid, inner.index)
   atoms = (delay[..., :, None] * angle[..., None, :]).reshape(*inner.index.shape, -1)
   old = jnp.swapaxes(atoms, -1, -2) @ inner.mixing
   missing = jnp.maximum(1 - (jnp.abs(old) ** 2).sum(-1), _JITTER)
@@ -76,7 +76,7 @@ def _with_others(grid: Grid, inner: Klt, profile: Profile, size: int) -> Klt:
 
 def coefficients(grid: Grid, klt: Klt, csi: jax.Array) -> jax.Array:
   """U^H h: [..., N_a, N_t] -> [..., S]."""
-  delay, angle = _atoms(grid, klt.index)
+  delay, angle = atoms_at(grid, klt.index)
   rows = jnp.einsum('...kd,...da->...ka', delay.conj(), csi)
   seen = (rows * angle.conj()).sum(-1)
   return jnp.einsum('...ks,...k->...s', klt.mixing.conj(), seen)
@@ -84,14 +84,14 @@ def coefficients(grid: Grid, klt: Klt, csi: jax.Array) -> jax.Array:
 
 def synthesise(grid: Grid, klt: Klt, values: jax.Array) -> jax.Array:
   """U z: [..., S] -> [..., N_a, N_t]."""
-  delay, angle = _atoms(grid, klt.index)
+  delay, angle = atoms_at(grid, klt.index)
   amplitudes = jnp.einsum('...ks,...s->...k', klt.mixing, values)
   return jnp.einsum('...kd,...ka->...da', delay, amplitudes[..., None] * angle)
 
 
 def mean_powers(grid: Grid, profile: Profile) -> jax.Array:
   """What is expected of |h|^2: [..., N_a, N_t] float32, of mean 1."""
-  delay, angle = (jnp.abs(atoms) ** 2 for atoms in _atoms(grid, profile.index))
+  delay, angle = (jnp.abs(atoms) ** 2 for atoms in atoms_at(grid, profile.index))
   power = jnp.einsum('...kd,...ka->...da', delay, profile.power[..., None] * angle)
   return power / power.mean((-2, -1), keepdims=True)
 
@@ -103,9 +103,3 @@ def _blocks(a: jax.Array, b: jax.Array, c: jax.Array, d: jax.Array) -> jax.Array
 
 def _adjoint(matrix: jax.Array) -> jax.Array:
   return jnp.swapaxes(matrix.conj(), -1, -2)
-
-
-def _atoms(grid: Grid, index: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Delay [..., K, N_a] and angle [..., K, N_t] of the atoms at flat indices."""
-  p, q = jnp.divmod(index, grid.shape[1])
-  return grid.delay.T[p], grid.angle.T[q]

@@ -25,6 +25,7 @@ from rca_jax.bayes.label_source import Paid, Tracked
 from rca_jax.bayes.power import limiting
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
+from rca_jax.errors import InputError
 from rca_jax.uplink.djscc import awgn, through
 from rca_jax.uplink.known import Uplink
 
@@ -95,6 +96,7 @@ class SiteCode:
         np.ones((config.num_delay_taps, config.num_tx_antennas), np.float32))
     self._reserve = True
     self._otherwise: Callable[[int], Any] = lambda num_symbols: None
+    self._refine: Callable[..., Any] | None = None
     self._designs: dict[tuple[int, float, int], Any] = {}
     self._excesses: dict[tuple[float, int], float] = {}
     self._transforms: dict[int, klt.Klt] = {}  # the last one needed comes last
@@ -102,18 +104,26 @@ class SiteCode:
 
   def variant(
       self, source: Paid, code: CoefficientCode, reserve: bool = True,
-      otherwise: Callable[[int], Any] | None = None) -> 'SiteCode':
+      otherwise: Callable[[int], Any] | None = None,
+      refine: Callable[..., Any] | None = None) -> 'SiteCode':
     """The same map with another source and code; what is computed of the map is shared.
 
     Args:
       reserve: whether UEs may take the label for CSI that fits no place.
       otherwise: what codes CSI of that label on so many symbols, a `described.DescribedCode`; by
         default the KLT of the whole map's mean power does.
+      refine: what is added to the CSI, given the profiles of its cells, their KLTs, and what
+        `code.hear` says, each [n, ...].
+
+    Raises:
+      InputError: the code has no `hear`.
     """
+    if refine and not code.hear:
+      raise InputError('what a hybrid report says of its coefficients is no Gaussian to refine by.')
     _ = self._coarse_powers  # here, for all variants
     other = copy.copy(self)
     other._source, other._code, other._designs, other._excesses = source, code, {}, {}
-    other._reserve = reserve
+    other._reserve, other._refine = reserve, refine
     other._otherwise = functools.cache(otherwise or self._otherwise)
     return other
 
@@ -421,6 +431,13 @@ class SiteCode:
     designs = self._designs_of(labels, code.noise * excess, code.split)
     values = self._code.decode(designs, received * np.sqrt(excess), noise * excess, self._size)
     found = self._synthesise(labels, values)
+    if (refine := self._refine) and (hear := self._code.hear):
+      heard = hear(designs, received * np.sqrt(excess), noise * excess, self._size)
+      added = in_blocks(
+          lambda rows: np.asarray(refine(
+              self._map.profile(labels[rows]), self._stack(labels[rows]),
+              *(leaf[rows] for leaf in heard))), len(labels))
+      found += np.where((labels != self._reserved)[:, None, None], added, 0)
     if (other := self._other(code.noise, code.split)) and (rows := labels == self._reserved).any():
       found[rows] = other.decode(received[rows], noise[rows], code.noise)
     return found

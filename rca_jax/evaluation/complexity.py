@@ -11,12 +11,15 @@ import numpy as np
 from jax.extend import core
 
 from rca_jax.bayes import described, joint, klt, label, random_code
-from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.em import Profile
+from rca_jax.bayes.grid import Grid, make_grid
 from rca_jax.bayes.label_source import Paid
 from rca_jax.bayes.site_code import FINE_ENTRIES, NUM_CANDIDATES, SiteCode, in_parts, most_likely
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig, ExperimentConfig, codeword_dim
 from rca_jax.models.build import build_model
+from rca_jax.models.refiner import Heard, Refiner, RefinerConfig, refine
+from rca_jax.training.refiner import init_params
 
 
 class Complexity(NamedTuple):
@@ -208,7 +211,25 @@ def site_map_steps(config: ExperimentConfig, site_map: SiteMap, snr_db: float) -
       ('a report in a known cell', 'UE', project, stored + whole // num_labels),
       (f'the label, of {split} symbols at {snr_db:g} dB', 'BS', decide, 8 * num_labels * split),
       ('the transform of one label', 'BS', build, whole),
-      ('CSI of one label', 'BS', synthesise, stored))]
+      ('CSI of one label', 'BS', synthesise, stored),
+      ('its refinement', 'BS', *_refiner_cost(grid, one, transform)))]
+
+
+def _refiner_cost(
+    grid: Grid, profile: Profile, transform: klt.Klt) -> tuple[int, int]:
+  """Multiplications for one report, and bytes of the parameters.
+
+  In each of its EM steps a triangular factor of S x S is made, S^3 / 6 products of 4 real ones, and
+  solved for K atoms, S^2 K / 2.
+  """
+  config, size = RefinerConfig(), transform.variances.shape[-1]
+  model = Refiner(config, grid.shape)
+  params = jax.eval_shape(lambda: init_params(jax.random.key(0), model, size))
+  heard = Heard(*(jax.ShapeDtypeStruct((1, size), dtype) for dtype in (jnp.complex64, jnp.float32)))
+  macs = sum(matmul_macs(functools.partial(refine, model), params, grid, profile, transform, heard))
+  solved = 4 * (size**3 // 6 + size**2 * profile.index.shape[-1] // 2)
+  num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))
+  return macs + (1 + config.num_rounds) * solved, num_bytes
 
 
 def matmul_macs(function: Callable, *args: Any) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from rca_jax.baselines.genie import genie_nmse, known_covariance_nmse
 from rca_jax.bayes import joint, random_code
 from rca_jax.bayes.coefficient_code import BITS, FOLDED, HYBRID, LINEAR, CoefficientCode
 from rca_jax.bayes.described import DescribedCode
+from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
 from rca_jax.bayes.mixture_klt import fit_mixture
 from rca_jax.bayes.site_code import SiteCode
@@ -33,6 +34,8 @@ from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, evaluate
 from rca_jax.evaluation.rows import Measurement, describe, result_row, test_data
 from rca_jax.keys import Stream, stream_key
+from rca_jax.models.refiner import Heard, refine
+from rca_jax.training.refiner import REFINER, load_refiner
 from rca_jax.uplink.known import Uplink, check_known
 
 _FIT_REPORTS_PER_DIMENSION = 12  # training reports that the linear code is fitted to
@@ -247,13 +250,14 @@ def described_code(
 def _site_map_scores(
     source: str, code: CoefficientCode, config: ExperimentConfig,
     measurements: Sequence[Measurement], reserve: bool = True, is_placed: bool = False,
-    is_described: bool = False
+    is_described: bool = False, is_refined: bool = False
 ) -> list[Scores]:
   _require_noise('the site map', measurements)
   site_map, plain = _site_map(config)
   code = plain.variant(
       _SOURCES[source](site_map, config), code, reserve,
-      functools.partial(described_code, config, code) if is_described else None)
+      functools.partial(described_code, config, code) if is_described else None,
+      _refinement(config) if is_refined else None)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
     return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
@@ -284,6 +288,13 @@ def _site_map_scores(
   if source == 'uplink':
     return _code_scores(config, measurements, from_uplink, uplink_csi)
   return _code_scores(config, measurements, estimate)
+
+
+def _refinement(config: ExperimentConfig) -> Callable[..., jax.Array]:
+  grid = make_grid(config.csi)
+  model, params = load_refiner(Path(config.refiner) if config.refiner else REFINER, config.csi)
+  return jax.jit(lambda profile, transform, *heard: refine(
+      model, params, grid, profile, transform, Heard(*heard)))
 
 
 def _site_map_bound_scores(
@@ -371,6 +382,14 @@ WITH_MAP: dict[str, Callable] = {
         _site_map_scores, 'joint', LINEAR, is_described=True),
     'site map (folded joint or described)': functools.partial(
         _site_map_scores, 'joint', FOLDED, is_described=True),
+    'site map (joint refined)': functools.partial(
+        _site_map_scores, 'joint', LINEAR, is_refined=True),
+    'site map (folded joint refined)': functools.partial(
+        _site_map_scores, 'joint', FOLDED, is_refined=True),
+    'site map (folded uplink refined)': functools.partial(
+        _site_map_scores, 'uplink', FOLDED, is_refined=True),
+    'site map (folded joint refined or described)': functools.partial(
+        _site_map_scores, 'joint', FOLDED, is_described=True, is_refined=True),
     'site map (joint without reserve)': functools.partial(
         _site_map_scores, 'joint', LINEAR, reserve=False),
     'site map bound': functools.partial(_site_map_bound_scores, False),

@@ -110,6 +110,8 @@ def describe(
     row['init_weights'] = without_folders(config).training.init_weights
   if config.site_map:
     row['site_map'] = sha256(Path(config.site_map))[:12]
+  if config.refiner:
+    row['refiner'] = sha256(Path(config.refiner))[:12]
   if num_groups is not None:
     row['num_groups'] = num_groups
   check_row(row)

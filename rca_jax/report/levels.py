@@ -21,9 +21,15 @@ WITH_MAP = (
     'site map', 'site map (joint)', 'site map (tracked)', 'site map (uplink)', 'site map (hybrid)',
     'site map (hybrid joint)', 'site map (hybrid tracked)', 'site map (hybrid uplink)',
     'site map (folded)', 'site map (folded joint)', 'site map (folded tracked)',
-    'site map (folded uplink)', 'site map (joint without reserve)', 'site map (bits)',
-    'site map bound (paid)', 'site map bound')
-BAYES = ('mixture KLT', 'joint Bayes (alone)', 'joint Bayes', 'joint Bayes (genie)')
+    'site map (folded uplink)', 'site map (joint placed)', 'site map (folded joint placed)',
+    'site map (joint without reserve)', 'site map (joint or described)',
+    'site map (folded joint or described)', 'site map (joint refined)',
+    'site map (folded joint refined)', 'site map (folded joint refined or described)',
+    'site map (folded uplink refined)', 'site map (bits)', 'site map bound (paid)',
+    'site map bound')
+BAYES = (
+    'mixture KLT', 'joint Bayes (alone)', 'joint Bayes', 'joint Bayes (genie)', 'described profile',
+    'described profile (folded)')
 REFERENCES = ('CDL-OP', 'PCA/KLT', *BAYES, *WITH_MAP, 'genie')  # no networks
 ANY = object()  # every value of a field
 
