@@ -104,18 +104,29 @@ def _uplink(config: ExperimentConfig, item: Measurement) -> Uplink:
 
 
 def _pca_scores(config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
-  dim = 2 * config.csi.num_delay_taps * config.csi.num_tx_antennas
-  train = to_features(_training_csi(config, _FIT_REPORTS_PER_DIMENSION * dim))
-  code = pca.fit(np.asarray(train).reshape(-1, dim), codeword_dim(config.model, config.csi))
+  code = pca_code(config)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    features = to_features(csi)
-    flat = features.reshape(*csi.shape[:2], dim)
-    hat = (pca.reconstruct(code, flat) if item.snr_db is None
-           else pca.transmit(keys, code, flat, _uplink(config, item)))
-    return from_features(hat.reshape(features.shape))
+    uplink = None if item.snr_db is None else _uplink(config, item)
+    return pca_transmit(code, uplink, csi, keys)
 
   return _code_scores(config, measurements, estimate)
+
+
+def pca_code(config: ExperimentConfig) -> pca.PcaCode:
+  """The code of PCA/KLT that rows are measured with."""
+  dim = 2 * config.csi.num_delay_taps * config.csi.num_tx_antennas
+  train = to_features(_training_csi(config, _FIT_REPORTS_PER_DIMENSION * dim))
+  return pca.fit(np.asarray(train).reshape(-1, dim), codeword_dim(config.model, config.csi))
+
+
+def pca_transmit(
+    code: pca.PcaCode, uplink: Uplink | None, csi: np.ndarray, keys: jax.Array) -> jax.Array:
+  """csi_hat; arguments as of `evaluate.Estimate`, without an uplink the coefficients are exact."""
+  features = to_features(csi)
+  flat = features.reshape(*csi.shape[:2], -1)
+  hat = (pca.transmit(keys, code, flat, uplink) if uplink else pca.reconstruct(code, flat))
+  return from_features(hat.reshape(features.shape))
 
 
 def _cdl_op_scores(config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
@@ -312,12 +323,14 @@ def _site_map_bound_scores(
   return _code_scores(config, measurements, estimate)
 
 
-def map_code(config: ExperimentConfig) -> SiteCode:
-  """The code of 'site map (joint)'; where the map has no places of 'site map'."""
+def map_code(config: ExperimentConfig, code: CoefficientCode = LINEAR) -> SiteCode:
+  """The code of 'site map (joint)', or with another code of the coefficients.
+
+  Where the map has no places, the label is paid.
+  """
   site_map, plain = _site_map(config)
-  if not np.isfinite(site_map.place).any():
-    return plain
-  return plain.variant(_SOURCES['joint'](site_map, config), LINEAR)
+  is_placed = np.isfinite(site_map.place).any()
+  return plain.variant(_SOURCES['joint' if is_placed else 'paid'](site_map, config), code)
 
 
 def _site_map(config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
