@@ -4,9 +4,9 @@
 
 1,000 groups of 2 UEs at a compression ratio of published weights, each group in a new environment
 (rca_munet:light); with the file of a map, in the map's site (rca_munet). First every codebook with
-its bits free of errors. Then reports of one length at each SNR. Of the codebooks two, those that are
-best on these groups: `coded`, in a polar code word (bayes/polar.py) that is wrong at most once in
-ten, and `capacity`, free of errors, with as many bits as log2(1 + SNR) a symbol allows.
+its bits free of errors. Then reports of one length at each SNR, of codebooks the two that are best
+on these groups: `coded`, in a polar code word (bayes/polar.py) made for at most 10 % wrong words,
+and `capacity`, free of errors, with as many bits as log2(1 + SNR) a symbol allows.
 
 SGCS of subbands (TR 38.843), power of a UE alone to that of perfect CSI (beam), sum rates in
 bit/s/Hz at 10 dB of zero-forcing (ZF) and regularised ZF (RZF) of a group, RZF of UEs of different
