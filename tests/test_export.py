@@ -95,6 +95,15 @@ def test_files_are_the_halves(tiny_config, tmp_path, method, format):
   assert card['weights'] == {'name': 'tiny'} and len(card['sha256']) == 64
 
 
+@pytest.mark.parametrize('method', [*METHODS, *WITH_SNR])
+def test_halves_take_any_number_of_reports(tiny_config, method):
+  """Where no converter is installed, too."""
+  for half in halves(*network(tiny_config, method)).values():
+    *shape, parts = jax.eval_shape(half.function, *export._specs(half)).shape
+    assert parts == 2 and [str(length) for length in shape] == [
+        str(length) for length in half.output.shape[:-1]]
+
+
 def test_joint_bayes_is_written_as_stablehlo(tiny_config, tmp_path):
   pytest.importorskip('flatbuffers')
   config, params = network(tiny_config, 'joint Bayes')

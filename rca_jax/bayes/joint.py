@@ -224,7 +224,7 @@ def _grams(code: RandomCode, powers: jax.Array) -> jax.Array:
 
   Delays first: then all but the last product are one of large matrices for all n.
   """
-  (num_antennas, num_angles), num = code.grid.angle.shape, len(powers)
+  (num_antennas, num_angles), num = code.grid.angle.shape, powers.shape[0]
   # C between antennas, of every delay, and the delay's share of F^H.
   powers = powers.reshape(num, -1, num_angles).swapaxes(0, 1)
   spread = unpack((powers @ outer(code.grid.angle.T)).reshape(

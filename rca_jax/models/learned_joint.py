@@ -76,7 +76,7 @@ class LearnedJoint(nn.Module):
     heard = heard if active is None else heard & active
     received = jnp.where(heard[..., None], received, 0)
     noise = jnp.atleast_1d(noise_variance(snr_db + self.snr_error_db))
-    noise = jnp.broadcast_to(noise, (len(heard), noise.shape[-1]))
+    noise = jnp.broadcast_to(noise, (heard.shape[0], noise.shape[-1]))
 
     grid = code_grid(self.csi)
     log_prior = self.param('log_prior', _log_prior, self.csi)
@@ -218,7 +218,7 @@ def _step(
 
 def _weights(view: _View, prior: jax.Array, power: jax.Array, group: _Group) -> jax.Array:
   """As in `bayes.joint`, of profiles [batch, M, K] that each are of one report."""
-  both = jnp.concatenate([power, jnp.broadcast_to(prior, (len(power), 1, prior.size))], 1)
+  both = jnp.concatenate([power, jnp.broadcast_to(prior, (power.shape[0], 1, prior.size))], 1)
   inverse, log_det = _inverse(view, both[:, :, None], group.noise[:, None])
   evidence = -log_det - (group.received.conj()[:, None] * _solve(inverse, group)).real.sum(-1)
   heard = jnp.diagonal(group.weights, axis1=1, axis2=2)
