@@ -1,8 +1,10 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 
+from rca_jax.baselines import etype2
 from rca_jax.baselines.etype2 import (
     COMBINATIONS,
     Codebook,
@@ -60,6 +62,87 @@ def test_bits_are_those_of_the_standard():
       'i_2,4': 24, 'i_2,5': 32}
   # One polarisation: half of the coefficients, and no reference amplitude.
   assert tuple(Codebook(4, 32).widths(8).values()) == (3, 2, 16, 8, 16, 3, 0, 21, 28)
+
+
+def test_bits_are_those_of_the_formulas_at_any_size():
+  """TS 38.212 tables 6.3.2.1.2-1A, -2A and clause 5.2.2.2.5 of TS 38.214, one layer, R = 1."""
+  table = [(2, 4, 4), (2, 4, 2), (4, 4, 4), (4, 4, 2), (4, 4, 4 / 3), (4, 2, 2), (6, 4, 2),
+           (6, 4, 4 / 3)]  # L, 1 / p, 1 / beta
+  for combination, (num_beams, taps, coefficients) in enumerate(table, 1):
+    for n1, n3, p in itertools.product((6, 8, 12, 16, 32), range(2, 20), (1, 2)):
+      m = -(-n3 // taps)
+      k0 = math.ceil(p * num_beams * m / coefficients)
+      codebook = Codebook(combination, n1, p, n3)
+      for k in {1, k0}:
+        assert sum(codebook.widths(k).values()) == (
+            math.ceil(math.log2(k0)) + math.ceil(math.log2(4))
+            + math.ceil(math.log2(math.comb(n1, num_beams)))
+            + math.ceil(math.log2(math.comb(n3 - 1, m - 1))) + p * num_beams * m
+            + math.ceil(math.log2(k)) + 4 * (p == 2) + 3 * (k - 1) + 4 * (k - 1))
+
+
+SMALLEST = [Codebook(1, 2, 1, 2), Codebook(1, 2, 2, 2), Codebook(6, 4, 1, 3), Codebook(8, 6, 2, 19)]
+
+
+@pytest.mark.parametrize('codebook', SMALLEST, ids=str)
+def test_smallest_and_largest_sizes_come_back_too(codebook):
+  rng = np.random.default_rng(0)
+  shape = (9, codebook.num_subbands, codebook.num_polarisations, codebook.num_antennas)
+  h = rng.normal(size=(*shape, 2)) @ [1, 1j]
+  report = quantise(codebook, h)
+  bits = to_bits(codebook, report)
+  assert bits.shape == (9, codebook.num_bits)
+  for before, after in zip(report, from_bits(codebook, bits), strict=True):
+    np.testing.assert_array_equal(before, after)
+  assert similarity(h, recover(codebook, report)).mean() > 0.3
+
+
+def hard_cases(codebook):
+  """Ties everywhere, subbands without power, and one polarisation without power."""
+  h = channels(codebook.num_polarisations, 4, codebook.num_antennas)
+  h[0] = 0
+  h[0, :, :, 0] = 1  # all beams and subbands alike
+  h[1] = 1j  # one beam, one tap
+  h[2, 3:11] = 0
+  h[3, :, -1] = 0 if codebook.num_polarisations == 2 else h[3, :, -1]
+  return h
+
+
+@pytest.mark.parametrize('codebook', books(), ids=str)
+def test_ties_and_what_has_no_power(codebook):
+  h = hard_cases(codebook)
+  report = quantise(codebook, h)
+  for chosen in (report.beams, report.taps):
+    assert np.all(np.diff(chosen) > 0)
+  assert report.is_sent.sum((1, 2)).max() <= codebook.max_coefficients
+  assert report.is_sent[1].sum() == codebook.num_polarisations
+  found = recover(codebook, report)
+  np.testing.assert_allclose((np.abs(found) ** 2).sum((-1, -2)), 1)
+  np.testing.assert_array_equal(
+      found, recover(codebook, from_bits(codebook, to_bits(codebook, report))))
+  np.testing.assert_allclose(similarity(h[1:2], found[1:2]), 1)
+  assert similarity(h[2:3, :3], found[2:3, :3]).mean() > 0.3
+  if codebook.num_polarisations == 2:
+    assert not report.is_sent[3, codebook.num_beams:].any() and report.reference[3] == 1
+
+
+@pytest.mark.parametrize('codebook', books(), ids=str)
+def test_scale_and_phases_of_subbands_do_not_matter(codebook):
+  """But for ties: the coefficients of a beam of phase 0 come in pairs of one size."""
+  h = channels(codebook.num_polarisations, 40, codebook.num_antennas)
+  turned = 1e-6 * h * np.exp(
+      2j * np.pi * np.random.default_rng(1).uniform(size=(40, NUM_SUBBANDS, 1, 1)))
+  before, after = (to_bits(codebook, quantise(codebook, x)) for x in (h, turned))
+  assert (before == after).all(1).mean() >= 0.9
+
+
+def test_alignment_of_subbands_brings_reports_nearer(monkeypatch):
+  rng, codebook = np.random.default_rng(0), Codebook(7, 16)
+  h = channels(1, 200) + 0.1 * rng.normal(size=(200, NUM_SUBBANDS, 1, 16, 2)) @ [1, 1j]
+  with_alignment = similarity(h, recover(codebook, quantise(codebook, h))).mean(1)
+  monkeypatch.setattr(etype2, '_NUM_ALIGNMENTS', 0)
+  gain = with_alignment - similarity(h, recover(codebook, quantise(codebook, h))).mean(1)
+  assert gain.mean() > 4 * gain.std() / math.sqrt(len(gain))
 
 
 @pytest.mark.parametrize('codebook', books(), ids=str)
@@ -174,3 +257,17 @@ def test_bits_with_errors_are_a_direction_too():
 def test_what_is_no_codebook_is_an_input_error(arguments, message):
   with pytest.raises(InputError, match=message):
     Codebook(*arguments)
+
+
+def test_what_is_no_direction_and_no_report_is_an_input_error():
+  codebook, h = Codebook(4, 16), channels(1, 3)
+  for of, value in ((1, 0), (2, np.nan), (2, np.inf)):
+    broken = h.copy()
+    broken[of, :, 0, :] = value
+    with pytest.raises(InputError, match=f'direction {of} is zero or not finite'):
+      quantise(codebook, broken)
+  for wrong in (h[:, :12], h[:0], h[0], np.tile(h, (1, 1, 2, 1))):
+    with pytest.raises(InputError, match=r'expected \[n, 13 subbands, 1 polarisations, 16'):
+      quantise(codebook, wrong)
+  with pytest.raises(InputError, match=rf'expected \[n, {codebook.num_bits}\]'):
+    from_bits(codebook, to_bits(codebook, quantise(codebook, h))[:, 1:])
