@@ -5,8 +5,9 @@
 
 UEs arrive at random places of a few small squares of the site (--num_regions of --region_m); at
 half time some of its clusters are drawn anew. NMSE of every report as it comes, before it is
-learned from, beside joint Bayes without a map and a map fitted from clean CSI. FOLDER gets
-rows.json, online.png and the map so far. Killed and run again it goes on.
+learned from, beside joint Bayes without a map and a map fitted from clean CSI. With --nopositions
+nobody knows where UEs are: each sends a random report first, by which the BS finds its cell. FOLDER
+gets rows.json, online.png and the map so far. Killed and run again it goes on.
 """
 
 import json
@@ -34,6 +35,8 @@ _SIDE_M = flags.DEFINE_float('side_m', 1.0, 'Side of a cell of the map.')
 _MOVED = flags.DEFINE_float(
     'moved_scatterers', 0.05, 'Share of the clusters that are drawn anew at half time.')
 
+_POSITIONS = flags.DEFINE_bool('positions', True, 'Whether the BS knows where UEs are.')
+
 
 def main() -> None:
   config = experiment_config(_CONFIG)  # before what takes a second to import
@@ -44,7 +47,8 @@ def main() -> None:
 
   settings = Settings(
       num_reports=_REPORTS.value, snr_db=_SNR_DB.value, num_regions=_NUM_REGIONS.value,
-      region_m=_REGION_M.value, side_m=_SIDE_M.value, moved_scatterers=_MOVED.value)
+      region_m=_REGION_M.value, side_m=_SIDE_M.value, moved_scatterers=_MOVED.value,
+      positions=_POSITIONS.value)
   out = Path(_OUT.value)
   say(f'online: {count(settings.num_reports, "report")} of {settings.num_regions} regions of '
       f'{settings.region_m:g} m, {devices()}; to {out}')

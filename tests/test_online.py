@@ -243,10 +243,33 @@ def test_killed_and_resumed_it_is_the_same_to_the_bit(finished, tmp_path):
       folder / 'online.safetensors').read_bytes()
 
 
+def test_the_map_learns_without_places(finished, tmp_path):
+  """Also killed and resumed, to the bit; it is scored beside the same map from clean CSI."""
+  settings = dataclasses.replace(SETTINGS, positions=False)
+  rows = online_rows(EXPERIMENT, settings, tmp_path / 'whole', lambda *_: None)
+  linear, clean = (10 * np.log10(np.mean([
+      row['nmse'] for row in rows if row['method'] == method and row['block'] > 2]))
+                   for method in run.METHODS[1::2])
+  assert linear < clean + 2
+  of_clean = [
+      [row['nmse'] for row in some if row['method'] == run.METHODS[3]]
+      for some in (rows, finished[0])]
+  assert of_clean[0] == of_clean[1]
+
+  def kill(done, _):
+    if done == 3 * 64:
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    online_rows(EXPERIMENT, settings, tmp_path / 'killed', kill)
+  assert online_rows(EXPERIMENT, settings, tmp_path / 'killed', lambda *_: None) == rows
+
+
 def test_a_folder_of_another_map_is_one_line(finished, tmp_path):
   _, folder = finished
   for other in (
-      dataclasses.replace(SETTINGS, snr_db=5.0), dataclasses.replace(SETTINGS, region_m=3.0)):
+      dataclasses.replace(SETTINGS, snr_db=5.0), dataclasses.replace(SETTINGS, region_m=3.0),
+      dataclasses.replace(SETTINGS, positions=False)):
     with pytest.raises(InputError, match='of another config or other settings'):
       online_rows(EXPERIMENT, other, folder, lambda *_: None)
   cut = (folder / 'online.safetensors').read_bytes()[:-9]

@@ -138,13 +138,7 @@ def fit(
 
   def of_code(total: jax.Array, code: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
     seen, products, weight, power = code
-
-    def add(covariance: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-      power, seen = part
-      return covariance + power.T @ outer(seen), None
-
-    packed, _ = jax.lax.scan(add, jnp.zeros((num_cells, num_symbols ** 2)), (power, seen))
-    inverse, _ = invert(packed.reshape(-1, num_symbols, num_symbols), jnp.asarray(noise))
+    inverse, _ = invert(covariances(seen, power), jnp.asarray(noise))
     both = jnp.concatenate([
         pack(inverse @ unpack(products) @ inverse), weight[:, None, None] * pack(inverse)])
     both = both.reshape(-1, num_symbols ** 2).T
@@ -163,6 +157,23 @@ def fit(
     return joint.with_prior(codes.prior, stepped, reports)
 
   return jax.lax.fori_loop(0, num_steps, update, power)
+
+
+def covariances(seen: jax.Array, power: jax.Array) -> jax.Array:
+  """Packed F A diag(c) A^H F^H of C profiles, [C, S, S].
+
+  Args:
+    seen: F a of the atoms in `joint.parts`, [parts, n, S].
+    power: c in such parts, [parts, n, C].
+  """
+  num_symbols = seen.shape[-1]
+
+  def add(total: jax.Array, part: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+    seen, power = part
+    return total + power.T @ outer(seen), None
+
+  packed, _ = jax.lax.scan(add, jnp.zeros((power.shape[-1], num_symbols ** 2)), (seen, power))
+  return packed.reshape(-1, num_symbols, num_symbols)
 
 
 @jax.jit

@@ -3,6 +3,10 @@
 UEs arrive at random places of a few small squares of the site, the *regions*. At half time some of
 the site's clusters are drawn anew. On the same reports: joint Bayes of each alone, and the map
 fitted from clean CSI to the same cells of the site as it is at that time.
+
+Where nobody knows places, every UE sends a random report first. By it the BS finds the UE's cell;
+all that the map learns is from these. Then comes the report that is scored, of the same paths with
+other phases.
 """
 
 import dataclasses
@@ -17,10 +21,10 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from rca_jax.bayes import joint, map_fit, online, random_code, samples
+from rca_jax.bayes import joint, map_fit, online, placing, random_code, samples
 from rca_jax.bayes.grid import Grid
 from rca_jax.channel import Site, sample_positions
-from rca_jax.channel.groups import csi_at
+from rca_jax.channel.groups import CsiGroups, csi_at
 from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.data.source import config_site
 from rca_jax.durable import write_atomically, writing
@@ -47,6 +51,7 @@ _NUM_BINS = 8  # of cells by their weight, in octaves: what the BS measures of t
 _NUM_CLEAN_UES = 8  # a cell, of the map from clean CSI
 _POWER_MEMORY = 0.75  # of the power that earlier blocks had
 _NUM_PRIOR_BLOCKS = 4  # of UEs anywhere whose mean power by delay is the prior's
+_UNKNOWN_PLACES = 4  # so many times as many cells are there for
 _BLOCKS_A_FILE = 20
 _HEADER = 'rca_jax online map'
 
@@ -67,6 +72,7 @@ class Settings:
   region_m: float = 4.0  # side of a region
   side_m: float = 1.0  # of a cell
   moved_scatterers: float = 0.05  # share of the clusters that are others in the second half
+  positions: bool = True  # whether the BS knows where UEs are
 
   def __post_init__(self):
     if self.num_blocks < 2:
@@ -206,10 +212,11 @@ class _Setup:
     self._num_codes = len(self._codes.seen)
     self.place = _regions(regions_key, config, settings)
     self._number = {tuple(cell): i for i, cell in enumerate(self.place.cells.tolist())}
+    self._num_cells = len(self.place.cells) * (1 if settings.positions else _UNKNOWN_PLACES)
 
   def start(self) -> State:
     """Nothing is known."""
-    num_cells, num_codes = len(self.place.cells), self._num_codes
+    num_cells, num_codes = self._num_cells, self._num_codes
     size, num_blocks = self._num_symbols, self._settings.num_blocks
     power = jnp.broadcast_to(self._codes.prior, (num_cells, len(self._codes.prior)))
     linear = online.linear_codes(
@@ -249,18 +256,22 @@ class _Setup:
 
   def block(self, state: State, number: int, at_time: _AtTime) -> State:
     """Reads reports with the state, scores them, then learns from them."""
-    ue_key, noise_key = jax.random.split(jax.random.fold_in(self._key, number))
+    ue_key, noise_key, carrier_key, first_key = jax.random.split(
+        jax.random.fold_in(self._key, number), 4)
     position, csi, los = self._arrivals(ue_key, at_time.site)
-    cells = self._cells_of(position)
+    squares = self._squares_of(position)
     noise = self._settings.noise
-    white = np.asarray(awgn(
-        noise_key, jnp.zeros((_BLOCK, self._num_symbols), jnp.complex64), self._settings.snr_db))
     which = np.arange(_BLOCK) % self._num_codes
-    random = np.empty_like(white)
-    for f in range(self._num_codes):
-      code = self._codes.code(f)
-      random[which == f] = _encode(code, csi[which == f])
-    random += white
+    white = self._white(noise_key)
+    random = self._random(csi, which) + white
+    if self._settings.positions:
+      first, cells = random, squares
+    else:
+      before = self._csi(at_time.site, position, carrier_key).csi[:, 0]
+      first = self._random(np.asarray(before), which) + self._white(first_key)
+      cells = placing.place(
+          self._codes, state.power, np.asarray(state.statistics.weight).sum(-1), noise,
+          jnp.asarray(first), which)
     alone = np.full_like(csi, np.nan)
     for f in range(self._num_codes):
       rows = np.flatnonzero(which == f)[:_BLOCK // self._num_codes // _ALONE]
@@ -277,7 +288,7 @@ class _Setup:
     of_random = self._decode_random(state, cells, which, random, ~is_linear)
     found[~is_linear], found_error[~is_linear] = of_random
 
-    entry = at_time.entry[cells, los.astype(int)]
+    entry = at_time.entry[squares, los.astype(int)]
     best = jax.tree.map(lambda leaf: leaf[entry], at_time.linear)
     clean_symbols = online.encode_linear(at_time.grid, best, csi, excess[1])
     clean, _ = online.decode_linear(
@@ -296,9 +307,16 @@ class _Setup:
     bins = self._bins(state)[cells]
     np.add.at(measured, (is_linear.astype(int), bins), np.stack(
         [found_error, np.ones(_BLOCK)], -1))
-    learned = self._learn(
-        state, position, jnp.asarray(random), which, ~is_linear & np.asarray(
-            online.is_sound(jnp.asarray(random), noise)))
+    counts = np.asarray(online.is_sound(jnp.asarray(first), noise))
+    if self._settings.positions:
+      counts = counts & ~is_linear
+      weighed = self._around(position)
+    else:
+      statistics, power, cells = placing.split(state.statistics, state.power, cells)
+      state = state._replace(statistics=statistics, power=power, fitted=np.minimum(
+          state.fitted, np.asarray(statistics.weight).sum(-1)))
+      weighed = cells[:, None], np.ones((_BLOCK, 1), np.float32)
+    learned = self._learn(state, weighed, jnp.asarray(first), which, counts)
     return learned._replace(
         num_seen=num_seen, measured=measured, sent=sent, errors=errors, is_linear=linear_ones,
         num_blocks=np.array(number + 1))
@@ -308,13 +326,31 @@ class _Setup:
     uniform = np.asarray(jax.random.uniform(key, (_BLOCK, 3)), np.float64)
     corner = self.place.corners[(uniform[:, 0] * len(self.place.corners)).astype(int)]
     position = corner * self._settings.side_m + uniform[:, 1:] * self._settings.region_m
+    found = self._csi(site, position)
+    return position, np.asarray(found.csi[:, 0]), np.asarray(found.los[:, 0])
+
+  def _csi(
+      self, site: Site, position: np.ndarray, carrier_key: jax.Array | None = None) -> CsiGroups:
+    """Of UEs at places [n, 2] m, one a group."""
     positions = jnp.pad(
         jnp.asarray(position, jnp.float32), ((0, 0), (0, 1)),
         constant_values=self._config.csi.ue_height_m)
-    found = self._csi_at(site, positions[:, None])
-    return position, np.asarray(found.csi[:, 0]), np.asarray(found.los[:, 0])
+    return self._csi_at(site, positions[:, None], carrier_key)
 
-  def _cells_of(self, position: np.ndarray) -> np.ndarray:
+  def _random(self, csi: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Random reports [n, S] of CSI, without noise."""
+    sent = np.empty((len(csi), self._num_symbols), np.complex64)
+    for f in range(self._num_codes):
+      sent[which == f] = _encode(self._codes.code(f), csi[which == f])
+    return sent
+
+  def _white(self, key: jax.Array) -> np.ndarray:
+    """The noise of a block, [n, S]."""
+    zeros = jnp.zeros((_BLOCK, self._num_symbols), jnp.complex64)
+    return np.asarray(awgn(key, zeros, self._settings.snr_db))
+
+  def _squares_of(self, position: np.ndarray) -> np.ndarray:
+    """Of the ground, those of places; of known places they are the cells."""
     square = np.floor(position / self._settings.side_m).astype(int)
     return np.array([self._number[tuple(one)] for one in square.tolist()])
 
@@ -329,7 +365,8 @@ class _Setup:
     The code that the BS measured the lower NMSE of, in cells that know as much as this one. What
     it expects of the linear code counts as one measurement; of the random code, cells that know
     less speak where there is none. One report of some has the other code: random ones so that what
-    a cell knows grows as the root of its reports, which costs least in all.
+    a cell knows grows as the root of its reports, which costs least in all. Where places are not
+    known UEs have sent a random one before.
     """
     expected = np.asarray(online.expected_error(
         state.linear, self._num_entries, self._settings.noise))
@@ -345,7 +382,8 @@ class _Setup:
     for i, cell in enumerate(cells):
       num_seen[cell] += 1
       if is_linear[cell]:
-        learns = num_seen[cell] % _LEARNING == 0 or weight[cell] < _ROOT * num_seen[cell] ** 0.5
+        learns = self._settings.positions and (
+            num_seen[cell] % _LEARNING == 0 or weight[cell] < _ROOT * num_seen[cell] ** 0.5)
         weight[cell] += learns  # about what it will have after this block
         chosen[i] = not learns
       else:
@@ -370,12 +408,16 @@ class _Setup:
     return csi_hat[wanted], error[wanted]
 
   def _learn(
-      self, state: State, position: np.ndarray, received: jax.Array, which: np.ndarray,
-      counts: np.ndarray) -> State:
-    """Adds the random reports that count [n]; cells that know much more are fitted again."""
-    cells, weights = self._around(position)
+      self, state: State, weighed: tuple[np.ndarray, np.ndarray], received: jax.Array,
+      which: np.ndarray, counts: np.ndarray) -> State:
+    """Adds the random reports that count [n]; cells that know much more are fitted again.
+
+    Args:
+      weighed: cells that each report counts in and with what weight, [n, J] each.
+    """
+    cells, weights = weighed
     new = online.gather(
-        len(self.place.cells), self._num_codes, received, which, cells, weights * counts[:, None])
+        self._num_cells, self._num_codes, received, which, cells, weights * counts[:, None])
     factor = jnp.exp(-new.weight.sum(-1) / _MEMORY)
     statistics = online.merge(online.fade(state.statistics, factor), new)
     weight = np.asarray(statistics.weight).sum(-1)
