@@ -1,4 +1,4 @@
-"""Cells of UEs whose places nobody knows: evidence against numpy, and which reports come together."""
+"""Cells of UEs whose places nobody knows: evidence against numpy, what comes together."""
 
 import jax
 import jax.numpy as jnp
@@ -59,13 +59,10 @@ def test_evidence_and_its_mean_are_those_of_gaussians(codes, places, reports):
   gain, divergence = placing.evidence(codes, jnp.asarray(places), NOISE, received, which)
   expected = np.zeros_like(gain)
   for i, (y, f) in enumerate(zip(np.asarray(received, np.complex128), which, strict=True)):
-    for v, profile in enumerate((codes.prior, *places)):
-      both = covariance(codes, f, profile)
-      value = -np.linalg.slogdet(both)[1] - (y.conj() @ np.linalg.solve(both, y)).real
-      if v:
-        expected[i, v - 1] = value - of_prior
-      else:
-        of_prior = value
+    of_prior, *of_places = (
+        -np.linalg.slogdet(one)[1] - (y.conj() @ np.linalg.solve(one, y)).real
+        for one in (covariance(codes, f, profile) for profile in (codes.prior, *places)))
+    expected[i] = np.subtract(of_places, of_prior)
   np.testing.assert_allclose(gain, expected, rtol=1e-3, atol=1e-2)
   for v, profile in enumerate(places):
     of_codes = []
