@@ -44,7 +44,7 @@ from rca_jax.evaluation.references import (
 )
 from rca_jax.evaluation.run import transmit
 from rca_jax.keys import Stream, stream_key
-from rca_jax.training.pretrained import load_pretrained
+from rca_jax.training.pretrained import Pretrained, load_pretrained
 from rca_jax.uplink.known import Uplink
 
 _NUM_GROUPS, _GROUPS_AT_ONCE = 1000, 250
@@ -137,14 +137,14 @@ def _best(found: dict[int, Gains]) -> tuple[str, Gains]:
 def _feedback(config: ExperimentConfig) -> dict[str, Feedback]:
   """What sends symbols, by name."""
   linear, random, described = pca_code(config), joint_code(config), described_code(config)
-  ratio = Fraction(config.model.compression_ratio)
-  network = load_pretrained(f'rca_munet_cr{ratio.denominator}')
+  denominator = Fraction(config.model.compression_ratio).denominator
+  networks = {'RCA-MUNet, light': f'rca_munet_cr{denominator}'}
+  if denominator == 16:
+    networks['learned joint Bayes'] = 'joint_bayes_cr16'
   found = {
       'PCA/KLT': lambda uplink, csi, keys: pca_transmit(linear, uplink, csi, keys),
-      'joint Bayes (alone)': lambda uplink, csi, keys: joint_transmit(
-          random, uplink, csi, keys, None, is_alone=True)[1],
-      'RCA-MUNet, light': lambda uplink, csi, keys: transmit(
-          network.model, network.params, np.float32(uplink.snr_db), csi, keys, None)[1],
+      'joint Bayes': lambda uplink, csi, keys: joint_transmit(random, uplink, csi, keys, None)[1],
+      **{name: _network(load_pretrained(weights)) for name, weights in networks.items()},
       'described profile (folded)': lambda uplink, csi, keys: described.transmit(
           csi, keys, uplink)[1]}
   if config.site_map:
@@ -152,6 +152,11 @@ def _feedback(config: ExperimentConfig) -> dict[str, Feedback]:
     found['site map (folded joint)'] = lambda uplink, csi, keys: code.transmit(
         csi, keys, uplink)[1]
   return found
+
+
+def _network(network: Pretrained) -> Feedback:
+  return lambda uplink, csi, keys: transmit(
+      network.model, network.params, np.float32(uplink.snr_db), csi, keys, None)[1]
 
 
 @jax.jit
