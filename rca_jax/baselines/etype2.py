@@ -160,8 +160,8 @@ def to_bits(codebook: Codebook, report: Report) -> np.ndarray:
   num, each = len(report.rotation), np.arange(len(report.rotation))
   others, slot = _others(codebook, report.is_sent, report.strongest)
   sent = np.zeros((2, num, codebook.max_coefficients - 1), np.int64)
-  for field, values in zip(sent, (report.amplitude, report.phase), strict=True):
-    field[np.nonzero(others)[0], slot[others]] = values[others]
+  for field, indices in zip(sent, (report.amplitude, report.phase), strict=True):
+    field[np.nonzero(others)[0], slot[others]] = indices[others]
   of_first_tap = np.cumsum(report.is_sent[..., 0], 1)
   values = (
       report.is_sent.sum((1, 2)) - 1, report.rotation, _rank(report.beams, codebook.num_antennas),

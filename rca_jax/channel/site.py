@@ -73,6 +73,7 @@ class Paths(NamedTuple):
   gain: jax.Array  # [..., C, R] complex64; sum of |gain|^2 over all rays and the LOS path is 1
   azimuth: jax.Array  # [..., C, R] rad, of departure
   zenith: jax.Array  # [..., C, R] rad, of departure
+  arrival_azimuth: jax.Array  # [..., C, R] rad; of the LOS path pi more than at departure
   los_gain: jax.Array  # [...] complex64; delay zero
   los_azimuth: jax.Array  # [...] rad
   los_zenith: jax.Array  # [...] rad
@@ -193,6 +194,7 @@ def _paths_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
       gain=polar(amplitude[:, None], phase),
       azimuth=aod,
       zenith=zod,
+      arrival_azimuth=aoa,
       los_gain=polar(jnp.sqrt(los_share), -los_phase),
       los_azimuth=los_azimuth,
       los_zenith=los_zenith,
@@ -209,7 +211,8 @@ def _multipath_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
   cluster = _clusters(site, jnp.array(False), anchor[:2])
   uniform = dict(zip(ANGLES, _uniform(cluster.sign), strict=True))
   delay_s = -_MULTIPATH_DELAY_SPREAD_S * jnp.log(_uniform(cluster.delay))
-  arrival = _unit_vector(2 * jnp.pi * uniform['AOA'][:, None], jnp.float32(jnp.pi / 2))
+  aoa = 2 * jnp.pi * uniform['AOA'][:, None]
+  arrival = _unit_vector(aoa, jnp.float32(jnp.pi / 2))
   excess_m = _excess_path_m(arrival, delay_s, position, anchor, config)
   phase = site.ray_phase[0, :, :1] + _wavenumber(config) * (_dot(arrival, anchor) - excess_m)
   alpha = jax.lax.complex(cluster.shadowing, cluster.jitter[ANGLES.index('AOD')])
@@ -222,6 +225,7 @@ def _multipath_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
       gain=jnp.pad(alpha, padding),
       azimuth=jnp.pad(jnp.pi * (uniform['AOD'] - 0.5)[:, None], padding),
       zenith=jnp.full((uma.MAX_CLUSTERS, uma.NUM_RAYS), jnp.pi / 2, jnp.float32),
+      arrival_azimuth=jnp.pad(aoa, padding),
       los_gain=jnp.zeros((), jnp.complex64),
       los_azimuth=jnp.zeros((), jnp.float32),
       los_zenith=jnp.full((), jnp.pi / 2, jnp.float32),

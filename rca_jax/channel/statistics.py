@@ -43,10 +43,10 @@ def compaction_db(groups: CsiGroups, los: bool) -> np.ndarray:
   return np.array([10 * np.log10((1 - kept[:, k - 1]).mean()) for k in COMPACTION_SIZES])
 
 
-def log_spreads(paths: Paths) -> tuple[jax.Array, jax.Array]:
-  """log10 of the delay spread in s and of the circular azimuth spread in degrees, both [...].
+def log_spreads(paths: Paths) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """log10 of the delay spread in s, and of the azimuth spreads of departure and arrival in degrees.
 
-  Both power-weighted over all rays and the LOS path (TR 38.901 annex A, rms and circular).
+  Power-weighted over all rays and the LOS path (TR 38.901 annex A, rms and circular), all [...].
   """
   ray_power = jnp.abs(paths.gain) ** 2  # [..., C, R]
   los_power = jnp.abs(paths.los_gain) ** 2  # [...]
@@ -56,7 +56,12 @@ def log_spreads(paths: Paths) -> tuple[jax.Array, jax.Array]:
   # Centred before squaring: microseconds squared would drown in float32.
   spread_s = jnp.sqrt((cluster_power * (delay_s - mean_s[..., None]) ** 2).sum(-1)
                       + los_power * mean_s**2)
-  resultant = jnp.abs((ray_power * jnp.exp(1j * paths.azimuth)).sum((-1, -2))
-                      + los_power * jnp.exp(1j * paths.los_azimuth))
-  spread_deg = jnp.rad2deg(jnp.sqrt(-2 * jnp.log(jnp.minimum(resultant, 1 - 1e-7))))
-  return jnp.log10(spread_s), jnp.log10(spread_deg)
+
+  def spread_deg(azimuth: jax.Array, los_azimuth: jax.Array) -> jax.Array:
+    resultant = jnp.abs((ray_power * jnp.exp(1j * azimuth)).sum((-1, -2))
+                        + los_power * jnp.exp(1j * los_azimuth))
+    return jnp.rad2deg(jnp.sqrt(-2 * jnp.log(jnp.minimum(resultant, 1 - 1e-7))))
+
+  return (
+      jnp.log10(spread_s), jnp.log10(spread_deg(paths.azimuth, paths.los_azimuth)),
+      jnp.log10(spread_deg(paths.arrival_azimuth, paths.los_azimuth + jnp.pi)))

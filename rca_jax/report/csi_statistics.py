@@ -39,7 +39,7 @@ def measure(
   for index in range(num_sites):
     parts.append(jax.tree.map(np.asarray, one_site(keys[index])))
     progress(index + 1)
-  groups, (log_ds, log_asd), probability = jax.tree.map(
+  groups, (log_ds, log_asd, _), probability = jax.tree.map(
       lambda *leaves: np.concatenate(leaves), *parts)
   found = {
       'source': f'rca_jax, correlation={config.correlation}',
