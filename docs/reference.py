@@ -1,6 +1,6 @@
 """A hook of mkdocs: the pages that are made of the source, so that they say what it does.
 
-reference/commands.md is what `rca COMMAND --help` prints, reference/config.md the dataclasses of a
+index.md is the README, reference/commands.md what `rca COMMAND --help` prints, reference/config.md the dataclasses of a
 config, and the other pages of reference/ the docstrings of a part of rca_jax each.
 """
 
@@ -32,7 +32,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
   pages = {'commands': _commands(), 'config': _config(), **{part: _part(part) for part in PARTS}}
   for name, text in pages.items():
     files.append(File.generated(config, f'reference/{name}.md', content=text))
+  files.append(File.generated(config, 'index.md', content=_start()))
   return files
+
+
+def _start() -> str:
+  """The README, whose links are those of the repository."""
+  text = (ROOT / 'README.md').read_text()
+  return text.replace('](docs/', '](').replace('](CONTRIBUTING.md)', '](contributing.md)')
 
 
 def _commands() -> str:

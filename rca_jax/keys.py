@@ -39,5 +39,5 @@ class Stream(enum.IntEnum):
 
 
 def stream_key(seed: int, stream: Stream) -> jax.Array:
-  """The key, a scalar, of one stream; streams of one seed are independent."""
+  """The key of one stream, of shape []; streams of one seed are independent."""
   return jax.random.fold_in(jax.random.key(seed), int(stream))

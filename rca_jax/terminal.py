@@ -85,11 +85,10 @@ class Bar:
   def line(self) -> str:
     """The state in words: what, how much of it is done, the rate, the time left."""
     waiting_s, left_s = time.monotonic() - self._since, self._task.time_remaining
-    return '  '.join(filter(None, (
-        self._task.description, *self._texts(),
-        # Else what runs now takes longer than usual.
-        f'ETA {_clock(left_s - waiting_s)}' if left_s is not None and left_s >= waiting_s else '',
-        f'({_clock(waiting_s)} so far)' if waiting_s >= _SECONDS_BETWEEN_LINES else '')))
+    time_text = f'({_clock(waiting_s)} so far)' if waiting_s >= _SECONDS_BETWEEN_LINES else ''
+    if left_s is not None and left_s >= waiting_s:  # else what runs now takes longer than usual
+      time_text = f'ETA {_clock(left_s - waiting_s)}'
+    return '  '.join(filter(None, (self._task.description, *self._texts(), time_text)))
 
   def _texts(self) -> tuple[str, str, str]:
     done, speed = self._task.completed, self._task.speed

@@ -159,6 +159,23 @@ def test_what_is_public_says_what_it_is_and_which_errors_it_raises(path):
         assert 'InputError' in text, f'{path.name}:{node.lineno}: {node.name} raises InputError'
 
 
+@pytest.mark.parametrize('path', LIBRARY, ids=module_name)
+def test_what_takes_or_gives_arrays_says_their_shapes(path):
+  """As [batch, ue], in words, or by naming what has the same ones; a class for its `__call__`."""
+  for node in ast.parse(path.read_text()).body:
+    members = node.body if isinstance(node, ast.ClassDef) else [node]
+    for part in members if not getattr(node, 'name', '_').startswith('_') else ():
+      if not isinstance(part, ast.FunctionDef) or (
+          part.name.startswith('_') and part.name != '__call__'):
+        continue
+      types = [ast.unparse(found) for found in (
+          part.returns, *(each.annotation for each in part.args.args if 'key' not in each.arg))
+          if found]
+      text = ast.get_docstring(part) or ast.get_docstring(node)
+      assert not re.search(r'jax\.Array|np\.ndarray|ArrayLike', ' '.join(types)) or re.search(
+          r'\[.*\]|shape|\b[Aa]s (of )?`', text), f'{path.name}:{part.lineno}: {part.name}'
+
+
 def test_every_function_and_class_is_used():
   """Somewhere but in its own lines, in a test, or in an `__init__` that only passes it on."""
   readers = [*LIBRARY, *(

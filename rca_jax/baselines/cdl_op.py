@@ -9,11 +9,12 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from rca_jax.errors import InputError
 
 
-def frequency_rows(csi: jax.Array) -> jax.Array:
+def frequency_rows(csi: ArrayLike) -> jax.Array:
   """Angular-delay CSI [..., N_a, N_t] to rows over frequency and antennas, same shape; unitary."""
   return jnp.fft.fft(jnp.fft.fft(csi, axis=-2, norm='ortho'), axis=-1, norm='ortho')
 

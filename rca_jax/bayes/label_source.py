@@ -11,6 +11,7 @@ import numpy as np
 import scipy.special
 
 from rca_jax.bayes import label
+from rca_jax.bayes.mixture_klt import MixtureKlt
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.bayes.squares import STRAY, Squares, circle, disc
 
@@ -20,7 +21,7 @@ WALKING_SPEED_M_S = 1.0
 class Paid:
   """The report alone says the label."""
 
-  def __init__(self, site_map: SiteMap):
+  def __init__(self, site_map: SiteMap | MixtureKlt):
     share = site_map.num_samples / site_map.num_samples.sum(dtype=np.float64)
     self._log_prior = np.log(share)
     self._num_labels = float(np.exp(-(share * self._log_prior).sum()))

@@ -22,6 +22,7 @@ from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import klt, label, scalar
 from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode
 from rca_jax.bayes.label_source import Paid, Tracked
+from rca_jax.bayes.mixture_klt import MixtureKlt
 from rca_jax.bayes.power import limiting
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
@@ -84,7 +85,7 @@ class SiteCode:
   """
 
   def __init__(
-      self, site_map: SiteMap, config: CsiConfig, num_symbols: int, source: Paid,
+      self, site_map: SiteMap | MixtureKlt, config: CsiConfig, num_symbols: int, source: Paid,
       code: CoefficientCode = LINEAR, size: int | None = None, trial: np.ndarray | None = None):
     self._map, self._grid, self.num_symbols = site_map, site_map.grid(config), num_symbols
     self._num_labels = len(site_map.num_samples)
@@ -331,15 +332,22 @@ class SiteCode:
       self._excesses[noise, split] = float((np.abs(symbols) ** 2).mean())
     return self._excesses[noise, split]
 
+  @property
+  def _placed_map(self) -> SiteMap:
+    """A mixture has no places and no profiles; what needs them is not asked of it."""
+    assert isinstance(self._map, SiteMap)
+    return self._map
+
   @functools.cached_property
   def _around(self) -> Tracked:
     """What a UE that knows its place expects of its label, from that of its square."""
-    return Tracked(self._map, 0.0)
+    return Tracked(self._placed_map, 0.0)
 
   def _at(self, places: np.ndarray) -> np.ndarray:
     """The labels nearest to places [..., 2] m."""
-    placed = np.flatnonzero(np.isfinite(self._map.place[:, 0]))
-    return placed[scipy.spatial.KDTree(self._map.place[placed]).query(places)[1]]
+    place = self._placed_map.place
+    placed = np.flatnonzero(np.isfinite(place[:, 0]))
+    return placed[scipy.spatial.KDTree(place[placed]).query(places)[1]]
 
   def _try_alone(self, csi: np.ndarray) -> _Tried:
     """Candidates of UEs [G, M] that know nothing but their CSI."""
@@ -435,7 +443,7 @@ class SiteCode:
       heard = hear(designs, received * np.sqrt(excess), noise * excess, self._size)
       added = in_blocks(
           lambda rows: np.asarray(refine(
-              self._map.profile(labels[rows]), self._stack(labels[rows]),
+              self._placed_map.profile(labels[rows]), self._stack(labels[rows]),
               *(leaf[rows] for leaf in heard))), len(labels))
       found += np.where((labels != self._reserved)[:, None, None], added, 0)
     if (other := self._other(code.noise, code.split)) and (rows := labels == self._reserved).any():

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from rca_jax.channel import uma
 from rca_jax.channel.site import Paths, polar
@@ -130,7 +131,7 @@ def normalise(csi: jax.Array) -> jax.Array:
   return csi * jax.lax.rsqrt(jnp.maximum(energy, 1e-30))
 
 
-def to_features(csi: jax.Array) -> jax.Array:
+def to_features(csi: ArrayLike) -> jax.Array:
   """csi [..., N_a, N_t] complex -> features [..., N_t, 2 N_a] float32, real parts first."""
   tokens = jnp.swapaxes(csi, -1, -2)
   return jnp.concatenate([tokens.real, tokens.imag], -1).astype(jnp.float32)

@@ -225,7 +225,8 @@ def _refiner_cost(
   config, size = RefinerConfig(), transform.variances.shape[-1]
   model = Refiner(config, grid.shape)
   params = jax.eval_shape(lambda: init_params(jax.random.key(0), model, size))
-  heard = Heard(*(jax.ShapeDtypeStruct((1, size), dtype) for dtype in (jnp.complex64, jnp.float32)))
+  heard = jax.eval_shape(
+      lambda: Heard(jnp.zeros((1, size), jnp.complex64), jnp.zeros((1, size), jnp.float32)))
   macs = sum(matmul_macs(functools.partial(refine, model), params, grid, profile, transform, heard))
   solved = 4 * (size**3 // 6 + size**2 * profile.index.shape[-1] // 2)
   num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params))

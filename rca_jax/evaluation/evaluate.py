@@ -22,6 +22,7 @@ from rca_jax.evaluation.precoding import beamforming_gain
 # is not active sent no report; None: all did.
 Estimate = Callable[[np.ndarray, jax.Array, np.ndarray | None], jax.Array]
 
+Array = np.ndarray | jax.Array
 _GROUPS_AT_ONCE = 250  # bounds the memory; no number depends on it
 
 
@@ -31,11 +32,11 @@ class Scores(NamedTuple):
   A bound is a distortion without an estimate: it has nothing but the NMSE.
   """
 
-  nmse: np.ndarray  # linear
-  rho: np.ndarray | None = None
-  sgcs: np.ndarray | None = None
-  subband_sgcs: np.ndarray | None = None
-  beamforming_gain: np.ndarray | None = None  # linear, to that of perfect CSI
+  nmse: Array  # linear
+  rho: Array | None = None
+  sgcs: Array | None = None
+  subband_sgcs: Array | None = None
+  beamforming_gain: Array | None = None  # linear, to that of perfect CSI
 
 
 def evaluate(
@@ -54,7 +55,7 @@ def evaluate(
   """
   num_groups, num_ues = csi.shape[:2]
   scored = slice(num_ues - num_lost, None) if of_lost else slice(num_ues - num_lost)
-  present = csi.any((-2, -1))
+  present = np.any(csi, (-2, -1))
   active = present & (np.arange(num_ues) < num_ues - num_lost)
   size, parts = min(_GROUPS_AT_ONCE, num_groups), []
   for start in range(0, num_groups, size):
@@ -77,7 +78,7 @@ def score(csi: jax.Array, csi_hat: jax.Array) -> Scores:
   each = [x.reshape(-1, 1, *x.shape[2:]) for x in (csi, csi_hat)]
   responses = [subband_response(x) for x in each]
   directions = [dominant_direction(x) for x in responses]
-  scores = Scores(
+  scores = (
       *(metric(*each) for metric in (nmse, cosine_similarity, sgcs)),
       subband_sgcs(*directions), beamforming_gain(responses[0], *directions))
   present = csi.any(axis=(-2, -1))

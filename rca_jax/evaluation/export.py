@@ -89,8 +89,9 @@ def _specs(half: Half) -> list[jax.ShapeDtypeStruct]:
   free = sorted({length for port in half.inputs for length in port.shape if length in _LEAST})
   symbols = dict(zip(free, jax.export.symbolic_shape(
       ', '.join(free), constraints=[f'{name} >= {_LEAST[name]}' for name in free]), strict=True))
-  return [jax.ShapeDtypeStruct(
-      [symbols.get(length, length) for length in port.shape], port.dtype) for port in half.inputs]
+  return [jax.ShapeDtypeStruct([
+      symbols[length] if isinstance(length, str) else length for length in port.shape], port.dtype)
+      for port in half.inputs]
 
 
 def _to_stablehlo(half: Half) -> bytes:
@@ -133,8 +134,8 @@ def _error(
     call: Callable, half: Half, config: ExperimentConfig, params: Any, batch: int, num_ues: int,
 ) -> float:
   """Of `call`, to what the model says of generated CSI; with a UE that is not there."""
-  csi, noise_key = _groups(config)
-  csi = csi[:batch, :num_ues]
+  all_csi, noise_key = _groups(config)
+  csi = all_csi[:batch, :num_ues]
   model, variables = build_model(config), {'params': params}
   snr_db = np.full((batch, num_ues), _SNR_DB, np.float32)
   encode, decode = (
@@ -143,17 +144,17 @@ def _error(
   symbols = to_symbols(encode(to_features(csi), snr_db))
   if half.name == 'ue':
     expected = symbols.reshape(-1, symbols.shape[-1])
-    values = csi.reshape(-1, *csi.shape[2:]), snr_db.ravel()
+    given = [csi.reshape(-1, *csi.shape[2:]), snr_db.ravel()]
   else:
     received = awgn(noise_key, symbols, snr_db)
     active = np.ones((batch, num_ues), bool)
     active[0, -1] = False
     expected = from_features(decode(from_symbols(received), snr_db, active))
-    values = received, active, snr_db
-  values = [to_parts(x) if np.iscomplexobj(x) else x for x in map(np.asarray, values)]
+    given = [received, active, snr_db]
+  values = [to_parts(x) if np.iscomplexobj(x) else x for x in map(np.asarray, given)]
   found = np.asarray(call(*values[:len(half.inputs)]))
-  expected = to_parts(np.asarray(expected))
-  return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+  wanted = to_parts(np.asarray(expected))
+  return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
 @functools.lru_cache(maxsize=1)  # both halves are compared on it
@@ -169,7 +170,7 @@ def _groups(config: ExperimentConfig) -> tuple[jax.Array, jax.Array]:
 def _sizes(half: Half) -> list[tuple[int, int]]:
   """Batches and numbers of UEs that a half is compared at."""
   fixed = half.inputs[0].shape[1] if half.name == 'bs' else 'ue'
-  return [(batch, num_ues if fixed == 'ue' else fixed) for batch, num_ues in _SIZES]
+  return [(batch, fixed if isinstance(fixed, int) else num_ues) for batch, num_ues in _SIZES]
 
 
 def _described(port: Port) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
+from numpy.typing import DTypeLike
 
 from rca_jax.config import ExperimentConfig, Layout, codeword_dim
 from rca_jax.data.files import Chunk, concatenate, content_hash, iter_chunks, stored
@@ -52,7 +54,7 @@ class Sender(NamedTuple):
   precision: str  # of matrix products
   min_ues: int  # smaller groups are filled up with UEs that are not there
   # As `evaluate.Estimate`, with the reports [batch, ue, S] before what it returns.
-  transmit: Callable[[np.ndarray, jax.Array, np.ndarray | None], tuple[jax.Array, jax.Array]]
+  transmit: Callable[[np.ndarray, jax.Array, np.ndarray | None], tuple[ArrayLike, ArrayLike]]
 
 
 class Job(NamedTuple):
@@ -89,7 +91,7 @@ def network_sender(config: ExperimentConfig, params: Any, snr_db: float) -> Send
         'analogue symbols are fed back.')
   model, digest = build_model(config), hashlib.sha256(config_hash(config).encode())
   for leaf in jax.tree.leaves(params):
-    digest.update(np.ascontiguousarray(leaf))
+    digest.update(np.ascontiguousarray(leaf).data)
   min_ues = config.num_ues if config.model.network == 'summation_fusion' else 2
   return Sender(
       config.method, config, digest.hexdigest(), config.matmul_precision, min_ues,
@@ -179,11 +181,12 @@ def examples(job: Job, out: Path) -> list[Example]:
   chosen += [('worst', place) for place in order[:-_EXAMPLES - 1:-1]]
   named = [(kind, *np.unravel_index(place, nmse.shape)) for kind, place in chosen]
   groups = sorted({int(group) for _, group, _ in named})
-  csi = {}
+  csi: dict[int, np.ndarray] = {}
   for chunk in _chunks(job, lambda first, end: any(first <= group < end for group in groups)):
     csi |= {group: chunk.groups.csi[group - chunk.first] for group in groups
             if 0 <= group - chunk.first < len(chunk.scale)}
-  size, csi_hat = _batch_size(found), {}
+  size = _batch_size(found)
+  csi_hat: dict[int, np.ndarray] = {}
   for start in range(0, len(groups), size):
     part = groups[start:start + size]
     _, recovered = _transmitted(
@@ -279,13 +282,14 @@ def _transmitted(
       stream_key(sender.config.data.seed, Stream.EVALUATION), groups[rows], num_ues + missing)
   with jax.default_matmul_precision(sender.precision):
     found = sender.transmit(filled, keys, None if active.all() else active)
-  return tuple(np.asarray(values)[:num, :num_ues] for values in found)
+  reports, csi_hat = (np.asarray(values)[:num, :num_ues] for values in found)
+  return reports, csi_hat
 
 
 def _make_all(out: Path, job: Job, found: Stored, batch: Chunk) -> list[str]:
   """Makes all that is to be filled, of zeros; returns the names."""
   each, config = (found.num_groups, found.num_ues), job.sender.config
-  arrays = {
+  arrays: dict[str, tuple[tuple[int, ...], DTypeLike]] = {
       'csi_hat': (found.shape, found.dtype),
       'reports': ((*each, codeword_dim(config.model, config.csi) // 2), np.complex64),
       **{name: (each, np.float32) for name in Scores._fields},
@@ -355,8 +359,9 @@ def _fill(path: Path, place: tuple[slice, ...], values: np.ndarray) -> None:
 
 def _summary(job: Job, out: Path) -> dict[str, Any]:
   """Means over UEs, then over groups, with 95 % intervals."""
-  scores = Scores(*(np.load(out / f'{name}.npy') for name in Scores._fields))
-  counted = np.isfinite(scores.nmse).any(1)
+  scores = [np.load(out / f'{name}.npy') for name in Scores._fields]
+  nmse = scores[0]
+  counted = np.isfinite(nmse).any(1)
   if not counted.any():
     raise InputError(f'{job.path}: none of its UEs has power.')
   of_groups = Scores(*(np.nanmean(values[counted], 1) for values in scores))
@@ -369,8 +374,8 @@ def _summary(job: Job, out: Path) -> dict[str, Any]:
   if (out / 'energy_kept.npy').exists():
     kept = np.load(out / 'energy_kept.npy')
     # The DFTs are unitary: of the file's own array, cut delay rows are an error too.
-    whole = np.nanmean((1 - kept + kept * scores.nmse)[counted], 1)
+    whole = np.nanmean((1 - kept + kept * nmse)[counted], 1)
     found |= {
-        'energy_kept': float(np.nanmean(np.where(np.isfinite(scores.nmse), kept, np.nan))),
+        'energy_kept': float(np.nanmean(np.where(np.isfinite(nmse), kept, np.nan))),
         'nmse_with_cut_db': float(10 * np.log10(whole.mean(dtype=np.float64)))}
   return found

@@ -5,7 +5,7 @@ A complex number is a last axis of length 2. The UE half is of single UEs, the B
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -57,16 +57,16 @@ def halves(config: ExperimentConfig, params: Any) -> dict[str, Half]:
 
   def encode(csi: jax.Array, snr_db: jax.Array | float = 0.0) -> jax.Array:
     snr_db = jnp.broadcast_to(snr_db, csi.shape[:1])[:, None]
-    codeword = model.apply(
-        {'params': params}, _to_features(csi)[:, None], snr_db, method='encode')[:, 0]
-    return jnp.stack(jnp.split(unit_power(codeword), 2, -1), -1)
+    codeword = cast(jax.Array, model.apply(
+        {'params': params}, _to_features(csi)[:, None], snr_db, method='encode'))
+    return jnp.stack(jnp.split(unit_power(codeword[:, 0]), 2, -1), -1)
 
   def decode(
       received: jax.Array, active: jax.Array, snr_db: jax.Array | float = 0.0) -> jax.Array:
     snr_db = jnp.broadcast_to(snr_db, active.shape)
     codeword_hat = jnp.concatenate([received[..., 0], received[..., 1]], -1)
-    return _from_features(model.apply(
-        {'params': params}, codeword_hat, snr_db, active, method='decode'))
+    return _from_features(cast(jax.Array, model.apply(
+        {'params': params}, codeword_hat, snr_db, active, method='decode')))
 
   needs_snr = config.model.network in _NEEDS_SNR
   ue = Half(

@@ -56,7 +56,7 @@ class Cell(NamedTuple):
 
 def merge(cells: Sequence[Cell]) -> list[Cell]:
   """One cell a config, in the order of first appearance, with the measurements of all."""
-  merged = {}
+  merged: dict[ExperimentConfig, Cell] = {}
   for cell in cells:
     known = merged.setdefault(cell.config, cell)
     measurements = dict.fromkeys(known.measurements + cell.measurements)
@@ -74,7 +74,7 @@ def select(cells: Sequence[Cell], patterns: Sequence[str]) -> list[Cell]:
   """
   if not patterns:
     return list(cells)
-  found = {}
+  found: dict[str, Cell] = {}
   for pattern in patterns:
     fitting = [cell for cell in cells if any(
         fnmatch.fnmatchcase(text, pattern) for text in (cell.name, cell.id))]

@@ -7,6 +7,7 @@ returns [batch] float32, already averaged over the UEs of a sample.
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from rca_jax.errors import InputError
 
@@ -81,7 +82,7 @@ def subband_sgcs(direction: jax.Array, direction_hat: jax.Array) -> jax.Array:
 
 
 def bootstrap_ci95(
-    values: np.ndarray, seed: int, *, in_db: bool, num_resamples: int = 1000,
+    values: ArrayLike, seed: int, *, in_db: bool, num_resamples: int = 1000,
 ) -> tuple[float, float]:
   """95 % percentile bootstrap interval of the mean over samples, in dB for NMSE.
 
@@ -94,8 +95,7 @@ def bootstrap_ci95(
   Raises:
     InputError: `values` is empty or not one-dimensional.
   """
-  values = _samples(values)
-  means = _resampled_means(values, seed, num_resamples)
+  means = _resampled_means(_samples(values), seed, num_resamples)
   low, high = np.quantile(10 * np.log10(means) if in_db else means, [0.025, 0.975])
   return float(low), float(high)
 
@@ -126,12 +126,12 @@ def paired_gain(
   return float(-10 * np.log10(ours.mean() / baseline.mean())), (float(low), float(high))
 
 
-def _samples(values: np.ndarray) -> np.ndarray:
-  values = np.asarray(values, np.float64)
-  if values.ndim != 1 or not values.size:
+def _samples(values: ArrayLike) -> np.ndarray:
+  found = np.asarray(values, np.float64)
+  if found.ndim != 1 or not found.size:
     raise InputError(
-        f'values have shape {list(values.shape)}; expected one value per sample, [n] with n > 0.')
-  return values
+        f'values have shape {list(found.shape)}; expected one value per sample, [n] with n > 0.')
+  return found
 
 
 def _resampled_means(values: np.ndarray, seed: int, num_resamples: int) -> np.ndarray:

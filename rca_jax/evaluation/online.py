@@ -279,8 +279,8 @@ class _Setup:
           self._codes.code(f), random[rows][:, None], jnp.full(1, noise))[0][:, 0]
 
     is_linear, num_seen = self._choose(state, cells)
-    rows = jnp.asarray(cells)
-    linear = jax.tree.map(lambda leaf: leaf[rows], state.linear)
+    of_cells = jnp.asarray(cells)
+    linear = jax.tree.map(lambda leaf: leaf[of_cells], state.linear)
     excess = (state.sent[:, 0] + 1) / (state.sent[:, 1] + 1)
     own_symbols = online.encode_linear(self._codes.grid, linear, csi, excess[0])
     found, found_error = map(np.array, online.decode_linear(

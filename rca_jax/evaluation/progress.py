@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rca_jax.terminal import Bar
+from rca_jax.training.progress import Progress
 
 
 class MatrixProgress:
@@ -56,7 +57,7 @@ class MatrixProgress:
     self._bar.update(total=self._total)
 
 
-class _CellProgress:
+class _CellProgress(Progress):
   """`Progress` of one stage, shown by the matrix."""
 
   def __init__(

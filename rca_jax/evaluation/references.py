@@ -68,7 +68,8 @@ def reference_rows(
   if config.method in _FROM_UPLINK:
     looks = {'num_looks': config.uplink.num_looks, 'look_snr_db': config.uplink.look_snr_db}
   else:
-    config = dataclasses.replace(config, uplink=dataclasses.replace(config.uplink, **_PLAIN_LOOKS))
+    config = dataclasses.replace(config, uplink=dataclasses.replace(
+        config.uplink, num_looks=UplinkConfig.num_looks, look_snr_db=UplinkConfig.look_snr_db))
   data = test_data(config)
   descriptions = [describe(config, item, 0, data) | looks for item in measurements]
   return [
@@ -135,12 +136,12 @@ def _cdl_op_scores(config: ExperimentConfig, measurements: Sequence[Measurement]
     if item.snr_db is not None:
       raise InputError(f'CDL-OP is measured without noise (snr_db=None), not at {item.snr_db} dB.')
   num_tx = config.csi.num_tx_antennas
-  num_atoms = Fraction(config.model.compression_ratio) * num_tx
-  if num_atoms.denominator != 1:
+  asked = Fraction(config.model.compression_ratio) * num_tx
+  if asked.denominator != 1:
     raise InputError(
         f'model.compression_ratio={config.model.compression_ratio} of {num_tx} atoms is '
-        f'{num_atoms}; CDL-OP keeps a whole number of them.')
-  num_atoms = int(num_atoms)
+        f'{asked}; CDL-OP keeps a whole number of them.')
+  num_atoms = int(asked)
   train = cdl_op.frequency_rows(
       _training_csi(config, -(-_NUM_FIT_ROWS // config.csi.num_delay_taps)))
   dictionary = cdl_op.fit(train.reshape(-1, num_tx), num_atoms)
@@ -153,11 +154,10 @@ def _cdl_op_scores(config: ExperimentConfig, measurements: Sequence[Measurement]
 
 
 def _genie_scores(config: ExperimentConfig, measurements: Sequence[Measurement]) -> list[Scores]:
-  snrs_db = [item.snr_db for item in measurements]
-  if None in snrs_db:
+  if None in (item.snr_db for item in measurements):
     raise InputError('the genie needs an uplink with noise: snr_db=None leaves no error.')
   num_positions = min(_NUM_GENIE_POSITIONS, config.data.num_test_groups)
-  return [Scores(values) for values in genie_nmse(config, snrs_db, num_positions)]
+  return [Scores(values) for values in genie_nmse(config, _snrs_db(measurements), num_positions)]
 
 
 def _joint_scores(
@@ -177,7 +177,7 @@ def joint_transmit(
     code: random_code.RandomCode, uplink: Uplink, csi: np.ndarray, keys: jax.Array,
     active: np.ndarray | None, is_alone: bool = False) -> tuple[jax.Array, jax.Array]:
   """Reports as sent [batch, ue, S] complex64, and csi_hat; arguments as of `evaluate.Estimate`."""
-  symbols = random_code.encode(code, csi)
+  symbols = random_code.encode(code, jnp.asarray(csi))
   received, noise = uplink.send(keys, symbols)
   if is_alone:
     received = received.reshape(-1, 1, received.shape[-1])
@@ -194,8 +194,7 @@ def _joint_genie_scores(
   _require_noise('joint Bayes', measurements)
   projections = np.asarray(_projections(config).matrix())
   num_positions = min(_NUM_GENIE_POSITIONS, config.data.num_test_groups)
-  snrs_db = [item.snr_db for item in measurements]
-  found = known_covariance_nmse(config, projections, snrs_db, num_positions)
+  found = known_covariance_nmse(config, projections, _snrs_db(measurements), num_positions)
   return [Scores(values) for values in found]
 
 
@@ -208,6 +207,10 @@ def joint_code(config: ExperimentConfig) -> random_code.RandomCode:
 def _require_noise(method: str, measurements: Sequence[Measurement]) -> None:
   if None in (item.snr_db for item in measurements):
     raise InputError(f'{method} needs an uplink with noise; give --snr_db.')
+
+
+def _snrs_db(measurements: Sequence[Measurement]) -> list[float]:
+  return [item.noisy_snr_db for item in measurements]
 
 
 def _projections(config: ExperimentConfig) -> random_code.Projections:
@@ -265,27 +268,27 @@ def _site_map_scores(
 ) -> list[Scores]:
   _require_noise('the site map', measurements)
   site_map, plain = _site_map(config)
-  code = plain.variant(
+  site_code = plain.variant(
       _SOURCES[source](site_map, config), code, reserve,
       functools.partial(described_code, config, code) if is_described else None,
       _refinement(config) if is_refined else None)
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    return jnp.asarray(code.estimate(csi, keys, _uplink(config, item)))
+    return jnp.asarray(site_code.estimate(csi, keys, _uplink(config, item)))
 
   def placed(item, csi, keys, _, places: np.ndarray) -> jax.Array:
-    return jnp.asarray(code.estimate(csi, keys, _uplink(config, item), places=places))
+    return jnp.asarray(site_code.estimate(csi, keys, _uplink(config, item), places=places))
 
   def tracked(item, csi, keys, _, past: np.ndarray) -> jax.Array:
-    return jnp.asarray(code.estimate(csi, keys, _uplink(config, item), past))
+    return jnp.asarray(site_code.estimate(csi, keys, _uplink(config, item), past))
 
   def past_csi(num_ues: int) -> np.ndarray:
     return load_past_csi(config, num_ues, _PERIOD_S * WALKING_SPEED_M_S)
 
   def from_uplink(item, csi, keys, _, looks: np.ndarray) -> jax.Array:
     uplink = _uplink(config, item)
-    labels = code.uplink_labels(looks, look_snr_db, uplink)
-    return jnp.asarray(code.estimate_agreed(csi, keys, uplink, labels))
+    labels = site_code.uplink_labels(looks, look_snr_db, uplink)
+    return jnp.asarray(site_code.estimate_agreed(csi, keys, uplink, labels))
 
   def uplink_csi(num_ues: int) -> np.ndarray:
     return load_uplink_csi(config, num_ues, num_looks, look_snr_db)
@@ -317,7 +320,7 @@ def _site_map_bound_scores(
   label_bits = np.log2(len(site_map.los)) if is_paid else 0.0
 
   def estimate(item: Measurement, csi: np.ndarray, keys: jax.Array, _: Any) -> jax.Array:
-    bits = plain.num_symbols * np.log2(1 + 10 ** (item.snr_db / 10)) - label_bits
+    bits = plain.num_symbols * np.log2(1 + 10 ** (item.noisy_snr_db / 10)) - label_bits
     return jnp.asarray(code.estimate_ideal(csi, keys, max(bits, 0.0)))
 
   return _code_scores(config, measurements, estimate)
@@ -371,7 +374,7 @@ BAYES: dict[str, Callable] = {
     'joint Bayes (genie)': _joint_genie_scores}
 # They need the file that `config.site_map` names.
 WITH_MAP: dict[str, Callable] = {
-    name: functools.partial(_site_map_scores, source, code) for name, source, code in (
+    **{name: functools.partial(_site_map_scores, source, code) for name, source, code in (
         ('site map', 'paid', LINEAR),
         ('site map (joint)', 'joint', LINEAR),
         ('site map (tracked)', 'tracked', LINEAR),
@@ -384,7 +387,7 @@ WITH_MAP: dict[str, Callable] = {
         ('site map (folded joint)', 'joint', FOLDED),
         ('site map (folded tracked)', 'tracked', FOLDED),
         ('site map (folded uplink)', 'uplink', FOLDED),
-        ('site map (bits)', 'paid', BITS))} | {
+        ('site map (bits)', 'paid', BITS))},
     # A UE knows its place, and looks for its label around it.
     'site map (joint placed)': functools.partial(
         _site_map_scores, 'joint', LINEAR, is_placed=True),
@@ -414,7 +417,6 @@ _OF_AN_UPLINK = ('PCA/KLT', *(name for name in BAYES | WITH_MAP if not any(
 _AT_A_DISTANCE = ('PCA/KLT', *(name for name in BAYES if 'genie' not in name))
 # Their rows say the looks; others do not depend on them.
 _FROM_UPLINK = tuple(name for name in WITH_MAP if 'uplink' in name)
-_PLAIN_LOOKS = {'num_looks': UplinkConfig.num_looks, 'look_snr_db': UplinkConfig.look_snr_db}
 
 
 def _code_scores(
@@ -427,13 +429,13 @@ def _code_scores(
   """
   key = stream_key(config.data.seed, Stream.EVALUATION)
   # First what is known: it says why CSI of a file has none.
-  known = functools.lru_cache(maxsize=1)(beside or (lambda num_ues: None))
+  known = beside and functools.lru_cache(maxsize=1)(beside)
   test_csi = functools.lru_cache(maxsize=1)(
       lambda num_ues, distance_m: load_test_csi(config, num_ues, distance_m=distance_m))
   found = []
   with jax.default_matmul_precision('highest'):  # rounding would be most of a small error
     for item in measurements:
-      more = known(item.num_ues)
+      more = known(item.num_ues) if known else None
       found.append(evaluate(
           functools.partial(estimate, item), test_csi(item.num_ues, item.distance_m), key,
           beside=more))

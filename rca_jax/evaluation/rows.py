@@ -57,9 +57,16 @@ class Measurement:
           'to be scored.')
 
   @property
+  def noisy_snr_db(self) -> float:
+    """`snr_db`. Raises InputError: it is noise-free."""
+    if self.snr_db is None:
+      raise InputError('snr_db=None: this is measured over an uplink with noise only.')
+    return self.snr_db
+
+  @property
   def snrs_db(self) -> np.ndarray:
     """Of every UE of a group, [M] float."""
-    return self.snr_db + self.snr_spread_db * np.linspace(-1, 1, self.num_ues)
+    return self.noisy_snr_db + self.snr_spread_db * np.linspace(-1, 1, self.num_ues)
 
 
 class TestData(NamedTuple):

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -85,12 +85,13 @@ def measure(
       network does not have. What can be known beforehand is refused before the first measurement.
   """
   estimates = [_estimate(config, item, weights[item.stage][0]) for item in measurements]
-  changes = {'allow_silent': config.data.allow_silent or allow_silent}
+  test_data_config = dataclasses.replace(
+      config.data, allow_silent=config.data.allow_silent or allow_silent)
   if data:  # the layout of the training's files is not that of another
-    changes |= dataclasses.asdict(layout)
+    test_data_config = dataclasses.replace(test_data_config, **dataclasses.asdict(layout))
   elif layout != GUESSED:
     raise InputError(f'{layout.flags()}: is of the file that --data names; give it.')
-  test_config = dataclasses.replace(config, data=dataclasses.replace(config.data, **changes))
+  test_config = dataclasses.replace(config, data=test_data_config)
   tested_on = test_data(test_config, data)
   descriptions = [
       describe(config, item, weights[item.stage][1], tested_on, num_groups)
@@ -171,9 +172,11 @@ def transmit(
   One for all is cheaper for learned joint Bayes. Other arguments as of `evaluate.Estimate`.
   """
   variables = {'params': params}
-  codeword = model.apply(variables, to_features(csi), snr_db, method='encode')
+  codeword = cast(
+      jax.Array, model.apply(variables, to_features(csi), snr_db, method='encode'))
   codeword_hat = model.link(keys, codeword, snr_db)
-  features_hat = model.apply(variables, codeword_hat, snr_db, active, method='decode')
+  features_hat = cast(
+      jax.Array, model.apply(variables, codeword_hat, snr_db, active, method='decode'))
   return to_symbols(codeword), from_features(features_hat.astype(jnp.float32))
 
 
@@ -183,7 +186,8 @@ def _estimate_from_bits(
   """As `_estimate`'s of symbols, for an SSCC network, whose coded bits go through `uplink.sscc`."""
   levels = _levels(model, params, csi, num_bits)
   bits = np.asarray(to_bits(levels.reshape(-1, levels.shape[-1]), num_bits))
-  received = sscc.transmit(keys.reshape(-1), bits, item.code_rate, item.qam_order, item.snr_db)
+  received = jnp.asarray(sscc.transmit(
+      keys.reshape(-1), bits, item.code_rate, item.qam_order, item.noisy_snr_db))
   codeword_hat = from_levels(from_bits(received, num_bits), num_bits).reshape(levels.shape)
   return from_features(_decode(model, params, codeword_hat, active))
 

@@ -7,7 +7,7 @@ the code that it is put behind. It knows no site: it is trained on cells of ever
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -117,7 +117,8 @@ def refine(
     transform: its KLT, of S directions at least.
     heard: leaves [n, S].
   """
-  added = model.apply({'params': params}, *_inputs(grid, profile, transform, heard))
+  added = cast(jax.Array, model.apply(
+      {'params': params}, *_inputs(grid, profile, transform, heard)))
   delay, angle = atoms_at(grid, profile.index)
   return jnp.einsum('nkd,nka->nda', delay, added[..., None] * angle)
 

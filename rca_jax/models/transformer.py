@@ -25,7 +25,7 @@ def sinusoidal_positions(num_positions: int, model_dim: int) -> np.ndarray:
 
 
 class FlatDense(nn.Dense):
-  """`nn.Dense` that sees all leading axes as one.
+  """`nn.Dense` of [..., width] that sees all leading axes as one.
 
   Its weight gradient is then a plain matrix product; a sum over several axes is transposed first
   by XLA on CPUs, and took twice as long. For the MLP alone: around attention, where heads are cut,
@@ -38,7 +38,7 @@ class FlatDense(nn.Dense):
 
 
 class Embed(nn.Module):
-  """Linear projection of each antenna's entries to width d, plus its position."""
+  """[..., N_t, 2 N_a] to [..., N_t, d]: each antenna's entries, and which antenna it is."""
 
   model_dim: int
   dtype: str = 'float32'

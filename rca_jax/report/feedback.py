@@ -17,7 +17,8 @@ def figure(examples: Sequence[Example], nmse: np.ndarray, title: str) -> Figure:
   """
   drawing = Figure(figsize=(3.4 + 2.1 * len(examples), 5.2), layout='constrained')
   drawing.suptitle(title, fontsize=11)
-  left, right = drawing.subfigures(1, 2, width_ratios=(3.4, 2.1 * len(examples)))
+  left, right = drawing.subfigures(
+      1, 2, squeeze=False, width_ratios=(3.4, 2.1 * len(examples)))[0]
   axes = left.subplots()
   values_db = np.sort(10 * np.log10(nmse[np.isfinite(nmse)]))
   axes.plot(values_db, np.arange(1, len(values_db) + 1) / len(values_db), 'C0')

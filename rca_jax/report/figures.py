@@ -4,7 +4,7 @@ Each shows one training, that of the seed with the most rows: points of another 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -239,7 +239,7 @@ def loss(rows: Sequence[Row]) -> list[Panel]:
       Panel(sgcs, xlabel, 'SGCS, higher is better', title, limits=(0, 1))) if panel.curves]
 
 
-def site_map(parts: dict[str, Sequence[Row]]) -> list[Panel]:
+def site_map(parts: Mapping[str, Sequence[Row]]) -> list[Panel]:
   """NMSE against SNR, from the linear code to the genie, a panel for each part's data.
 
   Empty where no part has a site map: then the other figures show all there is.
@@ -287,10 +287,8 @@ def _with_gain(
           (OURS, ours, 'o-', colors[0]), (SINGLE_USER, baseline, 's--', colors[1])):
         points = {x: cell.nmse_db for x, cell in levels.items()}
         nmse.append(Curve(_label(f'{method}{name}', label), points, style, color))
-      points = {x: gain_db(cell, baseline.get(x)) for x, cell in ours.items()}
-      gains.append(Curve(
-          _label(f'{OURS}{name}', label), {x: gain for x, gain in points.items() if gain}, 'o-',
-          colors[0]))
+      points = {x: gain for x, cell in ours.items() if (gain := gain_db(cell, baseline.get(x)))}
+      gains.append(Curve(_label(f'{OURS}{name}', label), points, 'o-', colors[0]))
   nmse, gains = ([curve for curve in found if curve.points] for found in (nmse, gains))
   return [panel for panel in (
       Panel(nmse, xlabel, _NMSE, title, log=True),
@@ -317,8 +315,8 @@ def _genie(rows: Sequence[Row], along: Sequence[str]) -> list[Curve]:
 
 
 def _levels(rows: Sequence[Row], x: str) -> dict[Any, Level]:
-  return {place: level([row for row in rows if value(row, x) == place])
-          for place in values(rows, x)}
+  return {place: here for place in values(rows, x)
+          if (here := level([row for row in rows if value(row, x) == place]))}
 
 
 def _sgcs(cell: Level) -> Estimate:

@@ -14,7 +14,7 @@ _COLLECTIVE = re.compile(
 
 def collective_bytes(hlo: str) -> dict[str, int]:
   """Bytes of the results of each kind of collective, on one device."""
-  found = {}
+  found: dict[str, int] = {}
   for match in _COLLECTIVE.finditer(hlo):
     found[match['name']] = found.get(match['name'], 0) + _array_bytes(match['type'])
   return found

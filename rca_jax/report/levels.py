@@ -62,6 +62,11 @@ class Estimate(NamedTuple):
   high: float | None = None
   num_seeds: int = 1
 
+  @property
+  def interval(self) -> tuple[float, float] | None:
+    """Low and high, if they are known."""
+    return None if self.low is None or self.high is None else (self.low, self.high)
+
 
 class Level(NamedTuple):
   """The rows of one place of a table or curve, one a seed."""
@@ -90,7 +95,7 @@ def newest(rows: Sequence[Row]) -> list[Row]:
 
   A row has `num_groups` only where fewer groups than the config names were asked for.
   """
-  found = {}
+  found: dict[str, Row] = {}
   for row in rows:
     name = _measured(row)
     if name not in found or _num_groups(row) >= _num_groups(found[name]):
@@ -140,9 +145,9 @@ def sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
     dtype = '' if row['method'] in REFERENCES else value(row, 'dtype')
     return row['data'], value(row, 'data_hash'), value(row, 'preset'), dtype
 
-  keys = dict.fromkeys(map(key, rows))
-  networks = {found[:3] for found in keys if found[3]}
-  keys = [found for found in keys if found[3] or found[:3] not in networks]
+  every = dict.fromkeys(map(key, rows))
+  networks = {found[:3] for found in every if found[3]}
+  keys = [found for found in every if found[3] or found[:3] not in networks]
   differs = [len({found[i] for found in keys}) > 1 for i in range(4)]
   return {
       ', '.join(text for i, text in enumerate(found) if text and (i == 0 or differs[i])):
@@ -178,7 +183,7 @@ def apart(rows: Sequence[Row], along: Sequence[str] = ()) -> dict[str, list[Row]
   The keys say it, e.g. '2,000 steps': '' if they do not differ, or of what goes without saying.
   """
   differing = _differing(rows, along)
-  parts = {}
+  parts: dict[str, list[Row]] = {}
   for row in sorted(rows, key=lambda row: row['steps']):
     name = ', '.join(
         _words(name, value(row, name)) for name in differing
@@ -195,7 +200,7 @@ def level(rows: Sequence[Row]) -> Level | None:
   """
   if not rows:
     return None
-  by_seed = {}
+  by_seed: dict[int, Row] = {}
   for row in rows:
     other = by_seed.setdefault(row['seed'], row)
     differing = _differing([rows[0], row])
@@ -215,18 +220,20 @@ def gain_db(ours: Level | None, baseline: Level | None) -> Estimate | None:
   None if there are none, or if one was trained longer. The interval of one seed is that of the
   difference on the same test groups; it is unknown where rows have no values by group.
   """
-  seeds = ours.by_seed.keys() & baseline.by_seed.keys() if ours and baseline else ()
-  pairs = [(ours.by_seed[seed], baseline.by_seed[seed]) for seed in sorted(seeds)]
+  if not ours or not baseline:
+    return None
+  seeds = sorted(ours.by_seed.keys() & baseline.by_seed.keys())
+  pairs = [(ours.by_seed[seed], baseline.by_seed[seed]) for seed in seeds]
   if not pairs or any(a['steps'] != b['steps'] for a, b in pairs):
     return None
   gain = _mean_db([b for _, b in pairs]) - _mean_db([a for a, _ in pairs])
   if len(pairs) > 1:
     return _over_seeds(gain, [b['nmse_db'] - a['nmse_db'] for a, b in pairs])
-  errors = [row.get('errors') for row in pairs[0]]
-  if any(values is None for values in errors) or len(errors[0]) != len(errors[1]):
+  of_ours, of_baseline = (row.get('errors') for row in pairs[0])
+  if of_ours is None or of_baseline is None or len(of_ours) != len(of_baseline):
     return Estimate(gain)
   from rca_jax.evaluation.metrics import paired_gain  # slow to import
-  return Estimate(gain, *paired_gain(*errors, seed=0)[1])
+  return Estimate(gain, *paired_gain(of_ours, of_baseline, seed=0)[1])
 
 
 def with_errors(rows: Sequence[Row], folder: Path) -> list[Row]:

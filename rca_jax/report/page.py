@@ -82,9 +82,9 @@ def panels(name: str, figure: Figure) -> str:
   pictures = []
   for axis in figure.axes:
     file = io.BytesIO()
-    box = axis.get_tightbbox().padded(_MARGIN).transformed(to_inches)
-    figure.savefig(file, dpi=_DPI, bbox_inches=box)
-    pictures.append(_image(name, file.getvalue()))
+    if box := axis.get_tightbbox():
+      figure.savefig(file, dpi=_DPI, bbox_inches=box.padded(_MARGIN).transformed(to_inches))
+      pictures.append(_image(name, file.getvalue()))
   return f'<div class="panels">{"".join(pictures)}</div>'
 
 

@@ -67,8 +67,10 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
     axis.set_xscale('log')
   measured = sorted({x for curve in panel.curves for x in curve.points}) if not names else []
   if names:
-    slanted = {'rotation': 30, 'ha': 'right'} if max(map(len, panel.names.values())) > 8 else {}
-    axis.set_xticks(range(len(names)), panel.names.values(), **slanted)
+    is_long = max(map(len, panel.names.values())) > 8
+    axis.set_xticks(
+        range(len(names)), [*panel.names.values()], rotation=30 if is_long else 0,
+        ha='right' if is_long else 'center')
   elif len(measured) <= _MAX_TICKS:
     axis.set_xticks(measured, [_tick(x) for x in measured])
     axis.minorticks_off()
@@ -79,14 +81,17 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
     axis.set_ylim(*panel.limits)
   axis.set_title(panel.title, fontsize=10)
   axis.grid(alpha=0.3)
-  below = {'loc': 'upper center', 'bbox_to_anchor': (0.5, -0.15)}
-  axis.legend(fontsize=8, handlelength=3.5, **below if len(panel.curves) > _MAX_INSIDE else {})
+  is_below = len(panel.curves) > _MAX_INSIDE
+  axis.legend(
+      fontsize=8, handlelength=3.5, loc='upper center' if is_below else 'best',
+      bbox_to_anchor=(0.5, -0.15) if is_below else None)
 
 
 def _error_bar(point: Estimate) -> tuple[float, float]:
-  if point.low is None:
+  if not point.interval:
     return np.nan, np.nan  # no bar
-  return abs(point.value - point.low), abs(point.high - point.value)
+  low, high = point.interval
+  return abs(point.value - low), abs(high - point.value)
 
 
 def _tick(x: float) -> str:

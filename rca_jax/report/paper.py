@@ -2,7 +2,7 @@
 
 # Table I: NMSE in dB by compression ratio and SNR in dB; columns as named here.
 TABLE1_METHODS = ('BL1', 'BL2', 'BL3', 'BL4', 'BL5', 'RCA-MUNet')
-TABLE1 = {
+TABLE1: dict[tuple[str, float], tuple[float, ...]] = {
     ('1/4', 20): (-24.58, -19.17, -25.26, -25.88, -24.68, -26.91),
     ('1/4', 10): (-20.55, -17.45, -20.88, -20.74, -20.56, -21.60),
     ('1/4', 0): (-13.81, -11.41, -14.14, -13.89, -13.91, -14.76),
@@ -32,5 +32,5 @@ def table1(method: str, ratio: str, snr_db: float | None) -> float | None:
   """NMSE in dB of a cell of Table I, SNR None for CDL-OP; None where the paper has none."""
   if method == 'CDL-OP' and snr_db is None:
     return CDL_OP.get(ratio)
-  cells = TABLE1.get((ratio, snr_db))
+  cells = None if snr_db is None else TABLE1.get((ratio, snr_db))
   return cells[TABLE1_METHODS.index(method)] if cells and method in TABLE1_METHODS else None

@@ -47,7 +47,8 @@ def write_report(
   check_rows(rows)
   rows = newest(rows)
   by_data = sections(rows)
-  parts = [('', '', {'site_map': site_map(by_data)})]
+  parts: list[tuple[str, str, dict[str, Table | list[Panel] | None]]] = [
+      ('', '', {'site_map': site_map(by_data)})]
   for number, (name, part) in enumerate(by_data.items(), 1):
     # The number keeps names apart that differ in signs only.
     ending = f'-{number}-{re.sub(r"[^A-Za-z0-9_.]+", "_", name)}' if len(by_data) > 1 else ''

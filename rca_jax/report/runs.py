@@ -69,10 +69,10 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
   Raises:
     InputError: one is neither, or is damaged.
   """
-  paths = [Path(path) for path in paths]
-  short = [path.stem if path.is_file() else path.absolute().name for path in paths]
-  names = short if len({*short}) == len(paths) else [str(path) for path in paths]
-  return [_read(path, name) for path, name in zip(paths, names, strict=True)]
+  found = [Path(path) for path in paths]
+  short = [path.stem if path.is_file() else path.absolute().name for path in found]
+  names = short if len({*short}) == len(found) else [str(path) for path in found]
+  return [_read(path, name) for path, name in zip(found, names, strict=True)]
 
 
 def write_runs(
@@ -101,11 +101,13 @@ def write_runs(
       'learning': ('Learning', learning_panels(runs),
                    'NMSE of the training groups as they come, at SNRs drawn at random; dashed: of '
                    'the val split.')}
-  figures = {name: (head, draw(panels), caption)
-             for name, (head, panels, caption) in drawn.items() if panels}
-  trained = [run for run in runs if (run.path / 'checkpoints' / stage_name()).exists()]
-  for run in trained[:1]:  # some seconds each
-    figures['csi'] = f'CSI by {run.name}', *_csi_figure(run)
+  figures: dict[str, tuple[str, Figure | None, str]] = {
+      name: (head, draw(panels), caption)
+      for name, (head, panels, caption) in drawn.items() if panels}
+  trained = [(run.name, run.config, run.path) for run in runs
+             if run.config and (run.path / 'checkpoints' / stage_name()).exists()]
+  for name, config, path in trained[:1]:  # some seconds each
+    figures['csi'] = f'CSI by {name}', *_csi_figure(config, path)
   tables = {
       'NMSE': nmse_table(found), 'Gain': gain_table(found), 'Configs': config_table(runs)}
   with writing(out):
@@ -128,7 +130,7 @@ def write_runs(
 
 def lines(runs: Sequence[Run]) -> list[Line]:
   """What each run measured, apart by all but UEs, SNR and seed; the first one is the baseline."""
-  found = []
+  found: list[Line] = []
   for run in runs:
     check_rows(run.rows)
     rows = newest(run.rows)
@@ -143,8 +145,8 @@ def lines(runs: Sequence[Run]) -> list[Line]:
             label = f'{label} ({run.name})'
           places = dict.fromkeys((row['num_ues'], row['snr_db']) for row in line)
           found.append(Line(label, {
-              place: level([row for row in line if (row['num_ues'], row['snr_db']) == place])
-              for place in places}))
+              place: here for place in places if (here := level(
+                  [row for row in line if (row['num_ues'], row['snr_db']) == place]))}))
   return found
 
 
@@ -239,17 +241,18 @@ def gain(ours: Line, baseline: Line, place: Place) -> Estimate | None:
 
   With its interval where both are of one seed and have the NMSE of the same groups.
   """
-  pair = ours.levels.get(place), baseline.levels.get(place)
-  if None in pair:
+  here, there = ours.levels.get(place), baseline.levels.get(place)
+  if not here or not there:
     return None
-  rows = [[*found.by_seed.values()] for found in pair]
+  rows = [[*found.by_seed.values()] for found in (here, there)]
   same = all(len({repr(value(row, name)) for part in rows for row in part}) == 1
              for name in _SAME_GROUPS)
-  errors = [part[0].get('errors') for part in rows]
-  if same and all(len(part) == 1 for part in rows) and all(item is not None for item in errors):
-    mean, interval = paired_gain(*errors, seed=0)
+  of_ours, of_baseline = (
+      part[0].get('errors') if len(part) == 1 else None for part in rows)
+  if same and of_ours is not None and of_baseline is not None:
+    mean, interval = paired_gain(of_ours, of_baseline, seed=0)
     return Estimate(mean, *interval)
-  return Estimate(pair[1].nmse_db.value - pair[0].nmse_db.value)
+  return Estimate(there.nmse_db.value - here.nmse_db.value)
 
 
 def summary(runs: Sequence[Run], found: Sequence[Line]) -> list[str]:
@@ -286,10 +289,10 @@ def _read(path: Path, name: str) -> Run:
   return Run(name, path, with_errors(read_rows(path), path.parent))
 
 
-def _csi_figure(run: Run) -> tuple[Figure | None, str]:
+def _csi_figure(config: ExperimentConfig, workdir: Path) -> tuple[Figure | None, str]:
   """With its caption; the other parts of a report need neither weights nor test groups."""
   try:
-    figure = csi_figure(run.config, run.path, _SNR_DB)
+    figure = csi_figure(config, workdir, _SNR_DB)
   except InputError as error:
     return None, f'Not drawn: {error}'
   return figure, f'Two UEs of its test groups, before and after feedback at {_SNR_DB:g} dB.'
@@ -330,13 +333,15 @@ def _style(line: Line) -> str:
 
 def _common_place(found: Sequence[Line]) -> Place:
   """The place with noise that most lines have; of equals the one nearest to `_SNR_DB`."""
-  places = [place for line in found for place in line.levels if place[1] is not None]
+  places = [(num_ues, snr_db) for line in found for num_ues, snr_db in line.levels
+            if snr_db is not None]
   return min(
       places, key=lambda item: (-places.count(item), abs(item[1] - _SNR_DB)), default=(0, None))
 
 
 def _table(caption: str, found: Sequence[Line], text: Any) -> Table | None:
-  snrs_db = sorted({snr_db for line in found for _, snr_db in line.levels if snr_db is not None})
+  snrs_db: list[float | None] = [*sorted(
+      {snr_db for line in found for _, snr_db in line.levels if snr_db is not None})]
   if any((None in {snr_db for _, snr_db in line.levels}) for line in found):
     snrs_db.append(None)
   body = [
@@ -372,9 +377,9 @@ def _best(found: Sequence[Line]) -> str:
   text = (f'At {place[1]:g} dB and {place[0]} UEs {here[0].label} has '
           f'{"the lowest NMSE" if len(here) > 1 else "an NMSE of"}'
           f'{":" if len(here) > 1 else ""} {nmse_cell(here[0].levels[place])} dB')
-  if len(here) < 2:
+  lead = gain(here[0], here[1], place) if len(here) > 1 else None
+  if not lead:
     return f'{text}.'
-  lead = gain(here[0], here[1], place)
   clear = lead.low is None or lead.low > 0
   return (f'{text}, {cell(lead, sign="+")} dB over {here[1].label}'
           f'{"" if clear else ", which the test groups do not show to be a difference"}.')
@@ -385,7 +390,7 @@ def _trained(runs: Sequence[Run]) -> str:
   texts = []
   for run in runs:
     learned = [line for line in run.metrics if line['stage'] == stage_name()]
-    if not learned:
+    if not run.config or not learned:
       continue
     total = run.config.training.pretrain.num_steps
     step = learned[-1]['step']

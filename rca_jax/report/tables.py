@@ -1,8 +1,8 @@
 """Tables I and II: measured numbers beside the paper's, '-' where nothing was run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from rca_jax.config import ExperimentConfig
 from rca_jax.evaluation.complexity import count_complexity
@@ -33,6 +33,7 @@ _ABOUT = {
                 'KLT, through the same uplink. ',
     'genie': 'The genie knows the site and the position. '}
 _BASELINES = ('BL1', 'BL3')  # of the gains
+Column = TypeVar('Column')
 _PRINTED = (*paper.TABLE1_METHODS, 'CDL-OP')  # what the paper has numbers of
 
 
@@ -41,7 +42,7 @@ class Table(NamedTuple):
 
   caption: str
   head: tuple[str, ...]
-  body: list[tuple[str, ...]]
+  body: Sequence[tuple[str, ...]]
 
   def markdown(self) -> str:
     """The table, and below it its caption."""
@@ -70,7 +71,7 @@ def paper_cell(printed: float | None, sign: str = '') -> str:
   return cell(None if printed is None else Estimate(printed), sign)
 
 
-def by_steps(found: dict[str, list[Row]]) -> dict[str, dict[str, Level | None]]:
+def by_steps(found: Mapping[Column, list[Row]]) -> dict[str, dict[Column, Level | None]]:
   """A table's lines of one place, by training length: what was trained longer has its own line.
 
   Args:
@@ -128,8 +129,9 @@ def _table1_lines(
         line[f"paper's {name}"] = paper_cell(printed[name])
       for baseline in _BASELINES if name == OURS else ():
         line[f'gain over {baseline}'] = cell(gain_db(found[OURS], found[baseline]), '+')
+        of_ours, of_baseline = printed[OURS], printed[baseline]
         line[f"paper's gain over {baseline}"] = paper_cell(
-            None if printed[OURS] is None else printed[baseline] - printed[OURS], '+')
+            None if of_ours is None or of_baseline is None else of_baseline - of_ours, '+')
     lines.append(line)
   return lines
 

@@ -21,8 +21,8 @@ def better(ours: Estimate, other: Estimate) -> str:
   """How much lower an NMSE is, e.g. '0.18 dB better'; intervals that overlap are said."""
   gain = other.value - ours.value
   text = f'{abs(gain):.2f} dB {"better" if gain > 0 else "worse"}'
-  known = None not in (ours.low, other.low)
-  overlap = known and ours.low <= other.high and other.low <= ours.high
+  mine, theirs = ours.interval, other.interval
+  overlap = mine and theirs and mine[0] <= theirs[1] and theirs[0] <= mine[1]
   return f'{text} (the intervals overlap)' if overlap else text
 
 
@@ -131,8 +131,7 @@ def _site_map(panels: Sequence[Panel]) -> list[str]:
     codes = [curve for curve in panel.curves if not curve.label.startswith(('genie', 'bound'))]
     snrs_db = [x for curve in codes for x in curve.points]
     snr_db = max(snrs_db, key=lambda x: (snrs_db.count(x), x), default=None)
-    best = _best(codes, snr_db)
-    if best:
+    for best in _ranked(codes, snr_db)[:1]:
       others = [f', {better(best.points[snr_db], curve.points[snr_db])} than {curve.label}'
                 for curve in codes if curve.label in (OURS, 'PCA/KLT') and curve is not best
                 and snr_db in curve.points]
@@ -190,11 +189,12 @@ def _compared(ours: Curve, other: Curve, place: str) -> str:
       f'{better(ours.points[x], other.points[x])} at {place.format(x)}' for x in ends)
 
 
-def _best(curves: Sequence[Curve], x: Any) -> Curve | None:
+def _ranked(curves: Sequence[Curve], x: Any) -> list[Curve]:
+  """Those that were measured at x, the lowest NMSE first."""
   here = [curve for curve in curves if x in curve.points]
-  return min(here, key=lambda curve: curve.points[x].value, default=None)
+  return sorted(here, key=lambda curve: curve.points[x].value)
 
 
 def _lowest(curves: Sequence[Curve], x: Any) -> str:
-  best = _best(curves, x)
+  best = _ranked(curves, x)[0]
   return f'"{best.label}" has the lowest NMSE, {cell(best.points[x])} dB'

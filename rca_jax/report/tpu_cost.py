@@ -55,15 +55,17 @@ def chip_cost(topology: str, compiled: jax.stages.Compiled, num_groups: int) -> 
     num_groups: of the global batch.
 
   Raises:
-    InputError: see `parse_topology`.
+    InputError: see `parse_topology`; or the compiler says no cost.
   """
   chip, axes = parse_topology(topology)
   num_chips = math.prod(axes)
-  cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+  cost, memory, text = compiled.cost_analysis(), compiled.memory_analysis(), compiled.as_text()
+  if cost is None or memory is None or text is None:
+    raise InputError(f'{topology}: its compiler does not say what the program costs.')
   memory_bytes = (
       memory.argument_size_in_bytes + memory.temp_size_in_bytes
       + memory.generated_code_size_in_bytes)
-  by_kind = collective_bytes(compiled.as_text())
+  by_kind = collective_bytes(text)
   volume = sum(by_kind.values())
   least_s = cost['flops'] / chip.flops_per_s
   most_s = max(least_s, cost['bytes accessed'] / chip.hbm_bytes_per_s)

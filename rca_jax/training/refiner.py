@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -43,24 +43,25 @@ _LABEL_SHARE = {-5: 0.7, 0: 0.34, 5: 0.17, 10: 0.11, 15: 0.08, 20: 0.06, 25: 0.0
 _BATCH, _AT_ONCE = 32, 16
 _LEARNING_RATE, _LAST_RATE, _WARMUP, _DECAY = 2e-3, 2e-5, 200, 1e-3
 _HEADER = 'rca_jax refiner'
+Array = TypeVar('Array', np.ndarray, jax.Array)
 REFINER = Path(__file__).parents[1] / 'weights' / 'refiner.safetensors'  # the published one
 
 
-class Cells(NamedTuple):
+class Cells(NamedTuple, Generic[Array]):
   """N cells and T UEs of each, as reports of S symbols see them."""
 
-  index: np.ndarray  # of the profile, [N, K] int32
-  power: np.ndarray  # [N, K] float32
-  variances: np.ndarray  # of its KLT, [N, S] float32
-  seen: np.ndarray  # U^H A, U the directions of the KLT, [N, S, K] complex64
-  coefficients: np.ndarray  # U^H h, [N, T, S] complex64
-  projections: np.ndarray  # A^H h, [N, T, K] complex64
-  energy: np.ndarray  # |h|^2, [N, T] float32
-  is_sound: np.ndarray  # UEs of the cell's state, LOS or NLOS, [N, T] bool
+  atoms: Array  # of the profile, [N, K] int32
+  power: Array  # [N, K] float32
+  variances: Array  # of its KLT, [N, S] float32
+  seen: Array  # U^H A, U the directions of the KLT, [N, S, K] complex64
+  coefficients: Array  # U^H h, [N, T, S] complex64
+  projections: Array  # A^H h, [N, T, K] complex64
+  energy: Array  # |h|^2, [N, T] float32
+  is_sound: Array  # UEs of the cell's state, LOS or NLOS, [N, T] bool
 
 
-def draw_cells(key: jax.Array, config: CsiConfig, num_symbols: int) -> Cells:
-  """Cells of environments that are drawn from the key; `config.mode` must be 'fresh'."""
+def draw_cells(key: jax.Array, config: CsiConfig, num_symbols: int) -> Cells[np.ndarray]:
+  """128 cells [N], each of an environment drawn from the key; `config.mode` must be 'fresh'."""
   grid = make_grid(config)
   side_key, place_key, middle_key, site_key = jax.random.split(key, 4)
   low, high = np.log(_SIDES_M)
@@ -126,13 +127,13 @@ def _as_seen(grid: Grid, profile: Profile, csi: jax.Array, size: int) -> tuple[j
 class _Batch(NamedTuple):
   """Reports of B UEs."""
 
-  cells: Cells  # leaves [B, ...], of one UE each
+  cells: Cells[jax.Array]  # leaves [B, ...], of one UE each
   power: jax.Array  # of the symbols [B, S], 0 where none is left
   snr_db: jax.Array  # [B]
 
 
-def _batches(cells: Cells, key: jax.Array) -> _Batch:
-  """One round's: leaves [STEPS_A_ROUND, _BATCH, ...] of numpy."""
+def _batches(cells: Cells[np.ndarray], key: jax.Array) -> _Batch:
+  """One round's: leaves [STEPS_A_ROUND, _BATCH, ...]."""
   num_symbols = cells.variances.shape[1]
   powers = np.zeros((len(_LABEL_SHARE), *cells.variances.shape), np.float32)
   for power, (snr_db, share) in zip(powers, _LABEL_SHARE.items(), strict=True):
@@ -143,9 +144,10 @@ def _batches(cells: Cells, key: jax.Array) -> _Batch:
   shape = STEPS_A_ROUND, _BATCH
   cell, ue = rng.integers(0, _NUM_CELLS, shape), rng.integers(0, _NUM_UES, shape)
   snr = rng.integers(0, len(_LABEL_SHARE), shape)
-  of_cells = Cells(
-      *(leaf[cell] for leaf in cells[:4]), *(leaf[cell, ue] for leaf in cells[4:]))
-  return _Batch(of_cells, powers[snr, cell], np.array(list(_LABEL_SHARE), np.float32)[snr])
+  of_cells = (*(leaf[cell] for leaf in cells[:4]), *(leaf[cell, ue] for leaf in cells[4:]))
+  return _Batch(
+      Cells(*map(jnp.asarray, of_cells)), jnp.asarray(powers[snr, cell]),
+      jnp.array(list(_LABEL_SHARE), jnp.float32)[snr])
 
 
 def errors(
@@ -161,15 +163,15 @@ def errors(
       *jax.random.normal(key, (2, *sent.shape)))
   heard = Heard(received / jnp.maximum(gain, 1e-9), noise / gain**2)
   known = 1 / jnp.sqrt(heard.variance)
-  added = model.apply(
-      {'params': params}, cells.index, cells.power, cells.seen * known[..., None],
-      jnp.where(known > 0, heard.values, 0) * known)
+  added = cast(jax.Array, model.apply(
+      {'params': params}, cells.atoms, cells.power, cells.seen * known[..., None],
+      jnp.where(known > 0, heard.values, 0) * known))
   plain = gain * cells.variances / (batch.power + noise) * received
   missing = cells.projections - jnp.einsum('bsk,bs->bk', cells.seen.conj(), plain)
   error = cells.energy + (
       jnp.abs(plain) ** 2 - 2 * (plain.conj() * cells.coefficients).real).sum(-1)
   refined = error - 2 * (added.conj() * missing).sum(-1).real + jnp.einsum(
-      'bk,bkl,bl->b', added.conj(), gram_at(grid, cells.index), added).real
+      'bk,bkl,bl->b', added.conj(), gram_at(grid, cells.atoms), added).real
   return error / cells.energy, refined / cells.energy
 
 

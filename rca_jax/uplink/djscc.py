@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from rca_jax.errors import InputError
 
@@ -48,7 +49,7 @@ def from_symbols(symbols: jax.Array) -> jax.Array:
   return jnp.concatenate([symbols.real, symbols.imag], axis=-1)
 
 
-def noise_variance(snr_db: jax.Array) -> jax.Array:
+def noise_variance(snr_db: ArrayLike) -> jax.Array:
   """N_0 = 10^(-SNR/10) of any shape: the variance per complex symbol (N_0/2 per real part)."""
   return 10.0 ** (-jnp.asarray(snr_db, jnp.float32) / 10.0)
 
@@ -68,7 +69,7 @@ def through(
   return channel(key, symbols, snr_db)
 
 
-def awgn(key: jax.Array, symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
+def awgn(key: jax.Array, symbols: jax.Array, snr_db: ArrayLike) -> jax.Array:
   """s + z with z ~ CN(0, N_0): the paper's uplink.
 
   Args:
@@ -158,7 +159,7 @@ def _fade(
   return awgn(noise_key, gain * symbols, snr_db), gain
 
 
-def _noise_variance_like(symbols: jax.Array, snr_db: jax.Array) -> jax.Array:
+def _noise_variance_like(symbols: jax.Array, snr_db: ArrayLike) -> jax.Array:
   """N_0 as [batch, ue, 1]: broadcast on the leading axes only, never against symbols."""
   leading = symbols.shape[:-1]
   snr_shape = jnp.shape(snr_db)

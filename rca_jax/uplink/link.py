@@ -18,7 +18,7 @@ Link = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class AnalogueLink:
-  """DJSCC: two entries a symbol, unit power, through `channel`."""
+  """DJSCC, [batch, ue, k] float32: two entries a symbol, unit power, through `channel`."""
 
   channel: Channel
 
@@ -28,7 +28,7 @@ class AnalogueLink:
 
 @dataclasses.dataclass(frozen=True)
 class PerfectBitLink:
-  """SSCC in training: every entry in `num_bits` bits that arrive without error."""
+  """SSCC in training, [batch, ue, b]: every entry in `num_bits` bits that arrive without error."""
 
   num_bits: int
 
