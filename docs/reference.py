@@ -1,7 +1,8 @@
 """A hook of mkdocs: the pages that are made of the source, so that they say what it does.
 
-index.md is the README, reference/commands.md what `rca COMMAND --help` prints, reference/config.md the dataclasses of a
-config, and the other pages of reference/ the docstrings of a part of rca_jax each.
+index.md is the README, reference/commands.md what `rca COMMAND --help` prints, reference/config.md
+the dataclasses of a config, and the other pages of reference/ the docstrings of a part of rca_jax
+each.
 """
 
 import subprocess

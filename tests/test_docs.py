@@ -4,6 +4,7 @@ Blocks that run in minutes are run as a whole: tests/test_readme.py, test_use.py
 """
 
 import importlib.util
+import itertools
 import json
 import os
 import pathlib
@@ -12,9 +13,11 @@ import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from rca_jax.evaluation.references import BAYES, REFERENCES, WITH_MAP
+from rca_jax.evaluation.results import SHARES
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in (
@@ -63,7 +66,7 @@ for name, arguments in json.load(sys.stdin):
 """
 
 
-@pytest.mark.parametrize('find, at_least', [(commands, 70), (parts_of_commands, 8)])
+@pytest.mark.parametrize('find, at_least', [(commands, 60), (parts_of_commands, 8)])
 def test_every_command_has_flags_and_a_config_that_are_known(tmp_path, find, at_least):
   there = [item for text in PAGES.values() for item in find(text)]
   assert len(there) > at_least
@@ -95,3 +98,52 @@ def test_every_file_is_there(page):
   made = (ROOT / 'Makefile').read_text()
   for target in re.findall(r'`?make ([a-z-]+)`', text):
     assert re.search(rf'^{target}:', made, re.MULTILINE), target
+
+
+NUMBER = r'(-\d+\.\d\d)'
+CELL = rf'{NUMBER}\**(?: \[[^]]*\])?'
+# NMSE at 0, 10 and 20 dB: in one cell or sentence, and in the last three cells of a line.
+TRIPLES = re.compile(
+    rf'{NUMBER} / {NUMBER} / {NUMBER}|\| \**{CELL} \| \**{CELL} \| \**{CELL} \|$', re.MULTILINE)
+# Those that no row of results/ holds, by page.
+OF_NO_ROW = {
+    'docs/joint_bayes.md': {
+        # At -5, 5, 15 dB.
+        (-1.11, -3.65, -5.59), (-0.98, -3.40, -5.32), (-1.41, -4.23, -6.29),
+        # benchmarks.joint_calibration
+        (-1.95, -4.48, -5.57), (-1.90, -4.44, -5.48), (-2.09, -4.72, -6.34), (-2.58, -5.32, -6.45),
+        # benchmarks.joint_limits
+        (-6.79, -12.02, -16.65), (-1.44, -1.88, -1.85), (-2.78, -3.88, -3.96),
+        (-4.11, -6.94, -8.31)},
+    'docs/site_map.md': {(-0.08, -0.47, -1.44), (-0.02, -0.13, -0.54)}}  # gains
+
+
+def measured():
+  """NMSE at 0, 10 and 20 dB in every file of rows: of one cell, of all its seeds, of all sites."""
+  found = set()
+  for path in (ROOT / 'results').rglob('*.json'):
+    lines = {}
+    for row in json.loads(path.read_text()):
+      if 'nmse_db' in row:
+        one = {name: str(item) for name, item in row.items() if not name.endswith('_ci95')
+               and name not in ('snr_db', 'nmse_db', 'nmse_ci95_db', 'errors', 'commit', 'device',
+                                'stage', 'num_samples', *SHARES)}
+        for left_out in ((), ('seed', 'cell'), ('data', 'data_hash', 'site_map', 'cell')):
+          key = str(sorted(item for item in one.items() if item[0] not in left_out))
+          at = lines.setdefault((left_out, key), {}).setdefault(row['snr_db'], {})
+          at.setdefault(row.get('stage', ''), []).append(row['nmse_db'])
+    for at in lines.values():
+      levels = [[10 * np.log10(np.mean(10 ** (np.array(stage) / 10)))
+                 for stage in at.get(snr_db, {}).values()] for snr_db in (0.0, 10.0, 20.0)]
+      found |= {tuple(np.round(triple, 2)) for triple in itertools.product(*levels)}
+  return found
+
+
+def test_every_nmse_is_that_of_rows():
+  rows, count = measured(), 0
+  for page, text in PAGES.items():
+    for match in TRIPLES.finditer(text):
+      triple = tuple(float(text) for text in match.groups() if text)
+      count += 1
+      assert triple in rows or triple in OF_NO_ROW.get(page, ()), (page, triple)
+  assert count > 150
