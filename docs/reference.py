@@ -5,6 +5,7 @@ the dataclasses of a config, and the other pages of reference/ the docstrings of
 each.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     files.append(File.generated(config, f'reference/{name}.md', content=text))
   files.append(File.generated(config, 'index.md', content=_start()))
   return files
+
+
+def on_page_content(html: str, **_) -> str:
+  """Pictures open in their full size: many are too wide for a narrow screen."""
+  return re.sub(r'<img [^>]*src="([^"]+)"[^>]*>', r'<a href="\1">\g<0></a>', html)
 
 
 def _start() -> str:

@@ -60,13 +60,13 @@ class CsiConfig:
   scenario: str = 'uma'  # uma (LOS by probability) | uma_los | uma_nlos | multipath (eq. (1))
   mode: str = 'site'  # site: one environment | fresh: a new one for every group
   correlation: str = 'stock'  # stock | exponential (the TR's law) | track (drifting)
-  carrier_frequency_hz: float = 6.7e9
-  bandwidth_hz: float = 20e6
+  carrier_frequency_hz: float = 6.7e9  # of the downlink
+  bandwidth_hz: float = 20e6  # of all subcarriers; a delay row is 1 / bandwidth
   num_subcarriers: int = 1024  # N_c
   num_delay_taps: int = 32  # N_a, the delay rows that are kept
   num_tx_antennas: int = 32  # N_t, half-wavelength ULA along y
-  bs_height_m: float = 25.0
-  ue_height_m: float = 1.5
+  bs_height_m: float = 25.0  # of its array, above the ground
+  ue_height_m: float = 1.5  # above the ground
   cell_size_m: float = 300.0  # side of the square around the BS that UEs live in
   min_bs_distance_m: float = 35.0  # horizontal
   max_ue_distance_m: float = 10.0  # within a group, every pair is closer than this
@@ -166,7 +166,7 @@ class DataConfig:
   axes: str = ''  # of the array, e.g. ue,antenna,subcarrier, or a format; '': found from the file
   select: str = ''  # of several UE antennas, base stations or times: rx:0, rx:all, bs:0, time:0
   seed: int = 0  # environment and test groups; runs that share it share both
-  num_test_groups: int = 10_000
+  num_test_groups: int = 10_000  # generated, or at most of the test file
   allow_silent: bool = False  # UEs without power in files: masked, and scored nowhere
   # The generated site at another time, by shares; else it is as it always was.
   moved_scatterers: float = 0.0  # of the clusters: each is drawn anew on ground of its own
@@ -199,13 +199,12 @@ class DataConfig:
 class ModelConfig:
   """The network: the paper's sizes as Table II gives them away."""
 
-  # rca_munet | summation_fusion (BL3) | adjscc_csinet (BL2) | learned_joint (joint Bayes, learned)
-  network: str = 'rca_munet'
+  network: str = 'rca_munet'  # | summation_fusion (BL3) | adjscc_csinet (BL2) | learned_joint
   attention: str = 'residual_cross'  # a name of models.attention.ATTENTION
   compression_ratio: str = '1/8'  # CR = k / (2 N_a N_t); kept in lowest terms: '0.5' is '1/2'
   model_dim: int = 192  # d
   num_heads: int = 8  # h
-  mlp_dim: int = 768
+  mlp_dim: int = 768  # width of the feed-forward layers
   num_encoder_layers: int = 4  # L1
   num_decoder_layers: int = 3  # L2
   num_rca_blocks: int = 3  # L3
@@ -251,10 +250,8 @@ class UplinkConfig:
 
   channel: str = 'awgn'  # a name of uplink.djscc.CHANNELS
   quantiser_bits: int = 0  # 0: analogue symbols (DJSCC); q: SSCC, q error-free bits an entry
-  # Where a BS chooses the labels, 'site map (uplink)': by so many looks at uplink CSI, each with
-  # phases of its own, mean |h|^2 = 1.
-  num_looks: int = 1
-  look_snr_db: float = 10.0
+  num_looks: int = 1  # at uplink CSI, by which the BS chooses labels in 'site map (uplink)'
+  look_snr_db: float = 10.0  # of each look; its phases are its own, mean |h|^2 = 1
 
   def __post_init__(self):
     _require(
@@ -274,10 +271,10 @@ class OptimizerConfig:
   name: str = 'adam'  # adam | muon
   schedule: str = 'noam'  # noam | cosine (linear warm-up, then cosine to zero)
   learning_rate: float = 1.0  # noam: its scale; cosine: the peak
-  warmup_steps: int = 4000
-  b1: float = 0.9
-  b2: float = 0.98
-  eps: float = 1e-9
+  warmup_steps: int = 4000  # until the rate has its peak
+  b1: float = 0.9  # decay of the mean gradient
+  b2: float = 0.98  # of its mean square
+  eps: float = 1e-9  # added to the root of that
   vector_scale: float = 0.1  # muon: learning rate of biases and LayerNorms, to the matrices'
   clip_norm: float = 0.0  # global gradient norm; 0: no clipping
 
@@ -292,9 +289,9 @@ class OptimizerConfig:
 class StageConfig:
   """One training stage: how long, at which SNR, with which optimizer."""
 
-  num_steps: int = 0
+  num_steps: int = 0  # of a batch each
   snr_db_min: float = 0.0  # SNR is uniform in [min, max], afresh per UE and step
-  snr_db_max: float = 20.0
+  snr_db_max: float = 20.0  # dB, of the uplink
   optimizer: OptimizerConfig = OptimizerConfig()
 
   def __post_init__(self):
@@ -317,7 +314,7 @@ class TrainingConfig:
   finetune_snr_db: tuple[float, ...] = ()  # one fine-tuned copy per SNR named here
   steps_per_call: int = 100  # at most so many steps fused on the device between two log lines
   checkpoint_every_steps: int = 5000  # at the end of the call that reaches a multiple of it
-  num_checkpoints_kept: int = 2
+  num_checkpoints_kept: int = 2  # the newest ones
 
   def __post_init__(self):
     _require_positive(

@@ -16,6 +16,8 @@ import sys
 import numpy as np
 import pytest
 
+from launch.help import fields
+from rca_jax.config import ExperimentConfig
 from rca_jax.evaluation.references import BAYES, REFERENCES, WITH_MAP
 from rca_jax.evaluation.results import SHARES
 
@@ -83,6 +85,10 @@ def test_every_method_is_known():
            if name == 'references' for flag in arguments if flag.startswith('--methods=')
            for method in flag.removeprefix('--methods=').split(',')}
   assert len(asked) > 10 and asked <= {*REFERENCES, *BAYES, *WITH_MAP}
+
+
+def test_every_config_field_says_what_it_means():
+  assert [field.path for field in fields(ExperimentConfig()) if not field.comment] == []
 
 
 @pytest.mark.parametrize('page', PAGES)
