@@ -153,3 +153,13 @@ def test_every_nmse_is_that_of_rows():
       count += 1
       assert triple in rows or triple in OF_NO_ROW.get(page, ()), (page, triple)
   assert count > 150
+
+
+def test_no_sentence_stands_on_two_pages():
+  pages = {}
+  for page, text in PAGES.items():
+    prose = re.sub(r'```[^`]*```|^\|[^\n]*$', '', text, flags=re.MULTILINE)
+    words = re.findall(r'\w[\w.,-]*', prose.lower())
+    for place in range(len(words) - 11):
+      pages.setdefault(tuple(words[place:place + 12]), set()).add(page)
+  assert [(words, on) for words, on in pages.items() if len(on) > 1] == []
