@@ -116,7 +116,7 @@ def test_of_too_many_lines_those_with_most_points_are_drawn(runs):
   many = [row(-30.0, snr_db, variant='last') for snr_db in (0.0, 10.0, 20.0)]
   (panel,) = nmse_panels(lines([Run('a', runs[0].path, [*few, *many])]))
   drawn = [curve.label for curve in panel.curves]
-  assert len(drawn) == 10 and 'RCA-MUNet, variant last' in drawn and drawn[0].endswith('v0')
+  assert len(drawn) == 10 and 'RCA-MUNet, last' in drawn and drawn[0].endswith('v0')
 
 
 def test_tables_have_what_was_measured_and_dashes(runs):

@@ -242,6 +242,7 @@ def loss(rows: Sequence[Row]) -> list[Panel]:
 def site_map(parts: Mapping[str, Sequence[Row]]) -> list[Panel]:
   """NMSE against SNR, from the linear code to the genie, a panel for each part's data.
 
+  Of a method that was trained or fitted several times the curve that ends lowest.
   Empty where no part has a site map: then the other figures show all there is.
   """
   panels = []
@@ -259,7 +260,9 @@ def site_map(parts: Mapping[str, Sequence[Row]]) -> list[Panel]:
         ('site map bound', 'bound given the map', ':', 'C2'), ('genie', 'genie', ':', 'k')):
       found = [row for row in best_trained(rows, method=method, variant=ANY)
                if row['snr_db'] is not None]
-      curves += _curves(found, ('snr_db', 'stage'), label, style, color)
+      curves += sorted(
+          _curves(found, ('snr_db', 'stage'), label, style, color),
+          key=lambda curve: curve.points[max(curve.points)].value)[:1]
     if curves:
       panels.append(Panel(curves, _SNR, _NMSE, _label(name, _title(rows))))
   return panels if any(row['method'] in WITH_MAP for part in parts.values() for row in part) else []

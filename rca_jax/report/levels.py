@@ -148,11 +148,14 @@ def sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
   every = dict.fromkeys(map(key, rows))
   networks = {found[:3] for found in every if found[3]}
   keys = [found for found in every if found[3] or found[:3] not in networks]
-  differs = [len({found[i] for found in keys}) > 1 for i in range(4)]
-  return {
-      ', '.join(text for i, text in enumerate(found) if text and (i == 0 or differs[i])):
-      [row for row in rows if key(row) in (found, (*found[:3], ''))]
-      for found in keys}
+
+  def name(found: tuple[str, ...]) -> str:
+    """The data, and of the rest what tells it apart."""
+    return ', '.join(text for i, text in enumerate(found) if text and (i == 0 or any(
+        other[:i] == found[:i] and other[i] != found[i] for other in keys)))
+
+  return {name(found): [row for row in rows if key(row) in (found, (*found[:3], ''))]
+          for found in keys}
 
 
 def pick(rows: Iterable[Row], **wanted: Any) -> list[Row]:
@@ -287,7 +290,11 @@ def _num_groups(row: Row) -> float:
 
 
 def _words(name: str, item: Any) -> str:
-  return f'{item:,} steps' if name == 'steps' else f'{name} {item}'
+  if name == 'steps':
+    return f'{item:,} steps'
+  if name == 'trained_ues':
+    return f'trained with {", ".join(map(str, item))} UEs'
+  return item if name == 'variant' else f'{name} {item}'
 
 
 def _with(name: str, item: Any) -> str:

@@ -142,7 +142,7 @@ def _site_map(panels: Sequence[Panel]) -> list[str]:
 WORDS = {
     'site_map': Words(
         'A code that knows its site', 'NMSE against SNR, from the best linear code to the genie, '
-        'which knows each ray but its phase.', _site_map),
+        'which knows each ray but its phase; of a network its best training.', _site_map),
     'fig3': Words(
         'Fig. 3: NMSE against compression ratio', f'NMSE of {OURS} for several numbers of UEs, and '
         f'of {SINGLE_USER}, which decodes each UE alone.', _fig3),
