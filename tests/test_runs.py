@@ -104,6 +104,11 @@ def test_panels_show_every_level_and_no_gain_of_the_first(runs):
       ('base', 10), ('base, val', 10), ('new', 625), ('new, val', 625)]
 
 
+def test_a_training_of_one_line_is_seen(runs):
+  (learning,) = learning_panels([runs[0]._replace(metrics=runs[0].metrics[:1])])
+  assert {curve.style for curve in learning.curves} == {'o'}
+
+
 def test_more_ues_have_a_panel_where_they_were_measured(runs):
   (panel,) = ues_panels(lines(runs))
   assert [(curve.label, [*curve.points]) for curve in panel.curves] == [('new', [2, 4])]

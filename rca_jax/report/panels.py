@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rca_jax.report.levels import Estimate
 
 _MAX_TICKS = 12
-_MAX_INSIDE = 4  # lines of a legend that stands inside the axes
+_MAX_INSIDE, _MAX_LABEL = 4, 36  # lines and letters of a legend that stands inside the axes
 
 
 class Curve(NamedTuple):
@@ -81,7 +81,8 @@ def _draw_panel(axis: Axes, panel: Panel) -> None:
     axis.set_ylim(*panel.limits)
   axis.set_title(panel.title, fontsize=10)
   axis.grid(alpha=0.3)
-  is_below = len(panel.curves) > _MAX_INSIDE
+  is_below = len(panel.curves) > _MAX_INSIDE or any(
+      len(curve.label) > _MAX_LABEL for curve in panel.curves)
   axis.legend(
       fontsize=8, handlelength=3.5, loc='upper center' if is_below else 'best',
       bbox_to_anchor=(0.5, -0.15) if is_below else None)

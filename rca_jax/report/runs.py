@@ -196,7 +196,9 @@ def learning_panels(runs: Sequence[Run]) -> list[Panel]:
           points = {line['step']: Estimate(line[name]) for line in run.metrics
                     if line['stage'] == stage and name in line}
           if points:
-            curves.append(Curve(f'{label}{ending}', points, style, f'C{i}'))
+            # A line of one point would not be seen.
+            curves.append(Curve(
+                f'{label}{ending}', points, style if len(points) > 1 else 'o', f'C{i}'))
     if curves:
       panels.append(Panel(
           curves[:_MAX_LINES], 'training step', 'NMSE (dB), lower is better', title))
