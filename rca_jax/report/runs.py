@@ -99,8 +99,9 @@ def write_runs(
       'ues': ('NMSE of more and fewer UEs', ues_panels(found),
               'One SNR; only lines that were measured with several numbers of UEs.'),
       'learning': ('Learning', learning_panels(runs),
-                   'NMSE of the training groups as they come, at SNRs drawn at random; dashed: of '
-                   'the val split.')}
+                   'NMSE of the training groups as they come, at SNRs drawn at random'
+                   + any('val_nmse_db' in line for run in runs for line in run.metrics)
+                   * '; dashed: of the val split' + '.')}
   figures: dict[str, tuple[str, Figure | None, str]] = {
       name: (head, draw(panels), caption)
       for name, (head, panels, caption) in drawn.items() if panels}
