@@ -18,7 +18,8 @@ table { border-collapse: collapse; font-size: 12px; }
 th, td { border-bottom: 1px solid #8885; padding: 3px 8px; text-align: right; }
 td { white-space: nowrap; } td small { display: block; opacity: 0.75; }
 th { vertical-align: bottom; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: Canvas; }
+th:first-child, td:first-child { text-align: left; position: sticky; left: 0; z-index: 1;
+  background: Canvas; }
 div.wide { overflow-x: auto; }
 div.panels { display: flex; flex-wrap: wrap; gap: 1em; align-items: start; }
 img { max-width: 100%; background: white; }
