@@ -24,7 +24,15 @@ os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 from absl import flags
 
 from launch.layout import define_layout
-from launch.main import count, define_config, devices, experiment_config, run, say
+from launch.main import (
+    count,
+    define_config,
+    devices,
+    experiment_config,
+    run,
+    say,
+    warn_of_length,
+)
 from launch.table import define_format, print_table
 from rca_jax.config import ExperimentConfig, stage_name, stages
 from rca_jax.errors import InputError
@@ -48,6 +56,8 @@ _LAYOUT = define_layout()
 _SPLIT = flags.DEFINE_string('split', 'test', 'Of a data set folder: train, val or test.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of what comes out.', required=True)
 _SNR_DB = flags.DEFINE_float('snr_db', None, 'Of every report, in dB.', required=True)
+_NUM_SYMBOLS = flags.DEFINE_integer(
+    'num_symbols', 0, 'Of a report of a network only the first symbols are sent: how many; 0: all.')
 _DOWNLINK_SNR_DB = flags.DEFINE_float(
     'downlink_snr_db', None, 'Also the sum rate of each group that is precoded with what the BS '
     'recovers; dB of the power of all antennas to the noise of a UE.')
@@ -70,6 +80,10 @@ def main() -> None:
     raise InputError(
         f'{given[0]}: give --config too, it says the array and the length of a report.'
         if _CONFIG.value is None else f'{given[0]} knows its config; leave out --config.')
+  if _CONFIG.value is not None and _NUM_SYMBOLS.value:
+    raise InputError(
+        f'--num_symbols={_NUM_SYMBOLS.value} is of a network; the length of a report of '
+        f'{given[0]} is --config.model.compression_ratio.')
   config = None if _CONFIG.value is None else experiment_config(_CONFIG)
 
   import numpy as np
@@ -138,7 +152,8 @@ def _sender(config: ExperimentConfig | None) -> Any:
     config = read_config(_WORKDIR.value)
     stage = stage_name(snr_db if _STAGE.value == 'finetune' else None)
     params, _ = load_params(_WORKDIR.value, config, stage)
-  sender = network_sender(config, params, snr_db)
+  sender = network_sender(config, params, snr_db, _NUM_SYMBOLS.value)
+  warn_of_length(config, _NUM_SYMBOLS.value)
   low, high = next(item.snr_db_range for item in stages(config) if item.name == stage)
   if not low <= snr_db <= high:
     say(f'warning: --snr_db={snr_db:g}: these weights were trained for {low:g} to {high:g} dB.')

@@ -16,7 +16,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from launch.help import config_text, fields, help_text
-from rca_jax.config import CsiConfig, ExperimentConfig, from_dict, to_dict
+from rca_jax.config import CsiConfig, ExperimentConfig, from_dict, to_dict, trained_symbols
 from rca_jax.errors import InputError, Stopped
 
 _EXIT_SIGINT, _EXIT_SIGPIPE = 128 + 2, 128 + 13
@@ -51,6 +51,15 @@ def run(
 def say(text: str) -> None:
   """One line for the person who watches: on stderr, so that stdout holds results only."""
   print(text, file=sys.stderr, flush=True)
+
+
+def warn_of_length(config: ExperimentConfig, num_symbols: int) -> None:
+  """Says so where a network was not trained for reports of so many symbols; 0: all."""
+  least, most = trained_symbols(config)
+  if num_symbols and not least <= num_symbols <= most:
+    trained = f'{least} to {most}' if least < most else str(most)
+    say(f'warning: --num_symbols={num_symbols}: these weights were trained for reports of '
+        f'{trained} symbols.')
 
 
 def count(number: int, noun: str) -> str:

@@ -19,7 +19,7 @@ GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are
 # dotted name. With this value the field does not count in hashes of configs (evaluation/rows.py).
 ABSENT_MEANS: dict[str, Any] = {
     'data.array': '', 'data.axes': '', 'data.select': '', 'data.moved_scatterers': 0.0,
-    'data.redrawn_ground': 0.0, 'site_map': '', 'refiner': '',
+    'data.redrawn_ground': 0.0, 'site_map': '', 'refiner': '', 'training.min_symbols': 0,
     'uplink.num_looks': 1, 'uplink.look_snr_db': 10.0}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
@@ -308,6 +308,8 @@ class TrainingConfig:
   batch_size: int = 256  # groups, over all devices
   group_sizes: tuple[int, ...] = ()  # numbers of UEs that share a batch equally; (): num_ues
   report_loss: float = 0.0  # share of reports that never arrive, drawn afresh per UE and step
+  # Of a report the first symbols are sent, so many or more, drawn afresh per UE and step; 0: all.
+  min_symbols: int = 0
   init_weights: str = ''  # stage 1 starts from: a name of rca_jax/weights, or FOLDER/NAME
   pretrain: StageConfig = StageConfig(num_steps=625_000)  # 2000 epochs of 80,000 groups
   finetune: StageConfig = StageConfig(num_steps=94_000)  # its SNR range is not used:
@@ -322,6 +324,8 @@ class TrainingConfig:
     _require(
         0 <= self.report_loss < 1,
         f'training.report_loss={self.report_loss} must be at least 0 and below 1.')
+    _require(
+        self.min_symbols >= 0, f'training.min_symbols={self.min_symbols} must not be negative.')
     sizes = self.group_sizes
     _require(
         not sizes or self.batch_size % len(sizes) == 0,
@@ -364,7 +368,16 @@ class ExperimentConfig:
     _require(
         not sizes or self.model.network != 'summation_fusion',
         "training.group_sizes: model.network='summation_fusion' serves one number of UEs only.")
-    codeword_dim(self.model, self.csi)
+    least, most = self.training.min_symbols, codeword_dim(self.model, self.csi) // 2
+    _require(
+        least <= most, f'training.min_symbols={least}: a report has {most} symbols here.')
+    _require(
+        not least or not self.uplink.quantiser_bits,
+        f'training.min_symbols={least}: a network that sends bits sends all; leave it 0.')
+    _require(
+        not least or self.model.network != 'learned_joint',
+        "training.min_symbols: model.network='learned_joint' has reports of one length; leave it "
+        '0.')
 
 
 class Stage(NamedTuple):
@@ -441,6 +454,12 @@ def codeword_dim(model: ModelConfig, csi: CsiConfig) -> int:
       f'model.compression_ratio={model.compression_ratio} of 2*N_a*N_t={full} gives k={k}; '
       'k must be an even integer from 2 to 2*N_a*N_t (k/2 complex symbols).')
   return int(k)
+
+
+def trained_symbols(config: ExperimentConfig) -> tuple[int, int]:
+  """The fewest and the most symbols that a report had in the training of a network."""
+  most = codeword_dim(config.model, config.csi) // 2
+  return config.training.min_symbols or most, most
 
 
 def to_dict(config: Any) -> dict[str, Any]:

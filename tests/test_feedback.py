@@ -191,12 +191,15 @@ def contents(folder):
   return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_file_is_fed_back_with_the_scores_of_evaluate(config, params, responses, tmp_path):
-  job = Job(network_sender(config, params, SNR_DB), SNR_DB, responses, LAYOUT)
+@pytest.mark.parametrize('num_symbols', [0, 6])
+def test_a_file_is_fed_back_with_the_scores_of_evaluate(
+    config, params, responses, tmp_path, num_symbols):
+  job = Job(network_sender(config, params, SNR_DB, num_symbols), SNR_DB, responses, LAYOUT)
   found = run(job, tmp_path)
   [row] = measure(
-      config, {'pretrain': (params, 8)}, [Measurement(SNR_DB, 3)], num_groups=22,
-      data=str(responses), layout=LAYOUT)
+      config, {'pretrain': (params, 8)}, [Measurement(SNR_DB, 3, num_symbols=num_symbols)],
+      num_groups=22, data=str(responses), layout=LAYOUT)
+  assert row['overhead'] == found['num_symbols'] == (num_symbols or 16)
   nmse = np.load(tmp_path / 'nmse.npy')
   np.testing.assert_allclose(nmse.mean(1), row['errors'], rtol=1e-5)
   for name in ('nmse_db', 'nmse_ci95_db', *SHARES, 'num_samples'):
@@ -210,7 +213,7 @@ def test_a_file_is_fed_back_with_the_scores_of_evaluate(config, params, response
   np.testing.assert_array_equal(
       np.load(tmp_path / 'positions.npy'), np.load(responses)['positions'].astype(np.float32))
   reports = np.load(tmp_path / 'reports.npy')
-  assert reports.shape == (22, 3, 16)
+  assert reports.shape == (22, 3, num_symbols or 16)
   np.testing.assert_allclose((np.abs(reports) ** 2).mean(-1), 1, rtol=1e-4)
 
 
@@ -366,6 +369,8 @@ def test_what_does_not_fit_is_refused(config, params, responses, tmp_path, monke
   bits = dataclasses.replace(config, uplink=dataclasses.replace(config.uplink, quantiser_bits=4))
   with pytest.raises(InputError, match='uplink.quantiser_bits=4: this network sends bits'):
     network_sender(bits, params, SNR_DB)
+  with pytest.raises(InputError, match='num_symbols=17: a report of this network has 1 to 16'):
+    network_sender(config, params, SNR_DB, 17)
 
 
 def test_the_command(config, params, responses, tmp_path):
@@ -373,14 +378,16 @@ def test_the_command(config, params, responses, tmp_path):
   arguments = [
       '--weights=tiny', f'--folder={tmp_path / "weights"}', f'--input={responses}', '--array=H',
       '--axes=group,ue,antenna,subcarrier', f'--out={tmp_path / "out"}', '--snr_db=25',
-      '--downlink_snr_db=10']
+      '--downlink_snr_db=10', '--num_symbols=12']
   result = launch('feedback', *arguments)
   assert result.returncode == 0, result.stderr
   assert 'warning: --snr_db=25: these weights were trained for 0 to 20 dB.' in result.stderr
+  assert 'warning: --num_symbols=12: these weights were trained for reports of 16 symbols.' in (
+      result.stderr)
   assert 'csi_hat.npy [group,ue,antenna,subcarrier]' in result.stderr
   assert (tmp_path / 'out' / 'feedback.png').stat().st_size > 10_000
   [head, _, line] = result.stdout.splitlines()
-  assert head.split()[:2] == ['UEs', 'symbols'] and line.split()[:3] == ['3', '16', '25']
+  assert head.split()[:2] == ['UEs', 'symbols'] and line.split()[:3] == ['3', '12', '25']
   said = json.loads((tmp_path / 'out' / 'feedback.json').read_text())
   assert line.split()[-4:] == [f'{said[name]:.2f}' for name in Rates._fields]
 
@@ -390,6 +397,7 @@ def test_the_command(config, params, responses, tmp_path):
     (['--weights=a', '--joint'], 'given: --weights, --joint.'),
     (['--joint'], '--joint: give --config too'),
     (['--weights=rca_munet_cr16', '--config=configs/demo.py'], 'leave out --config'),
+    (['--joint', '--config=configs/demo.py', '--num_symbols=4'], '--num_symbols=4 is of a network'),
 ])
 def test_a_wrong_command_is_one_line(tmp_path, arguments, message):
   result = subprocess.run(

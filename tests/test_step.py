@@ -16,6 +16,7 @@ from rca_jax.data.source import CsiSource, generator_source
 from rca_jax.errors import InputError
 from rca_jax.models.build import build_model
 from rca_jax.training.optimizer import make_optimizer, make_schedule
+from rca_jax.training.program import training_model
 from rca_jax.training.sharding import (
   check_batch_size,
   check_same,
@@ -31,6 +32,8 @@ from rca_jax.training.step import (
   make_train_call,
   mse_loss,
 )
+from rca_jax.uplink.djscc import awgn
+from rca_jax.uplink.link import AnalogueLink, CutLink
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
 # eps far above round-off: a key's bias has no gradient, and Adam would divide its noise by itself.
@@ -239,6 +242,13 @@ def test_group_sizes_share_the_batch(tiny_config, one_device):
   np.testing.assert_allclose(loss, np.mean(by_hand), rtol=1e-5)
 
 
+def test_reports_are_cut_in_training_alone(tiny_config):
+  shorter = dataclasses.replace(tiny_config.training, min_symbols=4)
+  config = dataclasses.replace(tiny_config, training=shorter)
+  assert training_model(config).link == CutLink(awgn, 4)
+  assert build_model(config).link == training_model(tiny_config).link == AnalogueLink(awgn)
+
+
 def test_lost_reports_count_in_the_loss(tiny_config, one_device):
   loss, model, params, features, snr_db, (key, loss_key) = first_loss(
       tiny_config, one_device, report_loss=0.5)
@@ -256,7 +266,8 @@ def test_lost_reports_count_in_the_loss(tiny_config, one_device):
 @pytest.mark.parametrize('changes, message', [
     ({'group_sizes': (2, 4)}, 'the largest num_ues=2'), ({'group_sizes': (1, 2)}, 'from 2 UEs on'),
     ({'group_sizes': (2, 2, 2)}, 'must be a multiple of the number'),
-    ({'report_loss': 1.0}, 'below 1')])
+    ({'report_loss': 1.0}, 'below 1'), ({'min_symbols': -1}, 'must not be negative'),
+    ({'min_symbols': 17}, 'a report has 16 symbols here')])
 def test_impossible_trainings_are_input_errors(tiny_config, changes, message):
   with pytest.raises(InputError, match=message):
     dataclasses.replace(

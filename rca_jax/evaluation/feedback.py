@@ -33,11 +33,13 @@ from rca_jax.evaluation.references import (
     map_code,
 )
 from rca_jax.evaluation.rows import Measurement, config_hash
-from rca_jax.evaluation.run import transmit
+from rca_jax.evaluation.run import check_num_symbols, transmit
 from rca_jax.foreign import read_json, sha256
 from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
+from rca_jax.uplink.djscc import resolve_channel
 from rca_jax.uplink.known import Uplink, check_known
+from rca_jax.uplink.link import AnalogueLink
 
 _GROUPS_AT_ONCE, _NUMBERS_AT_ONCE = 250, 2**22  # of the file's own; they bound the memory
 _MAX_DOWNLINK_DB = 100
@@ -52,6 +54,7 @@ class Sender(NamedTuple):
   config: ExperimentConfig
   hash: str  # of all that it computes with
   precision: str  # of matrix products
+  num_symbols: int  # of a report
   min_ues: int  # smaller groups are filled up with UEs that are not there
   # As `evaluate.Estimate`, with the reports [batch, ue, S] before what it returns.
   transmit: Callable[[np.ndarray, jax.Array, np.ndarray | None], tuple[ArrayLike, ArrayLike]]
@@ -78,23 +81,31 @@ class Example(NamedTuple):
   csi_hat: np.ndarray
 
 
-def network_sender(config: ExperimentConfig, params: Any, snr_db: float) -> Sender:
+def network_sender(
+    config: ExperimentConfig, params: Any, snr_db: float, num_symbols: int = 0) -> Sender:
   """A trained network.
 
+  Args:
+    num_symbols: of a report, the first ones, that are sent; 0: all.
+
   Raises:
-    InputError: it sends bits, or the SNR is no number.
+    InputError: it sends bits or not so many symbols, or the SNR is no number.
   """
   Measurement(snr_db)
   if config.uplink.quantiser_bits:
     raise InputError(
         f'uplink.quantiser_bits={config.uplink.quantiser_bits}: this network sends bits; only '
         'analogue symbols are fed back.')
-  model, digest = build_model(config), hashlib.sha256(config_hash(config).encode())
+  check_num_symbols(config, num_symbols)
+  channel = resolve_channel(config.uplink.channel)
+  model = build_model(config).clone(link=AnalogueLink(channel, num_symbols))
+  digest = hashlib.sha256(config_hash(config).encode())
   for leaf in jax.tree.leaves(params):
     digest.update(np.ascontiguousarray(leaf).data)
   min_ues = config.num_ues if config.model.network == 'summation_fusion' else 2
   return Sender(
-      config.method, config, digest.hexdigest(), config.matmul_precision, min_ues,
+      config.method, config, digest.hexdigest(), config.matmul_precision,
+      num_symbols or _all_symbols(config), min_ues,
       lambda *groups: transmit(model, params, np.float32(snr_db), *groups))
 
 
@@ -102,7 +113,7 @@ def joint_sender(config: ExperimentConfig, snr_db: float) -> Sender:
   """Random projections, decoded together; nothing is trained."""
   uplink, code = _known_uplink(config, snr_db), joint_code(config)
   return Sender(
-      'joint Bayes', config, config_hash(config), 'highest', 1,
+      'joint Bayes', config, config_hash(config), 'highest', _all_symbols(config), 1,
       lambda *groups: joint_transmit(code, uplink, *groups))
 
 
@@ -110,7 +121,7 @@ def described_sender(config: ExperimentConfig, snr_db: float) -> Sender:
   """Reports that say where their power comes from; nothing is trained."""
   uplink, code = _known_uplink(config, snr_db), described_code(config)
   return Sender(
-      'described profile', config, config_hash(config), 'highest', 1,
+      'described profile', config, config_hash(config), 'highest', _all_symbols(config), 1,
       lambda csi, keys, active: code.transmit(csi, keys, uplink))
 
 
@@ -118,8 +129,8 @@ def map_sender(config: ExperimentConfig, snr_db: float) -> Sender:
   """The code of the map that the config names. Raises InputError: it is none for this CSI."""
   uplink, code = _known_uplink(config, snr_db), map_code(config)
   return Sender(
-      'site map', config, config_hash(config) + sha256(Path(config.site_map)), 'highest', 1,
-      lambda csi, keys, active: code.transmit(csi, keys, uplink))
+      'site map', config, config_hash(config) + sha256(Path(config.site_map)), 'highest',
+      _all_symbols(config), 1, lambda csi, keys, active: code.transmit(csi, keys, uplink))
 
 
 def feed_back(job: Job, out: Path, progress: Callable[[int, int], None]) -> dict[str, Any]:
@@ -201,6 +212,10 @@ def _known_uplink(config: ExperimentConfig, snr_db: float) -> Uplink:
   Measurement(snr_db)
   check_known(config.uplink.channel)
   return Uplink(snr_db, channel=config.uplink.channel)
+
+
+def _all_symbols(config: ExperimentConfig) -> int:
+  return codeword_dim(config.model, config.csi) // 2
 
 
 def _batch_size(found: Stored) -> int:
@@ -288,10 +303,10 @@ def _transmitted(
 
 def _make_all(out: Path, job: Job, found: Stored, batch: Chunk) -> list[str]:
   """Makes all that is to be filled, of zeros; returns the names."""
-  each, config = (found.num_groups, found.num_ues), job.sender.config
+  each = found.num_groups, found.num_ues
   arrays: dict[str, tuple[tuple[int, ...], DTypeLike]] = {
       'csi_hat': (found.shape, found.dtype),
-      'reports': ((*each, codeword_dim(config.model, config.csi) // 2), np.complex64),
+      'reports': ((*each, job.sender.num_symbols), np.complex64),
       **{name: (each, np.float32) for name in Scores._fields},
       **{name: ((*each, *shape), np.float32) for name, shape in _BESIDE.items()
          if getattr(batch.groups, name) is not None},
@@ -311,7 +326,7 @@ def _open(job: Job, out: Path, found: Stored) -> dict[str, Any]:
       'layout': found.layout.flags(), 'axes': ','.join(found.axes), 'snr_db': job.snr_db,
       'downlink_snr_db': job.downlink_snr_db,
       'num_groups': found.num_groups, 'num_ues': found.num_ues,
-      'num_symbols': codeword_dim(sender.config.model, sender.config.csi) // 2}
+      'num_symbols': sender.num_symbols}
   with writing(out):
     out.mkdir(parents=True, exist_ok=True)
   if not path.exists():

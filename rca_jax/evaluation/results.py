@@ -68,7 +68,7 @@ _FIELDS = {
     'seed': _is_whole(-2**63, 2**64), 'steps': _IS_COUNT, 'num_samples': _IS_COUNT,
     'num_looks': _IS_COUNT, 'look_snr_db': _IS_DB,
     'overhead': _IS_COUNT, 'distance_m': _is_number(0, 1e6), 'code_rate': _is_number(0, 1),
-    'qam_order': _IS_COUNT, 'num_lost': _is_whole(0, 1000),
+    'qam_order': _IS_COUNT, 'num_symbols': _IS_COUNT, 'num_lost': _is_whole(0, 1000),
     'of_lost': lambda value: isinstance(value, bool),
     'nmse_db': _IS_DB, 'nmse_ci95_db': _is_list(_IS_DB, 2),
     **dict.fromkeys(SHARES, _IS_SHARE),
@@ -77,7 +77,7 @@ _FIELDS = {
 _IDENTITY = (
     'cell', 'method', 'seed', 'steps', 'dtype', 'data_hash', 'num_groups', 'num_ues', 'snr_db',
     'stage', 'channel', 'distance_m', 'snr_error_db', 'snr_spread_db', 'code_rate', 'qam_order',
-    'num_lost', 'of_lost')
+    'num_symbols', 'num_lost', 'of_lost')
 
 
 def identity(row: dict[str, Any]) -> tuple | None:

@@ -23,7 +23,7 @@ from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, summarise
 from rca_jax.evaluation.results import MAX_DB, check_row, current_commit
 from rca_jax.foreign import sha256
-from rca_jax.uplink.sscc import num_symbols
+from rca_jax.uplink import sscc
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Measurement:
   snr_spread_db: float = 0.0  # SNRs of a group's UEs go evenly from snr_db - this to snr_db + this
   code_rate: float = 0.0  # SSCC: of the LDPC code; 0: no bits
   qam_order: int = 0  # SSCC: constellation points
+  num_symbols: int = 0  # of a report, the first ones, that are sent; 0: all
   num_lost: int = 0  # reports of every group that do not arrive, those of the last UEs
   of_lost: bool = False  # whether these UEs are scored, and not those whose reports arrive
 
@@ -51,6 +52,8 @@ class Measurement:
       raise InputError(f'snr_db={self.snr_db}: expected a number of dB, up to {MAX_DB:g}.')
     if self.num_ues < 2:
       raise InputError(f'num_ues={self.num_ues}: multi-user feedback needs at least 2 UEs.')
+    if self.num_symbols < 0:
+      raise InputError(f'num_symbols={self.num_symbols} must not be negative.')
     if not self.of_lost <= self.num_lost <= self.num_ues - (not self.of_lost):
       raise InputError(
           f'num_lost={self.num_lost}, of_lost={self.of_lost}: of {self.num_ues} UEs none is left '
@@ -144,8 +147,8 @@ def overhead(config: ExperimentConfig, item: Measurement) -> int:
   """Complex uplink symbols of one report."""
   k = codeword_dim(config.model, config.csi)
   if config.uplink.quantiser_bits:
-    return num_symbols(k * config.uplink.quantiser_bits, item.code_rate, item.qam_order)
-  return k // 2
+    return sscc.num_symbols(k * config.uplink.quantiser_bits, item.code_rate, item.qam_order)
+  return item.num_symbols or k // 2
 
 
 def config_hash(config: ExperimentConfig) -> str:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.channel import from_features, to_features
-from rca_jax.config import ExperimentConfig, Layout, stage_name
+from rca_jax.config import ExperimentConfig, Layout, codeword_dim, stage_name
 from rca_jax.data.files import GUESSED
 from rca_jax.data.test_groups import load_test_csi
 from rca_jax.errors import InputError
@@ -26,7 +26,7 @@ from rca_jax.training.pretrained import load_pretrained
 from rca_jax.training.program import abstract_params
 from rca_jax.training.workdir import read_config
 from rca_jax.uplink import sscc
-from rca_jax.uplink.djscc import resolve_channel, to_symbols
+from rca_jax.uplink.djscc import resolve_channel
 from rca_jax.uplink.link import AnalogueLink
 from rca_jax.uplink.quantiser import from_bits, from_levels, to_bits, to_levels
 
@@ -36,11 +36,13 @@ Weights = dict[str, tuple[Any, int]]  # parameters and the steps that led to the
 def evaluate_run(
     workdir: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int] = (),
     stage: str = 'pretrain', num_groups: int | None = None, data: str = '',
-    allow_silent: bool = False, layout: Layout = GUESSED) -> Iterator[dict[str, Any]]:
-  """`measure` of a training's newest checkpoints at every pair of number of UEs and SNR.
+    allow_silent: bool = False, layout: Layout = GUESSED, nums_symbols: Sequence[int] = (0,),
+) -> Iterator[dict[str, Any]]:
+  """`measure` of a training's newest checkpoints: every number of UEs, of symbols and SNR.
 
   Args:
     nums_ues: by default those of the training.
+    nums_symbols: of a report, the first ones, that are sent; 0: all.
     stage: `pretrain`, or `finetune` for the weights fine-tuned at each of `snrs_db`.
 
   Raises:
@@ -48,8 +50,11 @@ def evaluate_run(
   """
   config = read_config(workdir)
   measurements = [
-      Measurement(float(snr_db), num_ues, stage_name(snr_db if stage == 'finetune' else None))
-      for num_ues in nums_ues or trained_ues(config) for snr_db in snrs_db]
+      Measurement(
+          float(snr_db), num_ues, stage_name(snr_db if stage == 'finetune' else None),
+          num_symbols=num_symbols)
+      for num_ues in nums_ues or trained_ues(config) for num_symbols in nums_symbols
+      for snr_db in snrs_db]
   weights = load_weights(workdir, config, {item.stage for item in measurements})
   return measure(config, weights, measurements, num_groups, data, allow_silent, layout)
 
@@ -57,13 +62,14 @@ def evaluate_run(
 def evaluate_weights(
     name: str, folder: str | Path, snrs_db: Sequence[float], nums_ues: Sequence[int] = (),
     num_groups: int | None = None, data: str = '', allow_silent: bool = False,
-    layout: Layout = GUESSED,
+    layout: Layout = GUESSED, nums_symbols: Sequence[int] = (0,),
 ) -> Iterator[dict[str, Any]]:
   """`measure` of a network of `rca export`, as `evaluate_run` does with a training."""
   config, _, params, stage, steps = load_pretrained(name, folder)
   measurements = [
-      Measurement(float(snr_db), num_ues, stage)
-      for num_ues in nums_ues or trained_ues(config) for snr_db in snrs_db]
+      Measurement(float(snr_db), num_ues, stage, num_symbols=num_symbols)
+      for num_ues in nums_ues or trained_ues(config) for num_symbols in nums_symbols
+      for snr_db in snrs_db]
   weights = {stage: (params, steps)}
   return measure(config, weights, measurements, num_groups, data, allow_silent, layout)
 
@@ -143,18 +149,32 @@ def check_measurement(config: ExperimentConfig, item: Measurement) -> None:
     raise InputError(
         f'qam_order={item.qam_order}, uplink.quantiser_bits={bits}: a network that sends bits is '
         'measured with code_rate and qam_order, another one without.')
+  check_num_symbols(config, item.num_symbols)
   if item.snr_error_db and config.model.network not in ('adjscc_csinet', 'learned_joint'):
     raise InputError(
         f'snr_error_db={item.snr_error_db:g}: model.network={config.model.network!r} does not use '
         'the SNR.')
 
 
+def check_num_symbols(config: ExperimentConfig, num_symbols: int) -> None:
+  """Raises InputError if the network of `config` has no such shorter report; 0: all symbols."""
+  most = codeword_dim(config.model, config.csi) // 2
+  if not 0 <= num_symbols <= most:
+    raise InputError(f'num_symbols={num_symbols}: a report of this network has 1 to {most}.')
+  if num_symbols and config.uplink.quantiser_bits:
+    raise InputError(f'num_symbols={num_symbols}: this network sends bits, and all of them.')
+  if num_symbols and config.model.network == 'learned_joint':
+    raise InputError(
+        f"num_symbols={num_symbols}: model.network='learned_joint' has reports of one length.")
+
+
 def _estimate(config: ExperimentConfig, item: Measurement, params: Any) -> Estimate:
   """The network of `config` with its uplink as `item` says."""
   check_measurement(config, item)
   model = build_model(config)
-  if item.channel:
-    model = model.clone(link=AnalogueLink(resolve_channel(item.channel)))
+  if item.channel or item.num_symbols:
+    channel = resolve_channel(item.channel or config.uplink.channel)
+    model = model.clone(link=AnalogueLink(channel, item.num_symbols))
   if item.snr_error_db:
     model = model.clone(snr_error_db=item.snr_error_db)
   if item.qam_order:
@@ -167,9 +187,10 @@ def _estimate(config: ExperimentConfig, item: Measurement, params: Any) -> Estim
 def transmit(
     model: nn.Module, params: Any, snr_db: jax.Array, csi: jax.Array, keys: jax.Array,
     active: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-  """Reports as sent [batch, ue, k/2] complex64, and csi_hat; `snr_db` broadcasts to [batch, ue].
+  """Reports as sent [batch, ue, num_symbols] complex64, and csi_hat.
 
-  One for all is cheaper for learned joint Bayes. Other arguments as of `evaluate.Estimate`.
+  `snr_db` broadcasts to [batch, ue]; one for all is cheaper for learned joint Bayes. Other
+  arguments as of `evaluate.Estimate`.
   """
   variables = {'params': params}
   codeword = cast(
@@ -177,7 +198,7 @@ def transmit(
   codeword_hat = model.link(keys, codeword, snr_db)
   features_hat = cast(
       jax.Array, model.apply(variables, codeword_hat, snr_db, active, method='decode'))
-  return to_symbols(codeword), from_features(features_hat.astype(jnp.float32))
+  return model.link.sent(codeword), from_features(features_hat.astype(jnp.float32))
 
 
 def _estimate_from_bits(

@@ -36,8 +36,8 @@ ANY = object()  # every value of a field
 # The value of a field that a row does not have. The first ones are plain in `pick`.
 _PLAIN = {
     'stage': stage_name(), 'channel': '', 'distance_m': 0.0, 'snr_error_db': 0.0,
-    'snr_spread_db': 0.0, 'code_rate': 0.0, 'qam_order': 0, 'num_lost': 0, 'of_lost': False,
-    'variant': ''}
+    'snr_spread_db': 0.0, 'code_rate': 0.0, 'qam_order': 0, 'num_symbols': 0, 'num_lost': 0,
+    'of_lost': False, 'variant': ''}
 _ABSENT = _PLAIN | {
     'dtype': 'float32', 'data_hash': '', 'preset': '', 'init_weights': '', 'site_map': ''}
 # What a measurement finds, and where; all other fields say what was measured.

@@ -26,7 +26,7 @@ _FIGURES_CAPTION = (
 _ROW_FIELDS = (
     'method', 'variant', 'compression_ratio', 'overhead', 'num_ues', 'trained_ues', 'snr_db',
     'stage', 'channel', 'distance_m', 'snr_error_db', 'snr_spread_db', 'code_rate', 'qam_order',
-    'num_lost', 'of_lost', 'dtype', 'data', 'data_hash', 'seed',
+    'num_symbols', 'num_lost', 'of_lost', 'dtype', 'data', 'data_hash', 'seed',
     'nmse_db', 'nmse_ci95_db', *SHARES, 'num_samples', 'steps', 'cell', 'commit')
 
 

@@ -38,7 +38,7 @@ _SNR_DB = 10.0  # the summary speaks of the SNR that is nearest to it
 _MAX_LINES = 10  # in one figure, as many as there are colors
 _TENTH = 0.1  # of the training steps: whether the NMSE still falls
 # Groups are the same, so differences can be taken group by group.
-_SAME_GROUPS = ('data_hash', 'num_samples', 'distance_m', 'num_lost', 'of_lost')
+_SAME_GROUPS = ('data_hash', 'num_samples', 'distance_m', 'num_symbols', 'num_lost', 'of_lost')
 _CSV = ('method', 'compression_ratio', 'num_ues', 'snr_db', 'stage', 'steps', 'seed', 'data',
         'nmse_db', 'nmse_ci95_db', *SHARES, 'num_samples', 'cell', 'commit')
 _INTERVALS = 'in brackets the 95 % interval over the test groups, or the range of several seeds'

@@ -24,6 +24,8 @@ from rca_jax.training.step import (
   make_train_call,
   make_validation,
 )
+from rca_jax.uplink.djscc import resolve_channel
+from rca_jax.uplink.link import CutLink
 
 
 class Program(NamedTuple):
@@ -37,7 +39,7 @@ class Program(NamedTuple):
 def make_program(
     config: ExperimentConfig, stage: StageConfig, source: CsiSource, mesh: Mesh) -> Program:
   """The programs of `stage`, on the groups of `source`."""
-  model, model_dim = build_model(config), config.model.model_dim
+  model, model_dim = training_model(config), config.model.model_dim
   optimizer = make_optimizer(stage.optimizer, model_dim, stage.num_steps)
   schedule = make_schedule(stage.optimizer, model_dim, stage.num_steps)
   return Program(
@@ -83,6 +85,13 @@ def abstract_params(config: ExperimentConfig) -> Any:
 def num_parameters(config: ExperimentConfig) -> int:
   """Entries of all parameters."""
   return sum(leaf.size for leaf in jax.tree.leaves(abstract_params(config)))
+
+
+def training_model(config: ExperimentConfig) -> nn.Module:
+  """The model with the uplink of its training."""
+  model, least = build_model(config), config.training.min_symbols
+  return model.clone(
+      link=CutLink(resolve_channel(config.uplink.channel), least)) if least else model
 
 
 def _first_state(
