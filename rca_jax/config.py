@@ -20,7 +20,7 @@ GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are
 ABSENT_MEANS: dict[str, Any] = {
     'data.array': '', 'data.axes': '', 'data.select': '', 'data.moved_scatterers': 0.0,
     'data.redrawn_ground': 0.0, 'site_map': '', 'refiner': '', 'training.min_symbols': 0,
-    'uplink.num_looks': 1, 'uplink.look_snr_db': 10.0}
+    'model.snr_input': False, 'uplink.num_looks': 1, 'uplink.look_snr_db': 10.0}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
 
@@ -210,6 +210,7 @@ class ModelConfig:
   num_rca_blocks: int = 3  # L3
   final_norm: bool = False  # a LayerNorm after the last layer of both sides, as BL1 has
   shortcut: bool = False  # around the layers of each side: what they learn adds to a linear code
+  snr_input: bool = False  # both sides are told the SNR: one set of weights for all
   dtype: str = 'float32'  # of the computation; parameters and statistics stay float32
 
   def __post_init__(self):
@@ -232,6 +233,10 @@ class ModelConfig:
     _require(
         not (self.shortcut and self.network in ('adjscc_csinet', 'learned_joint')),
         f'model.shortcut=True has no place in model.network={self.network!r}; leave it False.')
+    _require(
+        not (self.snr_input and self.network in ('adjscc_csinet', 'learned_joint')),
+        f'model.snr_input=True: model.network={self.network!r} is told the SNR anyway; leave it '
+        'False.')
     _require_positive(self, 'model_dim', 'num_heads', 'mlp_dim')
     _require(
         self.model_dim % self.num_heads == 0,
@@ -242,6 +247,11 @@ class ModelConfig:
     for name in ('num_encoder_layers', 'num_decoder_layers', 'num_rca_blocks'):
       value = getattr(self, name)
       _require(value >= 0, f'model.{name}={value} must not be negative.')
+
+  @property
+  def uses_snr(self) -> bool:
+    """Whether the BS, at least, is told the SNR of reports."""
+    return self.snr_input or self.network in ('adjscc_csinet', 'learned_joint')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -368,6 +378,9 @@ class ExperimentConfig:
     _require(
         not sizes or self.model.network != 'summation_fusion',
         "training.group_sizes: model.network='summation_fusion' serves one number of UEs only.")
+    _require(
+        not (self.model.snr_input and self.uplink.quantiser_bits),
+        'model.snr_input=True: a network that sends bits sees no SNR; leave it False.')
     least, most = self.training.min_symbols, codeword_dim(self.model, self.csi) // 2
     _require(
         least <= most, f'training.min_symbols={least}: a report has {most} symbols here.')

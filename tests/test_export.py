@@ -26,7 +26,9 @@ METHODS = {
     'RCA-MUNet': ('rca_munet', 'residual_cross'), 'BL1': ('rca_munet', 'self'),
     'BL3': ('summation_fusion', 'self'), 'BL4': ('rca_munet', 'cross'),
     'BL5': ('rca_munet', 'residual_self')}
-WITH_SNR = {'BL2': ('adjscc_csinet', 'self'), 'joint Bayes': ('learned_joint', 'self')}
+WITH_SNR = {
+    'BL2': ('adjscc_csinet', 'self'), 'joint Bayes': ('learned_joint', 'self'),
+    'told': ('rca_munet', 'residual_cross')}
 
 
 def network(tiny_config, method):
@@ -34,7 +36,7 @@ def network(tiny_config, method):
   name, attention = (METHODS | WITH_SNR)[method]
   config = dataclasses.replace(tiny_config, method=method, model=dataclasses.replace(
       tiny_config.model, network=name, attention=attention, final_norm=method == 'BL1',
-      shortcut=method == 'RCA-MUNet'))
+      shortcut=method == 'RCA-MUNet', snr_input=method == 'told'))
   rng = np.random.default_rng(1)
   return config, jax.tree.map(
       lambda leaf: (rng.normal(size=leaf.shape) / 4).astype(np.float32), abstract_params(config))

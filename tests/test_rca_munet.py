@@ -153,6 +153,39 @@ def test_shortcut_makes_the_linear_code_one_of_the_network_s(network, attention)
   np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize('network', ['rca_munet', 'summation_fusion'])
+def test_a_network_that_is_told_the_snr(network):
+  """Before training as one that is not; then a UE's report depends on its own SNR alone."""
+  attention = 'residual_cross' if network == 'rca_munet' else 'self'
+  told, plain = (build_model(_tiny(network=network, attention=attention, snr_input=told))
+                 for told in (True, False))
+  features, key = _features(3, 2), jax.random.key(2)
+  params = jax.jit(told.init)(jax.random.key(0), features, 10.0, key)['params']
+  bare = {side: {name: leaf for name, leaf in params[side].items() if 'by_snr' not in name}
+          for side in ('encoder', 'decoder')}
+  snr_db = jnp.array([0.0, 20.0])
+  apply = jax.jit(told.apply, static_argnames='method')
+  np.testing.assert_array_equal(
+      apply({'params': params}, features, snr_db, key),
+      jax.jit(plain.apply)({'params': bare}, features, snr_db, key))
+  keys = iter(jax.random.split(key, 99))
+  params = jax.tree_util.tree_map_with_path(
+      lambda path, leaf: leaf + 0.1 * jax.random.normal(next(keys), leaf.shape)
+      if any('by_snr' in part.key for part in path) else leaf, params)
+  first, other = (
+      apply({'params': params}, features, jnp.array([0.0, snr]), method='encode')
+      for snr in (20.0, 5.0))
+  np.testing.assert_array_equal(first[:, 0], other[:, 0])
+  assert np.abs(first[:, 1] - other[:, 1]).max() > 1e-3
+  error = jax.jit(told.clone(snr_error_db=3.0).apply, static_argnames='method')
+  np.testing.assert_allclose(
+      error({'params': params}, first, snr_db, method='decode'),
+      apply({'params': params}, first, snr_db + 3, method='decode'), rtol=1e-4, atol=1e-5)
+  assert np.abs(
+      apply({'params': params}, first, snr_db, method='decode')
+      - apply({'params': params}, first, snr_db + 3, method='decode')).max() > 1e-3
+
+
 def test_a_model_is_a_static_argument():
   assert build_model(_tiny()) == build_model(_tiny())
   assert hash(build_model(_tiny())) == hash(build_model(_tiny()))

@@ -17,7 +17,6 @@ from rca_jax.models.build import build_model
 from rca_jax.uplink.djscc import unit_power
 
 NAMES = ('ue', 'bs')
-_NEEDS_SNR = ('adjscc_csinet', 'learned_joint')  # of `model.network`
 
 
 class Port(NamedTuple):
@@ -68,13 +67,13 @@ def halves(config: ExperimentConfig, params: Any) -> dict[str, Half]:
     return _from_features(cast(jax.Array, model.apply(
         {'params': params}, codeword_hat, snr_db, active, method='decode')))
 
-  needs_snr = config.model.network in _NEEDS_SNR
+  needs_snr, at_ue = config.model.uses_snr, config.model.network != 'learned_joint'
   ue = Half(
       'ue', encode, (
           Port('csi', ('batch', *entries), 'float32',
                'delay row x angle column x (real, imaginary), mean |h|^2 = 1 over the entries of '
                'a UE'),
-          *[snr] * (config.model.network == 'adjscc_csinet')),
+          *[snr] * (needs_snr and at_ue)),
       Port('symbols', ('batch', num_symbols, 2), 'float32',
            '(real, imaginary) of the symbols to send, mean |s|^2 = 1'))
   bs = Half(

@@ -150,7 +150,7 @@ def check_measurement(config: ExperimentConfig, item: Measurement) -> None:
         f'qam_order={item.qam_order}, uplink.quantiser_bits={bits}: a network that sends bits is '
         'measured with code_rate and qam_order, another one without.')
   check_num_symbols(config, item.num_symbols)
-  if item.snr_error_db and config.model.network not in ('adjscc_csinet', 'learned_joint'):
+  if item.snr_error_db and not config.model.uses_snr:
     raise InputError(
         f'snr_error_db={item.snr_error_db:g}: model.network={config.model.network!r} does not use '
         'the SNR.')

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from rca_jax.config import CsiConfig, ModelConfig, codeword_dim
 from rca_jax.errors import InputError
+from rca_jax.models.snr_gain import SnrGain
 from rca_jax.models.transformer import Block, Embed
 
 
@@ -14,18 +15,20 @@ class Encoder(nn.Module):
 
   Deviation: the paper writes widths 2N_c after the truncation to N_a rows; we read 2N_a.
   `model.shortcut`, not in the paper: the features are added before the fully connected layer, so
-  that this layer alone is a linear code.
+  that this layer alone is a linear code. `model.snr_input`, not in the paper: the entries of the
+  report are scaled by what the UE knows of the SNR.
   """
 
   model: ModelConfig
   csi: CsiConfig
 
   @nn.compact
-  def __call__(self, features: jax.Array) -> jax.Array:
+  def __call__(self, features: jax.Array, snr_db: jax.Array | float = 0.0) -> jax.Array:
     """The real report v of each UE, before power normalisation.
 
     Args:
-      features: [..., N_t, 2 N_a].
+      features: [..., N_t, 2 N_a]; with `model.snr_input` [batch, ue, N_t, 2 N_a].
+      snr_db: with `model.snr_input`, else not used; broadcasts to [batch, ue].
 
     Returns:
       [..., k] float32.
@@ -45,7 +48,8 @@ class Encoder(nn.Module):
       x = x + features.astype(x.dtype)
     x = x.reshape(*x.shape[:-2], -1)
     k = codeword_dim(model, self.csi)
-    return nn.Dense(k, dtype=dtype, name='compress')(x).astype(jnp.float32)
+    codeword = nn.Dense(k, dtype=dtype, name='compress')(x).astype(jnp.float32)
+    return SnrGain(name='by_snr')(codeword, snr_db) if model.snr_input else codeword
 
 
 def check_features_shape(features: jax.Array, csi: CsiConfig) -> None:

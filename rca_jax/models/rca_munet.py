@@ -13,12 +13,14 @@ class RCAMUNet(nn.Module):
   """Encoder per UE, uplink, one decoder for the group (Fig. 2).
 
   Parameters live at params['encoder'] and params['decoder'], so either side also runs
-  alone: `model.encoder.apply({'params': params['encoder']}, features)`.
+  alone: `model.encoder.apply({'params': params['encoder']}, features)`. `snr_error_db` is added to
+  the SNR that the network is told, never to the uplink's own.
   """
 
   encoder: Encoder
   decoder: Decoder
   link: Link
+  snr_error_db: float = 0.0
 
   def __call__(
       self, features: jax.Array, snr_db: jax.Array, key: jax.Array,
@@ -45,12 +47,10 @@ class RCAMUNet(nn.Module):
 
   def encode(self, features: jax.Array, snr_db: jax.Array) -> jax.Array:
     """The UEs' side: codewords [batch, ue, k], of any power. All networks have it, and `decode`."""
-    del snr_db
-    return self.encoder(features)
+    return self.encoder(features, snr_db + self.snr_error_db)
 
   def decode(
       self, codeword_hat: jax.Array, snr_db: jax.Array, active: jax.Array | None = None,
   ) -> jax.Array:
     """The BS's side: features_hat of the reports [batch, ue, k] that `link` delivered."""
-    del snr_db
-    return self.decoder(codeword_hat, active)
+    return self.decoder(codeword_hat, active, snr_db + self.snr_error_db)
