@@ -123,8 +123,10 @@ def main() -> None:
       _FORMAT.value)
   cut = f'; with the delay rows that are cut {found["nmse_with_cut_db"]:.2f} dB' \
       if 'nmse_with_cut_db' in found else ''
+  layers = f'; SGCS of layers {", ".join(f"{x:.4f}" for x in found["layer_sgcs"])}' \
+      if 'layer_sgcs' in found else ''
   say(f'done: {count(found["num_groups"], "group")} in {out}: csi_hat.npy [{found["axes"]}], '
-      f'reports.npy, scores, feedback.json, feedback.png{cut}')
+      f'reports.npy, scores, feedback.json, feedback.png{cut}{layers}')
 
 
 def _sender(config: ExperimentConfig | None) -> Any:

@@ -30,6 +30,7 @@ from rca_jax.evaluation.feedback import (
     joint_sender,
     network_sender,
 )
+from rca_jax.evaluation.metrics import layer_sgcs
 from rca_jax.evaluation.precoding import Rates, sum_rates
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.results import SHARES
@@ -326,6 +327,29 @@ def test_groups_are_precoded_with_what_the_bs_recovers(
     run(job._replace(downlink_snr_db=None), tmp_path / 'out')
   with pytest.raises(InputError, match='downlink_snr_db=nan: expected a number of dB'):
     run(job._replace(downlink_snr_db=float('nan')), tmp_path / 'other')
+
+
+def test_layers_of_ues_with_several_antennas(config, params, tmp_path):
+  """Each antenna is fed back as a UE; the layers are of both, with the powers of the file."""
+  rng = np.random.default_rng(5)
+  shape = 10, 2, 2, 4, 8  # group, UE, antenna of it, delay, angle
+  csi = 1e-5 * (rng.normal(size=shape) + 1j * rng.normal(size=shape))
+  csi[:, :, 1] *= 3
+  csi[4, 1] = 0  # not there
+  np.savez(tmp_path / 'H.npz', csi=csi.astype(np.complex64))
+  job = Job(network_sender(config, params, SNR_DB), SNR_DB, tmp_path / 'H.npz',
+            Layout('csi', 'group,ue,rx,delay,angle', 'rx:all'), allow_silent=True)
+  found = run(job, tmp_path / 'out')
+  csi_hat, layers = (
+      np.load(tmp_path / 'out' / f'{name}.npy') for name in ('csi_hat', 'layer_sgcs'))
+  assert csi_hat.shape == shape and layers.shape == (10, 2, 2)
+  expected = np.array(layer_sgcs(1e5 * csi, 1e5 * csi_hat, 2))
+  expected[4, 1] = np.nan
+  np.testing.assert_allclose(layers, expected, atol=1e-4)
+  np.testing.assert_allclose(
+      found['layer_sgcs'], np.nanmean(expected, 1).mean(0), atol=1e-4)
+  assert all(low <= mean <= high for mean, (low, high) in zip(
+      found['layer_sgcs'], found['layer_sgcs_ci95'], strict=True))
 
 
 @pytest.mark.parametrize('method, sender', [

@@ -9,7 +9,7 @@ from rca_jax.channel.subbands import (
     subband_response,
 )
 from rca_jax.errors import InputError
-from rca_jax.evaluation.metrics import subband_sgcs
+from rca_jax.evaluation.metrics import layer_sgcs, subband_sgcs
 from rca_jax.evaluation.precoding import beamforming_gain, sum_rate, sum_rates
 
 pytestmark = pytest.mark.usefixtures('quick_compilation')
@@ -45,6 +45,23 @@ def test_the_response_is_the_transform_of_the_delays_and_keeps_the_power():
   np.testing.assert_allclose(response, numpy_response(csi), atol=1e-5)
   np.testing.assert_allclose(
       np.mean(np.abs(response) ** 2, (-3, -2, -1)), np.mean(np.abs(csi) ** 2, (-2, -1)), rtol=1e-5)
+
+
+def test_layers_are_right_singular_vectors_of_all_antennas():
+  csi, csi_hat = random_csi((3, 2)), random_csi((3, 2)) + random_csi((3, 2), 1)
+  responses = [np.moveaxis(numpy_response(x), 1, 2) for x in (csi, csi_hat)]  # 2 antennas a UE
+  responses = [h.reshape(3, NUM_SUBBANDS, -1, h.shape[-1]) for h in responses]
+  expected = np.zeros((3, NUM_SUBBANDS, 2))
+  for place in np.ndindex(3, NUM_SUBBANDS):
+    v, v_hat = (np.linalg.svd(h[place])[2][:2] for h in responses)
+    expected[place] = np.abs(np.sum(v.conj() * v_hat, -1)) ** 2
+  found = layer_sgcs(csi, csi_hat, 2)
+  np.testing.assert_allclose(found, expected.mean(1), atol=1e-4)
+  np.testing.assert_allclose(found, layer_sgcs(csi[:, ::-1], csi_hat[:, ::-1], 2), atol=1e-4)
+  # Of one antenna the first layer is what `subband_sgcs` has.
+  one = layer_sgcs(csi[:, :1], csi_hat[:, :1], 1)[:, 0]
+  directions = (dominant_direction(subband_response(x[:, :1])) for x in (csi, csi_hat))
+  np.testing.assert_allclose(one, subband_sgcs(*directions), atol=1e-6)
 
 
 def test_subband_sgcs_is_that_of_dominant_eigenvectors():

@@ -1,6 +1,6 @@
-"""The band in subbands, as codebooks and their scores see it, and one direction for each.
+"""The band in subbands, as codebooks and their scores see it, and directions for each.
 
-A direction stands for one layer, as UEs with one antenna have it.
+A direction stands for one layer. UEs with one antenna have one, with several as many.
 """
 
 import jax
@@ -31,16 +31,23 @@ def dominant_direction(response: jax.Array) -> jax.Array:
   """The dominant right singular vector of each subband, as the rows of the response have it.
 
   Its conjugate, as a precoder of power 1, gives a UE the most power that one precoder for the whole
-  subband can.
+  subband can. Arguments and errors as `layer_directions`; returns [..., N_t].
+  """
+  return layer_directions(response, 1)[..., 0, :]
+
+
+def layer_directions(response: jax.Array, num_layers: int) -> jax.Array:
+  """The first right singular vectors of each subband, of the largest singular value first.
 
   Args:
-    response: [..., carrier, N_t] complex64.
+    response: [..., row, N_t] complex64; the rows are the carriers of all antennas of a UE.
+    num_layers: how many, up to that of the rows.
 
   Returns:
-    [..., N_t] complex64 of norm 1 and any phase; zero where the response is.
+    [..., layer, N_t] complex64 of norm 1 and any phase; zero where the response is.
   """
   gram = jnp.einsum('...cn,...dn->...cd', response, response.conj(), precision='highest')
-  left = jnp.linalg.eigh(gram)[1][..., -1]
-  direction = jnp.einsum('...c,...cn->...n', left.conj(), response, precision='highest')
+  left = jnp.flip(jnp.linalg.eigh(gram)[1], -1)[..., :num_layers]
+  direction = jnp.einsum('...cl,...cn->...ln', left.conj(), response, precision='highest')
   norm = jnp.linalg.norm(direction, axis=-1, keepdims=True)
   return direction / jnp.where(norm == 0, 1.0, norm)

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ from rca_jax.data.formats.writer import Stored
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
 from rca_jax.evaluation.evaluate import Scores, report_keys, score, summarise
-from rca_jax.evaluation.metrics import bootstrap_ci95
+from rca_jax.evaluation.metrics import bootstrap_ci95, layer_sgcs
 from rca_jax.evaluation.precoding import Rates, sum_rates
 from rca_jax.evaluation.references import (
     described_code,
@@ -43,7 +43,9 @@ from rca_jax.uplink.link import AnalogueLink
 
 _GROUPS_AT_ONCE, _NUMBERS_AT_ONCE = 250, 2**22  # of the file's own; they bound the memory
 _MAX_DOWNLINK_DB = 100
+_MOST_LAYERS = 4
 _EXAMPLES = 3  # typical UEs, and as many of the worst
+_jitted_layer_sgcs = jax.jit(layer_sgcs, static_argnums=2)
 _BESIDE = {'positions': (3,), 'energy_kept': ()}  # that a file may have
 
 
@@ -139,7 +141,9 @@ def feed_back(job: Job, out: Path, progress: Callable[[int, int], None]) -> dict
   `csi_hat` has the axes, order and scale of the file (`Stored`); what delay rows behind N_a held is
   lost, and the scale is the file's own: no report says it. `reports` [G, M, S] are the symbols as
   sent; `nmse` (linear), `rho` and `sgcs` [G, M] are of CSI as `evaluate` has it, NaN for UEs
-  without power; so are `subband_sgcs` and `beamforming_gain`. `positions` and `energy_kept` stand
+  without power; so are `subband_sgcs` and `beamforming_gain`. Where all antennas of a UE are fed
+  back (`rx:all`), each is scored as a UE, and `layer_sgcs` [G, UE, layer] is that of the whole UE,
+  with the powers that its antennas have in the file. `positions` and `energy_kept` stand
   there if the file has them, `precoding.Rates` [G] if the job has a downlink.
 
   Args:
@@ -164,7 +168,7 @@ def feed_back(job: Job, out: Path, progress: Callable[[int, int], None]) -> dict
   progress(state['done'], num_groups)
   for batch in _batches(job, found, size, state['done']):
     end = batch.first + len(batch.scale)
-    arrays = _fed_back(job, batch, size)
+    arrays = _fed_back(job, batch, size, found.num_streams)
     scaled = arrays.pop('csi_hat') * batch.scale[..., None, None].astype(np.float32)
     csi_hat = found.restored(scaled, batch.zero)
     with writing(out):
@@ -265,7 +269,7 @@ def _joined(chunks: list[Chunk]) -> Chunk:
       scale=np.concatenate([chunk.scale for chunk in chunks]))
 
 
-def _fed_back(job: Job, batch: Chunk, size: int) -> dict[str, np.ndarray]:
+def _fed_back(job: Job, batch: Chunk, size: int, num_streams: int) -> dict[str, np.ndarray]:
   csi = batch.groups.csi
   present = csi.any((-2, -1))
   reports, csi_hat = _transmitted(job, csi, batch.first + np.arange(len(csi)), size)
@@ -277,11 +281,32 @@ def _fed_back(job: Job, batch: Chunk, size: int) -> dict[str, np.ndarray]:
       name: np.where(present.any(1), np.asarray(values)[:len(csi)], np.nan)
       for name, values in sum_rates(*filled, job.downlink_snr_db)._asdict().items()}
   beside = {name: getattr(batch.groups, name) for name in _BESIDE}
-  return rates | {
+  layers = {} if num_streams == 1 else {
+      'layer_sgcs': _layer_sgcs(filled, np.resize(batch.scale, (size, present.shape[1])),
+                                num_streams)[:len(csi)]}
+  return rates | layers | {
       'reports': np.where(present[..., None], reports, 0), 'csi_hat': csi_hat,
       **dict(zip(Scores._fields, scores, strict=True)), **{
           name: np.full((*present.shape, *_BESIDE[name]), np.nan) if values is None else values
           for name, values in beside.items()}}
+
+
+def _layer_sgcs(
+    csi_and_hat: Sequence[np.ndarray], scale: np.ndarray, num_streams: int) -> np.ndarray:
+  """Of UEs with so many antennas, [n, UE, layer]; NaN for UEs without power.
+
+  Args:
+    csi_and_hat: of every antenna as a UE [n, M, N_a, N_t], mean |h|^2 = 1.
+    scale: of the same in the file, [n, M].
+  """
+  of_ues = [
+      (values * scale[..., None, None].astype(np.float32)).reshape(
+          len(scale), -1, num_streams, *values.shape[2:]) for values in csi_and_hat]
+  # Far from the smallest float32: their products are taken.
+  largest = np.abs(of_ues[0]).max((2, 3, 4), keepdims=True)
+  of_ues = [values / np.where(largest == 0, 1, largest) for values in of_ues]
+  found = np.asarray(_jitted_layer_sgcs(*of_ues, min(num_streams, _MOST_LAYERS)))
+  return np.where(of_ues[0].any((2, 3, 4))[..., None], found, np.nan)
 
 
 def _transmitted(
@@ -311,7 +336,10 @@ def _make_all(out: Path, job: Job, found: Stored, batch: Chunk) -> list[str]:
       **{name: ((*each, *shape), np.float32) for name, shape in _BESIDE.items()
          if getattr(batch.groups, name) is not None},
       **{name: ((found.num_groups,), np.float32) for name in Rates._fields
-         if job.downlink_snr_db is not None}}
+         if job.downlink_snr_db is not None},
+      **({'layer_sgcs': (
+          (found.num_groups, found.num_ues // found.num_streams,
+           min(found.num_streams, _MOST_LAYERS)), np.float32)} if found.num_streams > 1 else {})}
   for name, (shape, dtype) in arrays.items():
     _make(out / f'{name}.npy', shape, np.dtype(dtype))
   return list(arrays)
@@ -343,7 +371,8 @@ def _open(job: Job, out: Path, found: Stored) -> dict[str, Any]:
         f'{asked[different[0]]!r:.100}' if different else 'its feedback.json cannot be read'
     raise InputError(f'{out}: holds feedback of another job ({why}); choose another folder.')
   rates = () if job.downlink_snr_db is None else Rates._fields
-  for name in ('csi_hat', 'reports', *Scores._fields, *rates):
+  layers = ('layer_sgcs',) * (found.num_streams > 1)
+  for name in ('csi_hat', 'reports', *Scores._fields, *rates, *layers):
     if name not in state['arrays'] or not (out / f'{name}.npy').is_file():
       raise InputError(
           f'{out}: has no {name}.npy, which this version writes from the first group on; choose '
@@ -386,6 +415,10 @@ def _summary(job: Job, out: Path) -> dict[str, Any]:
     rates = np.load(out / f'{name}.npy')[counted]
     found |= {name: float(rates.mean(dtype=np.float64)),
               f'{name}_ci95': list(bootstrap_ci95(rates, seed, in_db=False))}
+  if (out / 'layer_sgcs.npy').exists():
+    layers = np.nanmean(np.load(out / 'layer_sgcs.npy')[counted], 1)
+    found |= {'layer_sgcs': layers.mean(0, dtype=np.float64).tolist(), 'layer_sgcs_ci95': [
+        list(bootstrap_ci95(values, seed, in_db=False)) for values in layers.T]}
   if (out / 'energy_kept.npy').exists():
     kept = np.load(out / 'energy_kept.npy')
     # The DFTs are unitary: of the file's own array, cut delay rows are an error too.

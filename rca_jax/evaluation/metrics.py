@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from rca_jax.channel.subbands import layer_directions, subband_response
 from rca_jax.errors import InputError
 
 
@@ -79,6 +80,24 @@ def subband_sgcs(direction: jax.Array, direction_hat: jax.Array) -> jax.Array:
   """
   _check_shapes(direction, direction_hat)
   return jnp.mean(_squared_cosine_of_carriers(direction, direction_hat), axis=(-2, -1))
+
+
+def layer_sgcs(csi: jax.Array, csi_hat: jax.Array, num_layers: int) -> jax.Array:
+  """SGCS of TR 38.843 of every layer of UEs with several antennas, mean over subbands.
+
+  Args:
+    csi, csi_hat: [..., antenna of the UE, N_a, N_t] complex64; antennas keep their powers.
+    num_layers: how many.
+
+  Returns:
+    [..., layer] float32, of the strongest layer first; 0 where there is no power.
+  """
+  directions = []
+  for values in (csi, csi_hat):
+    response = jnp.moveaxis(subband_response(values), -4, -3)  # antennas beside carriers
+    rows = response.reshape(*response.shape[:-3], -1, response.shape[-1])
+    directions.append(layer_directions(rows, num_layers))
+  return jnp.mean(_squared_cosine_of_carriers(*directions), axis=-2)
 
 
 def bootstrap_ci95(

@@ -38,7 +38,7 @@ class Stored(NamedTuple):
   @property
   def num_ues(self) -> int:
     """Of a group."""
-    return self._num_streams * (self.lengths.get('ue', 1) if 'group' in self.axes else 1)
+    return self.num_streams * (self.lengths.get('ue', 1) if 'group' in self.axes else 1)
 
   def place(self, first: int, end: int) -> tuple[slice, ...]:
     """Where the groups from `first` to before `end` stand in the array."""
@@ -64,8 +64,8 @@ class Stored(NamedTuple):
       if name in ('delay', 'angle'):
         values = np.roll(values, -1, axis)  # 0 stays in its place
       values = np.flip(values, axis)
-    num_ues = values.shape[1] // self._num_streams
-    values = values.reshape(len(csi), num_ues, self._num_streams, *values.shape[2:])
+    num_ues = values.shape[1] // self.num_streams
+    values = values.reshape(len(csi), num_ues, self.num_streams, *values.shape[2:])
     lead = ('group', 'ue') if 'group' in self.axes else ('ue', '')
     row = next(name for name in ('subcarrier', 'delay') if name in self.axes)
     column = next(name for name in ('antenna', 'angle') if name in self.axes)
@@ -86,7 +86,8 @@ class Stored(NamedTuple):
     return next((name for name in ('group', 'ue') if name in self.axes), None)
 
   @property
-  def _num_streams(self) -> int:
+  def num_streams(self) -> int:
+    """Antennas of a UE, each as a UE of its own: the last axis of a group's UEs."""
     return self.lengths['rx'] if self.layout.selected.get('rx') == 'all' else 1
 
   @property
@@ -98,5 +99,5 @@ class Stored(NamedTuple):
   def _length(self, name: str) -> int:
     if name == self._lead:
       return self.num_groups
-    fixed = {'rx': self._num_streams, 'bs': 1, 'time': 1, 'one': 1, 'subcarrier': self._num_rows}
+    fixed = {'rx': self.num_streams, 'bs': 1, 'time': 1, 'one': 1, 'subcarrier': self._num_rows}
     return fixed.get(name) or self.lengths[name]
