@@ -20,7 +20,8 @@ GENERATOR_VERSION = 2  # another one: the same keys draw other CSI, and rows are
 ABSENT_MEANS: dict[str, Any] = {
     'data.array': '', 'data.axes': '', 'data.select': '', 'data.moved_scatterers': 0.0,
     'data.redrawn_ground': 0.0, 'site_map': '', 'refiner': '', 'training.min_symbols': 0,
-    'model.snr_input': False, 'uplink.num_looks': 1, 'uplink.look_snr_db': 10.0}
+    'model.snr_input': False, 'csi.num_polarisations': 1, 'csi.antenna_element': 'isotropic',
+    'uplink.num_looks': 1, 'uplink.look_snr_db': 10.0}
 MAX_SEED = 2**32 - 1
 _MAX = sys.float_info.max
 
@@ -65,6 +66,8 @@ class CsiConfig:
   num_subcarriers: int = 1024  # N_c
   num_delay_taps: int = 32  # N_a, the delay rows that are kept
   num_tx_antennas: int = 32  # N_t, half-wavelength ULA along y
+  num_polarisations: int = 1  # 2: N_t / 2 places, antennas slanted by 45 degrees, then by -45
+  antenna_element: str = 'isotropic'  # or sector: table 7.3-1 towards x; of generated CSI
   bs_height_m: float = 25.0  # of its array, above the ground
   ue_height_m: float = 1.5  # above the ground
   cell_size_m: float = 300.0  # side of the square around the BS that UEs live in
@@ -75,6 +78,16 @@ class CsiConfig:
     _require_one_of('csi.scenario', self.scenario, ('uma', 'uma_los', 'uma_nlos', 'multipath'))
     _require_one_of('csi.mode', self.mode, ('site', 'fresh'))
     _require_one_of('csi.correlation', self.correlation, ('stock', 'exponential', 'track'))
+    _require_one_of(
+        'csi.antenna_element', self.antenna_element, ('isotropic', 'sector'))
+    _require(
+        self.num_polarisations in (1, 2) and self.num_tx_antennas % self.num_polarisations == 0,
+        f'csi.num_polarisations={self.num_polarisations} must be 1, or 2 of an even '
+        f'csi.num_tx_antennas={self.num_tx_antennas}.')
+    _require(
+        self.scenario != 'multipath' or (
+            self.num_polarisations == 1 and self.antenna_element == 'isotropic'),
+        "csi.scenario='multipath' is eq. (1), of one polarisation and isotropic antennas.")
     _require_positive(
         self, 'carrier_frequency_hz', 'bandwidth_hz', 'num_subcarriers', 'num_delay_taps',
         'num_tx_antennas', 'bs_height_m', 'ue_height_m', 'cell_size_m', 'max_ue_distance_m')
@@ -90,8 +103,8 @@ class CsiConfig:
 
 FORMATS = ('own', 'cost2100', 'sionna', 'deepmimo', 'quadriga')  # see data.formats.presets
 AXES = (
-    'group', 'ue', 'rx', 'bs', 'antenna', 'angle', 'subcarrier', 'delay', 'path', 'time', 're_im',
-    'one')
+    'group', 'ue', 'rx', 'bs', 'polarisation', 'antenna', 'angle', 'subcarrier', 'delay', 'path',
+    'time', 're_im', 'one')
 _ROWS, _COLUMNS = ('subcarrier', 'delay', 'path'), ('antenna', 'angle')
 
 
@@ -365,6 +378,10 @@ class ExperimentConfig:
         f'num_ues={self.num_ues}: multi-user feedback needs at least 2 UEs per group; for the '
         "single-user network keep 2 and take method=BL1 (no UE then sees another).")
     _require_seed('seed', self.seed)
+    _require(
+        self.csi.num_polarisations == 1 or self.model.network != 'learned_joint',
+        "csi.num_polarisations=2: model.network='learned_joint' takes angles for a circle; choose "
+        'another network.')
     _require(
         not self.data.is_changed or self.csi.mode == 'site',
         "data.moved_scatterers and data.redrawn_ground change one site; set csi.mode='site'.")

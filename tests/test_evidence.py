@@ -126,7 +126,7 @@ def sites():
 @functools.partial(jax.jit, static_argnums=1)
 def csi_of(found, config):
   return response.normalise(
-      response.delay_angle(response.taps(found, config.num_tx_antennas), config))
+      response.delay_angle(response.taps(found, config), config))
 
 
 @pytest.mark.slow

@@ -122,7 +122,7 @@ def covariances(config, num_positions):
     one = found._replace(
         gain=found.gain * chosen[:-1].reshape(found.gain.shape[1:]),
         los_gain=found.los_gain * chosen[-1])
-    taps = response.taps(one, config.csi.num_tx_antennas)
+    taps = response.taps(one, config.csi)
     return response.delay_angle(taps, config.csi).reshape(num_positions, -1)
 
   num_rays = found.gain[0].size + 1

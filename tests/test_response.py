@@ -57,7 +57,7 @@ def test_taps_are_the_sum_over_all_rays(make_site):
       make_site(), jnp.pad(ground, ((0, 0), (0, 1)), constant_values=1.5)[:, None])
   assert found.los.any() and not found.los.all()
   found = jax.tree.map(lambda leaf: np.asarray(leaf)[:, 0], found)
-  taps = jax.jit(response.taps, static_argnums=1)(found, CONFIG.num_tx_antennas)
+  taps = jax.jit(response.taps, static_argnums=1)(found, CONFIG)
   delay_s = np.repeat(found.delay_s, np.diff(uma.SUBCLUSTER_ENDS), -1)  # [..., C, R]
   assert (np.ptp(delay_s, axis=-1) > 0).any()  # some clusters are split
   sine = np.append(

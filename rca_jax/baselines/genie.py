@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rca_jax.channel import paths, sample_positions, sample_site
-from rca_jax.channel.response import delay_rows, steering
+from rca_jax.channel.response import delay_rows, steering, to_angles
 from rca_jax.channel.uma import NUM_RAYS, SUBCLUSTER_ENDS
 from rca_jax.config import ExperimentConfig, codeword_dim
 from rca_jax.errors import InputError
@@ -60,7 +60,8 @@ def known_covariance_nmse(
   noise = 10 ** (-np.asarray(snrs_db, np.float64) / 10)
   found = np.empty((len(noise), num_positions), np.float32)
   for i, (rows, steer, amplitude) in enumerate(zip(*_rays(config, num_positions), strict=True)):
-    rows, steer = rows.astype(np.complex128), np.fft.ifft(steer, norm='ortho')
+    rows, steer = rows.astype(np.complex128), np.asarray(
+        to_angles(steer, config.csi.num_polarisations), np.complex128)
     gram = amplitude[:, None] * (rows.conj().T @ rows) * (steer.conj() @ steer.T) * amplitude
     seen = amplitude * np.einsum('sda,dl,la->sl', projections, rows, steer, optimize=True)
     covariance, told = seen @ seen.conj().T, seen @ gram @ seen.conj().T
@@ -117,7 +118,11 @@ def _require_generated(config: ExperimentConfig) -> None:
 
 
 def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...]:
-  """Delay rows [n, N_a, L], steering [n, L, N_t] and amplitudes [n, L] of every ray, LOS last."""
+  """Delay rows [n, N_a, L], steering [n, L, N_t] and amplitudes [n, L] of every ray, LOS last.
+
+  With two polarisations what comes from theta to theta and from phi to theta are two rays: the
+  genie does not know the phase of either.
+  """
   csi = config.csi
   # The ray's place within its cluster says which sub-cluster it is in.
   subcluster = np.searchsorted(SUBCLUSTER_ENDS[1:], np.arange(NUM_RAYS), 'right')
@@ -128,10 +133,11 @@ def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...
     sine = (jnp.sin(found.zenith) * jnp.sin(found.azimuth)).reshape(*found.los.shape, -1)
     los_sine = jnp.sin(found.los_zenith) * jnp.sin(found.los_azimuth)
     gain = found.gain.reshape(*found.los.shape, -1)
+    cross = 0 * gain if found.cross is None else gain * found.cross.reshape(gain.shape)
     return tuple(
         jnp.concatenate([rays, los[..., None]], -1) for rays, los in (
             (delay_s, jnp.zeros_like(los_sine)), (sine, los_sine),
-            (jnp.abs(gain), jnp.abs(found.los_gain))))
+            (jnp.abs(gain), jnp.abs(found.los_gain)), (jnp.abs(cross), jnp.zeros_like(los_sine))))
 
   @jax.jit
   def draw(genie_key, site_key):
@@ -143,11 +149,18 @@ def _rays(config: ExperimentConfig, num_positions: int) -> tuple[np.ndarray, ...
     return at(sample_site(site_key, csi), positions)
 
   seed = config.data.seed
-  delay_s, sine, amplitude = (leaf[:, 0] for leaf in draw(
+  delay_s, sine, amplitude, cross = (leaf[:, 0] for leaf in draw(
       stream_key(seed, Stream.GENIE), stream_key(seed, Stream.SITE)))
   respond = jax.jit(functools.partial(delay_rows, config=csi))
-  steer = jax.jit(functools.partial(steering, num_tx_antennas=csi.num_tx_antennas))
-  return np.asarray(respond(delay_s)), np.asarray(steer(sine)), np.asarray(amplitude)
+  steer = jax.jit(functools.partial(
+      steering, num_tx_antennas=csi.num_tx_antennas // csi.num_polarisations))
+  rows, steered, amplitude = map(np.asarray, (respond(delay_s), steer(sine), amplitude))
+  if csi.num_polarisations == 1:
+    return rows, steered, amplitude
+  slants = np.concatenate([
+      np.concatenate([steered, sign * steered], -1) for sign in (1, -1)], 1) / np.sqrt(2)
+  return (np.concatenate([rows, rows], -1), slants.astype(steered.dtype),
+          np.concatenate([amplitude, cross], -1))
 
 
 def _eigenvalues(rows: np.ndarray, steer: np.ndarray, amplitude: np.ndarray) -> np.ndarray:

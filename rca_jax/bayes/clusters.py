@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.numpy
 
 from rca_jax.bayes import packing
-from rca_jax.bayes.grid import make_grid
+from rca_jax.bayes.grid import check_one_polarisation, make_grid
 from rca_jax.bayes.map_fit import fit_in_parts, fit_profiles, with_anywhere
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
@@ -65,6 +65,7 @@ def fit_clusters(
         f'no {_MIN_SAMPLES} of the {len(csi)} UEs are alike: too few UEs for a map; give more.')
   order = np.argsort(labels, kind='stable')
   first = np.cumsum(count) - count
+  check_one_polarisation(config, 'site maps')
   grid = make_grid(config)
 
   def fit_part(number: int) -> SiteMap:

@@ -19,7 +19,7 @@ from rca_jax.bayes import klt, polar
 from rca_jax.bayes.code_words import BLOCK_ERRORS, ERROR_FLOOR, most_bits, word_errors
 from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode
 from rca_jax.bayes.em import Profile
-from rca_jax.bayes.grid import Grid, make_grid, project
+from rca_jax.bayes.grid import Grid, check_one_polarisation, make_grid, project
 from rca_jax.bayes.site_code import by_noise, in_ball, in_blocks, linear_change, linear_powers
 from rca_jax.config import CsiConfig
 from rca_jax.errors import InputError
@@ -62,6 +62,7 @@ class DescribedCode:
   def __init__(
       self, config: CsiConfig, num_symbols: int, trial: np.ndarray,
       code: CoefficientCode = LINEAR):
+    check_one_polarisation(config, 'described profiles')
     self._grid, self.num_symbols, self._code, self._trial = (
         make_grid(config), num_symbols, code, trial)
     self._num_places = math.prod(self._grid.shape)

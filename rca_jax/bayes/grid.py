@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.channel.response import delay_rows, steering
+from rca_jax.channel.response import delay_rows, steering, to_angles
 from rca_jax.config import CsiConfig
+from rca_jax.errors import InputError
 
 POINTS_PER_ROW, NUM_ANGLES = 4, 64
 _FIRST_ROW = -0.5
@@ -31,12 +32,25 @@ class Grid(NamedTuple):
 
 def make_grid(
     config: CsiConfig, points_per_row: int = POINTS_PER_ROW, num_angles: int = NUM_ANGLES) -> Grid:
-  """Delays from half a row before the first to the last row's end, sines of angles from -1 to 1."""
+  """Delays from half a row before the first to the last row's end, sines of angles from -1 to 1.
+
+  Of two polarisations each has angles of its own.
+  """
   rows = delays_in_rows(config, points_per_row)
   delay = delay_rows(jnp.asarray(rows / config.bandwidth_hz, jnp.float32), config)
   sine = jnp.arange(num_angles, dtype=jnp.float32) * (2 / num_angles) - 1
-  angle = jnp.fft.ifft(steering(sine, config.num_tx_antennas), norm='ortho').T
+  num_polarisations = config.num_polarisations
+  angle = to_angles(steering(sine, config.num_tx_antennas // num_polarisations), 1).T
+  angle = jnp.kron(jnp.eye(num_polarisations), angle)
   return Grid(*(a / jnp.linalg.norm(a, axis=0, keepdims=True) for a in (delay, angle)))
+
+
+def check_one_polarisation(config: CsiConfig, what: str) -> None:
+  """Raises InputError for two: maps name an angle by 6 bits, and clusters lie on a circle."""
+  if config.num_polarisations != 1:
+    raise InputError(
+        f'csi.num_polarisations={config.num_polarisations}: {what} are of one polarisation; joint '
+        'Bayes, PCA/KLT and networks are of two.')
 
 
 def delays_in_rows(config: CsiConfig, points_per_row: int) -> np.ndarray:

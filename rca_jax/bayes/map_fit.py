@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 
 from rca_jax.bayes import em, packing
-from rca_jax.bayes.grid import Grid, entry_atoms, make_grid
+from rca_jax.bayes.grid import Grid, check_one_polarisation, entry_atoms, make_grid
 from rca_jax.bayes.samples import Ground, Ues
 from rca_jax.bayes.site_map import SiteMap
 from rca_jax.config import CsiConfig
@@ -40,6 +40,7 @@ def fit_map(
   Raises:
     InputError: the UEs are too far apart for any entry, or the folder cannot be written.
   """
+  check_one_polarisation(config, 'site maps')
   grid = make_grid(config)
   blocks, which = np.unique(ground.squares // _BLOCK, axis=0, return_inverse=True)
   names = [f'{x},{y}' for x, y in blocks]

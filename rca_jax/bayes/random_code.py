@@ -74,7 +74,7 @@ def make_code(projections: Projections, config: CsiConfig, csi: np.ndarray) -> R
   """
   grid = code_grid(config)
   seen = seen_atoms(projections, grid)
-  prior = jnp.repeat(by_delay(csi, config), _NUM_ANGLES)
+  prior = jnp.repeat(by_delay(csi, config), grid.shape[1])
   prior = prior * len(projections.kept) / (prior @ (jnp.abs(seen) ** 2).sum(-1))
   return RandomCode(projections, grid, seen, jnp.asarray(prior, jnp.float32))
 

@@ -87,7 +87,8 @@ def load_map(path: Path, config: CsiConfig) -> SiteMap:
     is_map = False
   if not is_map:
     raise InputError(f'{path}: is no site map of today; `rca map` makes one.')
-  for name in ('bandwidth_hz', 'num_subcarriers', 'num_delay_taps', 'num_tx_antennas'):
+  for name in (
+      'bandwidth_hz', 'num_subcarriers', 'num_delay_taps', 'num_tx_antennas', 'num_polarisations'):
     if getattr(theirs, name) != getattr(config, name):
       raise InputError(
           f'{path}: is a map for csi.{name}={getattr(theirs, name)}, not {getattr(config, name)}; '

@@ -56,7 +56,7 @@ def csi_at(site: Site, positions: jax.Array, carrier_key: jax.Array | None = Non
   if carrier_key is not None:
     found = at_other_carrier(carrier_key, found)
   with jax.default_matmul_precision('highest'):
-    taps = response.taps(found, config.num_tx_antennas)
+    taps = response.taps(found, config)
     csi = response.delay_angle(taps, config)
     kept = (jnp.abs(csi) ** 2).sum((-1, -2)) / response.total_energy(taps, config)
   return CsiGroups(response.normalise(csi), positions, found.los, kept)

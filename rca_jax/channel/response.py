@@ -29,11 +29,32 @@ def steering(sine: jax.Array, num_tx_antennas: int) -> jax.Array:
   return polar(jnp.float32(1), -jnp.pi * jnp.arange(num_tx_antennas) * sine[..., None])
 
 
-def taps(paths: Paths, num_tx_antennas: int) -> Taps:
+def to_angles(values: jax.Array, num_polarisations: int) -> jax.Array:
+  """The unitary inverse DFT over the antennas of each polarisation, [..., N_t]."""
+  split = values.reshape(*values.shape[:-1], num_polarisations, -1)
+  return jnp.fft.ifft(split, norm='ortho').reshape(values.shape)
+
+
+def taps(paths: Paths, config: CsiConfig) -> Taps:
   """Sums the rays of every sub-cluster over the array (TR 38.901 eq. (7.5-22)).
 
   The array lies along y, so its phase is that of sin(zenith) sin(azimuth). The LOS path comes last.
+  UEs have one vertical antenna; with two polarisations the antennas of the BS are slanted by 45
+  degrees (clause 7.3.2, model 2), first all of one slant.
   """
+  if paths.cross is None:
+    return _taps(paths, config.num_tx_antennas)
+  root = 0.5 ** 0.5  # of half the power
+  first, second = (
+      _taps(paths._replace(
+          gain=root * paths.gain * (1 + sign * paths.cross), los_gain=root * paths.los_gain),
+            config.num_tx_antennas // 2) for sign in (1, -1))
+  return Taps(
+      first.delay_s, jnp.concatenate([first.coefficient, second.coefficient], -1))
+
+
+def _taps(paths: Paths, num_tx_antennas: int) -> Taps:
+  """Of one polarisation."""
   sine = jnp.sin(paths.zenith) * jnp.sin(paths.azimuth)
   # Antenna n = FINE * i + j: the steering vector is an outer product of two short ones, so the
   # sum over rays needs N_t products a ray and only N_t / FINE + FINE exponentials.
@@ -72,14 +93,15 @@ def taps(paths: Paths, num_tx_antennas: int) -> Taps:
 def delay_angle(taps: Taps, config: CsiConfig) -> jax.Array:
   """Angular-delay CSI, first N_a rows: [..., N_a, N_t] complex64, not normalised.
 
-  Row d is the delay d / bandwidth, column b peaks at b = (N_t / 2) sin(azimuth) sin(zenith).
+  Row d is the delay d / bandwidth, column b peaks at b = (N_t / 2) sin(azimuth) sin(zenith); of two
+  polarisations each has half of the columns.
   """
   weight, cotangent = _delay_kernel(taps.delay_s, config)
   weighted = weight[..., None] * taps.coefficient
   # A real matrix product is half of a complex one.
   parts = cotangent @ jnp.concatenate([weighted.real, weighted.imag], -1)
   rows = jax.lax.complex(*jnp.split(parts, 2, -1)) - 1j * weighted.sum(-2, keepdims=True)
-  return jnp.fft.ifft(rows, norm='ortho')
+  return to_angles(rows, config.num_polarisations)
 
 
 def delay_rows(delay_s: jax.Array, config: CsiConfig) -> jax.Array:

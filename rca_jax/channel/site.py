@@ -24,6 +24,7 @@ from rca_jax.config import CsiConfig
 SPEED_OF_LIGHT = 299_792_458.0
 ANGLES = ('AOD', 'AOA', 'ZOD', 'ZOA')
 _IS_AZIMUTH = np.array([name[0] == 'A' for name in ANGLES])[:, None]
+_CROSS_KEY = 1  # folded into a site's key
 _CHANGE_DISTANCE_M = 10.0  # correlation distance of what decides where a site has changed
 _TRACK_MIN_SCATTERER_DISTANCE_M = 5.0
 _MULTIPATH_DELAY_SPREAD_S = 300e-9
@@ -63,6 +64,7 @@ class Site:
   ray_offsets: jax.Array  # [4, MAX_CLUSTERS, NUM_RAYS], coupled at random (step 8), per angle
   ray_phase: jax.Array  # [2, MAX_CLUSTERS, NUM_RAYS] rad (step 10)
   config: CsiConfig = flax.struct.field(pytree_node=False)
+  ray_cross: jax.Array | None = None  # like `Paths.cross`, of both states [2, ...] (steps 9, 10)
   change: _Change | None = None  # since its first time
 
 
@@ -70,7 +72,8 @@ class Paths(NamedTuple):
   """What reaches a UE. C clusters of S sub-clusters and R rays, in sub-cluster order."""
 
   delay_s: jax.Array  # [..., C, S], after the LOS path; S differ in two clusters at most
-  gain: jax.Array  # [..., C, R] complex64; sum of |gain|^2 over all rays and the LOS path is 1
+  # [..., C, R] complex64; the sum of |gain|^2 over all rays and the LOS path is 1 (isotropic).
+  gain: jax.Array
   azimuth: jax.Array  # [..., C, R] rad, of departure
   zenith: jax.Array  # [..., C, R] rad, of departure
   arrival_azimuth: jax.Array  # [..., C, R] rad; of the LOS path pi more than at departure
@@ -78,6 +81,9 @@ class Paths(NamedTuple):
   los_azimuth: jax.Array  # [...] rad
   los_zenith: jax.Array  # [...] rad
   los: jax.Array  # [...] bool
+  # What antennas that are slanted by +-45 degrees have beside 1: 1 + this and 1 - this, the root of
+  # the inverse XPR with the phase of phi to theta, [..., C, R] complex64. None: one polarisation.
+  cross: jax.Array | None = None
 
 
 class _Clusters(NamedTuple):
@@ -107,7 +113,18 @@ def sample_site(key: jax.Array, config: CsiConfig) -> Site:
       clusters=_cluster_fields(clusters, config),
       ray_offsets=_couple(uniform[:len(ANGLES)]),
       ray_phase=2 * jnp.pi * uniform[len(ANGLES):],
-      config=config)
+      config=config,
+      ray_cross=_cross(key, tables) if config.num_polarisations == 2 else None)
+
+
+def _cross(key: jax.Array, tables: uma.StateTable) -> jax.Array:
+  """Steps 9 and 10 for a UE with one vertical antenna: `Site.ray_cross`."""
+  # A key of its own: the other draws are those of one polarisation.
+  normal, angle = _normals(
+      jax.random.fold_in(key, _CROSS_KEY), *[(2, uma.MAX_CLUSTERS, uma.NUM_RAYS)] * 2)
+  mean_db, std_db = (leaf[:, None, None] for leaf in (tables.xpr_mean_db, tables.xpr_std_db))
+  amplitude = uma.power_of_10(-(mean_db + std_db * normal) / 20)
+  return polar(amplitude, 2 * jnp.pi * _uniform(angle))
 
 
 def at_another_time(
@@ -160,7 +177,15 @@ def paths(site: Site, positions: jax.Array) -> Paths:
   # A field turns metres into phases: bfloat16, the default of TPUs, rounds 150 m to a metre.
   with jax.default_matmul_precision('highest'):
     flat = jax.vmap(partial(one, site))(positions.reshape(-1, 3), anchors.reshape(-1, 3))
+  if site.config.antenna_element == 'sector':
+    flat = flat._replace(
+        gain=flat.gain * _sector_amplitude(flat.azimuth, flat.zenith),
+        los_gain=flat.los_gain * _sector_amplitude(flat.los_azimuth, flat.los_zenith))
   return jax.tree.map(lambda leaf: leaf.reshape(positions.shape[:-1] + leaf.shape[1:]), flat)
+
+
+def _sector_amplitude(azimuth: jax.Array, zenith: jax.Array) -> jax.Array:
+  return uma.power_of_10(uma.sector_gain_db(azimuth, zenith) / 20)
 
 
 def at_other_carrier(key: jax.Array, found: Paths) -> Paths:
@@ -168,7 +193,12 @@ def at_other_carrier(key: jax.Array, found: Paths) -> Paths:
   shape = found.gain.shape
   turns = jax.random.uniform(key, (*shape[:-2], math.prod(shape[-2:]) + 1), jnp.float32)
   phase = 2 * jnp.pi * turns
+  cross = found.cross
+  if cross is not None:
+    turn = jax.random.uniform(jax.random.fold_in(key, _CROSS_KEY), cross.shape, jnp.float32)
+    cross = polar(jnp.abs(cross), 2 * jnp.pi * turn)
   return found._replace(
+      cross=cross,
       gain=polar(jnp.abs(found.gain), phase[..., 1:].reshape(shape)),
       los_gain=polar(jnp.abs(found.los_gain), phase[..., 0]))
 
@@ -198,7 +228,9 @@ def _paths_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:
       los_gain=polar(jnp.sqrt(los_share), -los_phase),
       los_azimuth=los_azimuth,
       los_zenith=los_zenith,
-      los=los)
+      los=los,
+      cross=None if site.ray_cross is None else jnp.where(
+          los, site.ray_cross[1], site.ray_cross[0]))
 
 
 def _multipath_at(site: Site, position: jax.Array, anchor: jax.Array) -> Paths:

@@ -43,6 +43,8 @@ class StateTable(NamedTuple):
   cluster_zsa_deg: np.ndarray
   azimuth_scaling: np.ndarray  # C_phi^NLOS, table 7.5-2
   zenith_scaling: np.ndarray  # C_theta^NLOS, table 7.5-4
+  xpr_mean_db: np.ndarray  # of the cross-polarisation ratio of a ray, step 9
+  xpr_std_db: np.ndarray
 
 
 def _mixing(correlations: dict[tuple[str, str], float]) -> np.ndarray:
@@ -76,7 +78,9 @@ def state_tables(carrier_frequency_hz: float) -> StateTable:
       cluster_asa_deg=np.array(15.0),
       cluster_zsa_deg=np.array(7.0),
       azimuth_scaling=np.array(1.289),
-      zenith_scaling=np.array(1.178))
+      zenith_scaling=np.array(1.178),
+      xpr_mean_db=np.array(7.0),
+      xpr_std_db=np.array(3.0))
   los = StateTable(
       lsp_mean=np.array([
           0.0, 9.0, -6.955 - 0.0963 * log_fc, 1.06 + 0.1114 * log_fc, 1.81, 0.0, 0.95]),
@@ -95,9 +99,19 @@ def state_tables(carrier_frequency_hz: float) -> StateTable:
       cluster_asa_deg=np.array(11.0),
       cluster_zsa_deg=np.array(7.0),
       azimuth_scaling=np.array(1.146),
-      zenith_scaling=np.array(1.104))
+      zenith_scaling=np.array(1.104),
+      xpr_mean_db=np.array(8.0),
+      xpr_std_db=np.array(4.0))
   return StateTable(*(
       np.stack(pair).astype(np.float32) for pair in zip(nlos, los, strict=True)))
+
+
+def sector_gain_db(azimuth, zenith):
+  """Table 7.3-1 towards the x axis, without its 8 dBi: 0 dB at most. Radians [...] to dB [...]."""
+  vertical = jnp.minimum(12 * (jnp.rad2deg(zenith - jnp.pi / 2) / 65) ** 2, 30)
+  turn = jnp.rad2deg(jnp.arctan2(jnp.sin(azimuth), jnp.cos(azimuth)))  # from -180 to 180
+  horizontal = jnp.minimum(12 * (turn / 65) ** 2, 30)
+  return -jnp.minimum(vertical + horizontal, 30)
 
 
 LOS_STATE_DISTANCE_M = np.float32(50)  # table 7.6.3.1-2

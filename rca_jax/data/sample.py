@@ -41,7 +41,7 @@ def write_samples(folder: Path, seed: int = 0) -> tuple[Path, Path]:
 
 
 def _measure(site: Site, positions: jax.Array) -> tuple[CsiGroups, Taps]:
-  return csi_at(site, positions), taps(paths(site, positions), site.config.num_tx_antennas)
+  return csi_at(site, positions), taps(paths(site, positions), site.config)
 
 
 def _channels(positions: jax.Array, found: Taps, config: CsiConfig) -> dict[str, Any]:

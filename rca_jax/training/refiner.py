@@ -22,7 +22,7 @@ from flax import traverse_util
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import klt, packing
 from rca_jax.bayes.em import Profile
-from rca_jax.bayes.grid import Grid, gram_at, make_grid, project
+from rca_jax.bayes.grid import Grid, check_one_polarisation, gram_at, make_grid, project
 from rca_jax.bayes.map_fit import fit_profiles
 from rca_jax.bayes.power import limiting
 from rca_jax.channel.groups import groups_at, sample_positions
@@ -62,6 +62,7 @@ class Cells(NamedTuple, Generic[Array]):
 
 def draw_cells(key: jax.Array, config: CsiConfig, num_symbols: int) -> Cells[np.ndarray]:
   """128 cells [N], each of an environment drawn from the key; `config.mode` must be 'fresh'."""
+  check_one_polarisation(config, 'refiners')
   grid = make_grid(config)
   side_key, place_key, middle_key, site_key = jax.random.split(key, 4)
   low, high = np.log(_SIDES_M)
@@ -272,7 +273,8 @@ def load_refiner(path: Path, config: CsiConfig) -> tuple[Refiner, Any]:
         f'{path}: is no whole refiner ({type(error).__name__}); `rca refiner` makes one.') from None
   if not is_whole:
     raise InputError(f'{path}: is no refiner of today; `rca refiner` makes one.')
-  for name in ('bandwidth_hz', 'num_subcarriers', 'num_delay_taps', 'num_tx_antennas'):
+  for name in (
+      'bandwidth_hz', 'num_subcarriers', 'num_delay_taps', 'num_tx_antennas', 'num_polarisations'):
     if getattr(theirs, name) != getattr(config, name):
       raise InputError(
           f'{path}: is a refiner for csi.{name}={getattr(theirs, name)}, not '

@@ -13,7 +13,7 @@ from rca_jax.data.formats.arrays import Array, in_memory, rows_per_block, whole
 from rca_jax.errors import InputError
 
 POSITIONS = ('positions', 'rx_position', 'rx_positions', 'rx_pos', 'location')  # [ue, 3] m
-_SHARE_DELAYS = ('time', 'rx', 'antenna', 'bs', 'one')  # axes that delays may lack
+_SHARE_DELAYS = ('time', 'rx', 'polarisation', 'antenna', 'bs', 'one')  # axes that delays may lack
 IsWanted = Callable[[int, int], bool]
 _ROLES = {'subcarrier': 'row', 'delay': 'row', 'antenna': 'column', 'angle': 'column'}
 
@@ -86,13 +86,13 @@ def blocks(
       continue
     csi = _selected(_complex(found[:len(parts)], layout, zero), layout)
     if delay is None:
-      values = csi.ordered('group', 'ue', 'rx', 'row', 'column')
+      values = csi.ordered('group', 'ue', 'rx', 'polarisation', 'row', 'column')
     else:
-      delay_s = _selected(found[-1], layout).ordered('group', 'ue', 'rx', 'path', 'column')
+      axes = 'group', 'ue', 'rx', 'polarisation', 'path', 'column'
+      delay_s = _selected(found[-1], layout).ordered(*axes)
       if delay_s.dtype.kind != 'f':
         raise InputError(f'its delays are of type {delay_s.dtype}; expected real numbers of s.')
-      values = frequency_response(
-          csi.ordered('group', 'ue', 'rx', 'path', 'column'), delay_s.astype(np.float64), config)
+      values = frequency_response(csi.ordered(*axes), delay_s.astype(np.float64), config)
     delays = _streams(_delays(values, layout, config), layout)
     num_streams = delays.shape[1] // values.shape[1]
     yield Block(first, delays, {
@@ -221,7 +221,8 @@ def _selected(named: _Named, layout: Layout) -> _Named:
 
 @quiet
 def _delays(values: np.ndarray, layout: Layout, config: CsiConfig) -> np.ndarray:
-  """[..., row, column] of any kind, to delays and angles."""
+  """[..., polarisation, row, column] of any kind, to delays and angles [..., row, N_t]."""
+  values = _by_polarisation(values, layout, config.num_polarisations)
   for name in layout.reversed_axes:
     axis = -2 if _ROLES[name] == 'row' else -1
     values = np.flip(values, axis)
@@ -232,7 +233,25 @@ def _delays(values: np.ndarray, layout: Layout, config: CsiConfig) -> np.ndarray
     raise InputError(
         f'has {values.shape[-2]} subcarriers; {config.num_delay_taps} delay rows (num_delay_taps) '
         'need at least as many.')
-  return delays_and_angles(values, of_carriers, 'antenna' in layout.axis_names)
+  found = delays_and_angles(values, of_carriers, 'antenna' in layout.axis_names)
+  return np.moveaxis(found, -3, -2).reshape(*found.shape[:-3], found.shape[-2], -1)
+
+
+def _by_polarisation(values: np.ndarray, layout: Layout, num_polarisations: int) -> np.ndarray:
+  """With all polarisations on the third axis from the end, where they stood among the columns."""
+  there, columns = values.shape[-3], values.shape[-1]
+  if 'polarisation' in layout.axis_names:
+    if there != num_polarisations:
+      raise InputError(
+          f'{layout.array} has {there} of polarisation, csi.num_polarisations is '
+          f'{num_polarisations}.')
+    return values
+  if columns % num_polarisations:
+    raise InputError(
+        f'{layout.array} has {columns} antennas; csi.num_polarisations={num_polarisations} needs '
+        'an even number.')
+  split = values[..., 0, :, :].reshape(*values.shape[:-3], values.shape[-2], num_polarisations, -1)
+  return np.moveaxis(split, -2, -3)
 
 
 @quiet

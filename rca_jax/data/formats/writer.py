@@ -55,6 +55,8 @@ class Stored(NamedTuple):
     """
     values = np.zeros((*csi.shape[:2], self._num_rows, csi.shape[-1]), csi.dtype)
     values[..., :csi.shape[-2], :] = csi
+    values = np.moveaxis(values.reshape(
+        *values.shape[:-1], self.config.num_polarisations, -1), -2, -3)
     transformed = [
         axis for axis, name in ((-2, 'subcarrier'), (-1, 'antenna')) if name in self.axes]
     if transformed:
@@ -64,15 +66,18 @@ class Stored(NamedTuple):
       if name in ('delay', 'angle'):
         values = np.roll(values, -1, axis)  # 0 stays in its place
       values = np.flip(values, axis)
+    if 'polarisation' not in self.axes:
+      values = np.moveaxis(values, -3, -2).reshape(*values.shape[:2], 1, self._num_rows, -1)
     num_ues = values.shape[1] // self.num_streams
     values = values.reshape(len(csi), num_ues, self.num_streams, *values.shape[2:])
     lead = ('group', 'ue') if 'group' in self.axes else ('ue', '')
     row = next(name for name in ('subcarrier', 'delay') if name in self.axes)
     column = next(name for name in ('antenna', 'angle') if name in self.axes)
-    names = (*lead, 'rx', row, column)
+    names = (*lead, 'rx', 'polarisation', row, column)
     there = [name for name in self.axes if name in names]
     values = values.transpose(
-        [names.index(name) for name in there] + [i for i in range(5) if names[i] not in there])
+        [names.index(name) for name in there]
+        + [i for i in range(len(names)) if names[i] not in there])
     values = values.reshape(values.shape[:len(there)])  # what is not there has length 1
     values = np.expand_dims(values, [
         i for i, name in enumerate(name for name in self.axes if name != 're_im')
