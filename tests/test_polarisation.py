@@ -135,6 +135,24 @@ def test_files_with_two_polarisations(tmp_path, axes, shape):
   np.testing.assert_allclose(file.restored(whole[:, None], 0.0), stored_values, atol=1e-5)
 
 
+def test_a_file_of_slanted_antennas_is_told_from_a_linear_array(tmp_path):
+  """Its power speaks against one polarisation, and for two."""
+  config = dataclasses.replace(TWO, num_tx_antennas=16, num_delay_taps=32)
+  site = sample_site(jax.random.key(2), config)
+  ground = np.random.default_rng(1).uniform(20, 90, (40, 2)).astype(np.float32)
+  at = jnp.pad(ground, ((0, 0), (0, 1)), constant_values=1.5)[:, None]
+  csi = np.asarray(jax.jit(csi_at)(site, at).csi)
+  np.savez(tmp_path / 'own.npz', csi=csi)
+  own = read_csi(tmp_path / 'own.npz', config=config).csi
+  np.testing.assert_allclose(own, csi, atol=1e-4)
+  h = np.fft.fftn(csi[:, 0].reshape(40, 32, 2, 8), axes=(1, 3)).reshape(40, 32, 16)
+  np.savez(tmp_path / 'h.npz', channel=h.transpose(0, 2, 1)[:, None])  # as DeepMIMO has it
+  found = read_csi(tmp_path / 'h.npz', config=config).csi
+  np.testing.assert_allclose(found, csi, atol=1e-4)
+  with pytest.raises(InputError, match='a panel, or two polarisations: csi.num_polarisations=2'):
+    read_csi(tmp_path / 'h.npz', config=dataclasses.replace(config, num_polarisations=1))
+
+
 def test_what_does_not_fit_is_one_line(tmp_path):
   for changes, message in (
       ({'num_polarisations': 3}, 'must be 1, or 2 of an even'),

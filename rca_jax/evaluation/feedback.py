@@ -306,7 +306,7 @@ def _layer_sgcs(
   largest = np.abs(of_ues[0]).max((2, 3, 4), keepdims=True)
   of_ues = [values / np.where(largest == 0, 1, largest) for values in of_ues]
   found = np.asarray(_jitted_layer_sgcs(*of_ues, min(num_streams, _MOST_LAYERS)))
-  return np.where(of_ues[0].any((2, 3, 4))[..., None], found, np.nan)
+  return np.where(largest[..., 0, 0] > 0, found, np.nan)
 
 
 def _transmitted(

@@ -14,7 +14,7 @@ class SnrGain(nn.Module):
   """
 
   @nn.compact
-  def __call__(self, features: jax.Array, snr_db: jax.Array) -> jax.Array:
+  def __call__(self, features: jax.Array, snr_db: jax.Array | float) -> jax.Array:
     """Features [batch, ue, ..., n] to the same shape; snr_db broadcasts to [batch, ue]."""
     known = jnp.broadcast_to(jnp.asarray(snr_db, jnp.float32), features.shape[:2])
     hidden = nn.silu(nn.Dense(_WIDTH, name='hidden')(known[..., None] / 10))

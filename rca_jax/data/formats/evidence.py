@@ -26,6 +26,9 @@ def complaint(delays: np.ndarray, config: CsiConfig) -> str:
   """What speaks against delays and angles [..., row, N_t] complex; '' if nothing does."""
   if not np.isfinite(delays).all():
     return ''  # refused elsewhere, by its index
+  # Every polarisation as a UE of its own.
+  delays = delays.reshape(-1, delays.shape[-2], config.num_polarisations, delays.shape[-1] // (
+      config.num_polarisations)).swapaxes(1, 2)
   delays = delays.reshape(-1, *delays.shape[-2:])
   delays = delays[delays.any((1, 2))]
   if not len(delays):
@@ -107,7 +110,7 @@ def _not_linear(delays: np.ndarray) -> str:
     if alike > 0.3 and _likeness(edge, inside) < alike / 2:
       return (
           f'its antennas are no uniform linear array: their phase jumps after every {size} (a '
-          'panel, or two polarisations)')
+          'panel, or two polarisations: csi.num_polarisations=2)')
   return ''
 
 
