@@ -48,7 +48,7 @@ def test_a_site_at_another_time_has_other_clusters_where_it_changed(make_site, s
   assert abs(changed.all(1).mean() - redrawn) < 0.08
   same = ~changed.any(1)
   assert same.any() or shares == (0.3, 0.4)
-  for a, b in zip(ours, theirs, strict=True):
+  for a, b in zip(*map(jax.tree.leaves, (ours, theirs)), strict=True):
     np.testing.assert_array_equal(np.asarray(a)[same], np.asarray(b)[same])
   assert (np.abs(ours.delay_s - theirs.delay_s).max((1, 2, 3)) > 0)[~same].all()
 
@@ -67,8 +67,11 @@ def test_another_carrier_sees_the_same_paths_with_phases_of_its_own(make_site):
   found = _paths(make_site('uma_los'), _positions())
   other = at_other_carrier(jax.random.key(3), found)
   turns = []
+  assert found.cross is other.cross is None  # of one polarisation
   for name, ours in found._asdict().items():
     theirs = getattr(other, name)
+    if ours is None:
+      continue
     np.testing.assert_allclose(np.abs(theirs), np.abs(ours), rtol=1e-5)
     if name in ('gain', 'los_gain'):
       there = np.abs(ours) > 0
