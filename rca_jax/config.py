@@ -331,8 +331,7 @@ class TrainingConfig:
   batch_size: int = 256  # groups, over all devices
   group_sizes: tuple[int, ...] = ()  # numbers of UEs that share a batch equally; (): num_ues
   report_loss: float = 0.0  # share of reports that never arrive, drawn afresh per UE and step
-  # Of a report the first symbols are sent, so many or more, drawn afresh per UE and step; 0: all.
-  min_symbols: int = 0
+  min_symbols: int = 0  # of a report so many or more, drawn per UE and step, are sent; 0: all
   init_weights: str = ''  # stage 1 starts from: a name of rca_jax/weights, or FOLDER/NAME
   pretrain: StageConfig = StageConfig(num_steps=625_000)  # 2000 epochs of 80,000 groups
   finetune: StageConfig = StageConfig(num_steps=94_000)  # its SNR range is not used:

@@ -43,7 +43,7 @@ class AnalogueLink:
 
 @dataclasses.dataclass(frozen=True)
 class CutLink:
-  """DJSCC in training for reports of any length: of every report the first symbols are sent.
+  """DJSCC, [batch, ue, k] float32, in training for reports of any length: the first symbols alone.
 
   How many is drawn for each from `least` to all, uniform in the logarithm.
   """
