@@ -3,10 +3,10 @@
   python -m benchmarks.etype2 1/16 [MAP]
 
 1,000 groups of 2 UEs at a compression ratio of published weights, each group in a new environment
-(rca_munet:light); with the file of a map, in the map's site (rca_munet). First every codebook with
-its bits free of errors. Then reports of one length at each SNR, of codebooks the two that are best
-on these groups: `coded`, in a polar code word (bayes/polar.py) made for at most 10 % wrong words,
-and `capacity`, free of errors, with as many bits as log2(1 + SNR) a symbol allows.
+(rca_munet:light); with the file of a map, 300 groups in the map's site (rca_munet). First every
+codebook with its bits free of errors. Then reports of one length at each SNR, of codebooks the two
+that are best on these groups: `coded`, in a polar code word (bayes/polar.py) made for at most 10 %
+wrong words, and `capacity`, free of errors, with as many bits as log2(1 + SNR) a symbol allows.
 
 SGCS of subbands (TR 38.843), power of a UE alone to that of perfect CSI (beam), sum rates in
 bit/s/Hz at 10 dB of zero-forcing (ZF) and regularised ZF (RZF) of a group, RZF of UEs of different
@@ -47,7 +47,7 @@ from rca_jax.keys import Stream, stream_key
 from rca_jax.training.pretrained import Pretrained, load_pretrained
 from rca_jax.uplink.known import Uplink
 
-_NUM_GROUPS, _GROUPS_AT_ONCE = 1000, 250
+_NUM_GROUPS, _NUM_GROUPS_OF_MAP, _GROUPS_AT_ONCE = 1000, 300, 100
 _SNRS_DB, _DOWNLINK_SNR_DB = (0.0, 10.0, 20.0), 10.0
 _WRONG_WORDS = 0.1
 
@@ -79,7 +79,8 @@ def main() -> None:
   config = from_dict(ExperimentConfig, rca_munet.get_config(variant).to_dict())
   config = dataclasses.replace(
       config, site_map=''.join(site_map),
-      data=dataclasses.replace(config.data, num_test_groups=_NUM_GROUPS))
+      data=dataclasses.replace(
+          config.data, num_test_groups=_NUM_GROUPS_OF_MAP if site_map else _NUM_GROUPS))
   csi = load_test_csi(config, config.num_ues)
   keys = report_keys(
       stream_key(config.data.seed, Stream.EVALUATION), np.arange(len(csi)), config.num_ues)
@@ -140,7 +141,7 @@ def _feedback(config: ExperimentConfig) -> dict[str, Feedback]:
   denominator = Fraction(config.model.compression_ratio).denominator
   networks = {'RCA-MUNet, light': f'rca_munet_cr{denominator}'}
   if denominator == 16:
-    networks['learned joint Bayes'] = 'joint_bayes_cr16'
+    networks['joint Bayes (learned)'] = 'joint_bayes_cr16'
   found = {
       'PCA/KLT': lambda uplink, csi, keys: pca_transmit(linear, uplink, csi, keys),
       'joint Bayes': lambda uplink, csi, keys: joint_transmit(random, uplink, csi, keys, None)[1],
