@@ -3,10 +3,10 @@
 A direction for each subband is a sum of L beams, whose coefficients over the subbands are sums of
 M taps; the K largest of these P L M numbers are reported, as amplitudes and phases.
 
-Deviation: the standard's array has P = 2 polarisations, ours has one. What the clause has for each
-polarisation is there once then: L rows of coefficients for 2 L, and no reference amplitude. The
-array is a uniform line (N_2 = 1) of any length. Bits are those of the PMI and of the number of
-coefficients in part 1 of the CSI (TS 38.212 clause 6.3.2.1.2), without RI and CQI.
+Deviation: the standard's array has P = 2 polarisations, ours may have one. What the clause has for
+each is there once then: L rows of coefficients for 2 L, and no reference amplitude. The array is a
+uniform line (N_2 = 1) of any length. Bits are those of the PMI and of the number of coefficients in
+part 1 of the CSI (TS 38.212 clause 6.3.2.1.2), without RI and CQI.
 """
 
 import dataclasses
