@@ -208,6 +208,9 @@ class DataConfig:
     return Layout(self.array, self.axes, self.select)
 
 
+_TOLD_THE_SNR = ('adjscc_csinet', 'learned_joint')  # networks of a form of their own
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """The network: the paper's sizes as Table II gives them away."""
@@ -238,16 +241,16 @@ class ModelConfig:
     _require_one_of('model.dtype', self.dtype, ('float32', 'bfloat16'))
     _require_one_of(
         'model.network', self.network,
-        ('rca_munet', 'summation_fusion', 'adjscc_csinet', 'learned_joint'))
+        ('rca_munet', 'summation_fusion', *_TOLD_THE_SNR))
     _require(
         self.network == 'rca_munet' or self.attention == 'self',
         f"model.attention={self.attention!r} has no place in model.network={self.network!r}; set "
         "model.attention='self'.")
     _require(
-        not (self.shortcut and self.network in ('adjscc_csinet', 'learned_joint')),
+        not (self.shortcut and self.network in _TOLD_THE_SNR),
         f'model.shortcut=True has no place in model.network={self.network!r}; leave it False.')
     _require(
-        not (self.snr_input and self.network in ('adjscc_csinet', 'learned_joint')),
+        not (self.snr_input and self.network in _TOLD_THE_SNR),
         f'model.snr_input=True: model.network={self.network!r} is told the SNR anyway; leave it '
         'False.')
     _require_positive(self, 'model_dim', 'num_heads', 'mlp_dim')
@@ -264,7 +267,7 @@ class ModelConfig:
   @property
   def uses_snr(self) -> bool:
     """Whether the BS, at least, is told the SNR of reports."""
-    return self.snr_input or self.network in ('adjscc_csinet', 'learned_joint')
+    return self.snr_input or self.network in _TOLD_THE_SNR
 
 
 @dataclasses.dataclass(frozen=True)

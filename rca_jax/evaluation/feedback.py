@@ -4,6 +4,7 @@ A folder gets the reports, what the BS recovers as the file has it, and scores o
 that of `evaluate`: the same file has the same NMSE there.
 """
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -37,9 +38,7 @@ from rca_jax.evaluation.run import check_num_symbols, transmit
 from rca_jax.foreign import read_json, sha256
 from rca_jax.keys import Stream, stream_key
 from rca_jax.models.build import build_model
-from rca_jax.uplink.djscc import resolve_channel
 from rca_jax.uplink.known import Uplink, check_known
-from rca_jax.uplink.link import AnalogueLink
 
 _GROUPS_AT_ONCE, _NUMBERS_AT_ONCE = 250, 2**22  # of the file's own; they bound the memory
 _MAX_DOWNLINK_DB = 100
@@ -99,8 +98,8 @@ def network_sender(
         f'uplink.quantiser_bits={config.uplink.quantiser_bits}: this network sends bits; only '
         'analogue symbols are fed back.')
   check_num_symbols(config, num_symbols)
-  channel = resolve_channel(config.uplink.channel)
-  model = build_model(config).clone(link=AnalogueLink(channel, num_symbols))
+  model = build_model(config)
+  model = model.clone(link=dataclasses.replace(model.link, num_symbols=num_symbols))
   digest = hashlib.sha256(config_hash(config).encode())
   for leaf in jax.tree.leaves(params):
     digest.update(np.ascontiguousarray(leaf).data)
