@@ -14,12 +14,8 @@ gathers them). Killed and run again it goes on.
 """
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
-
-# Of a map: see launch/map.py.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 from absl import flags
 

@@ -19,10 +19,6 @@ from launch.help import config_text, fields, help_text
 from rca_jax.config import CsiConfig, ExperimentConfig, from_dict, to_dict, trained_symbols
 from rca_jax.errors import InputError, Stopped
 
-# How many threads XLA has on CPUs, read when JAX starts. Parts of a program wait for each other in
-# them: with the two of a small machine a training waited for itself forever.
-os.environ.setdefault('NPROC', str(max(16, os.cpu_count() or 1)))
-
 _EXIT_SIGINT, _EXIT_SIGPIPE = 128 + 2, 128 + 13
 _CONFIGS = Path(__file__).parents[1] / 'configs'
 _IMPORT = flags.DEFINE_multi_string(

@@ -10,13 +10,8 @@ of UEs that are alike. Killed and run again it goes on. Then:
       --config.site_map=site.map
 """
 
-import os
 import shutil
 from pathlib import Path
-
-# The matrices of a cell are small: threads of BLAS only wait for each other, up to 50 times longer.
-# It is read when scipy is first imported.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 from absl import flags
 

@@ -11,12 +11,7 @@ gets rows.json, online.png and the map so far. Killed and run again it goes on.
 """
 
 import json
-import os
 from pathlib import Path
-
-# The matrices of a cell are small: threads of BLAS only wait for each other, up to 50 times longer.
-# It is read when scipy is first imported.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 from absl import flags
 

@@ -8,13 +8,8 @@ On cells of ever new environments, so for any site. Killed and run again it goes
       --config.refiner=my_refiner.safetensors
 """
 
-import os
 import shutil
 from pathlib import Path
-
-# The matrices of a cell are small: threads of BLAS only wait for each other, up to 50 times longer.
-# It is read when scipy is first imported.
-os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 from absl import flags
 
