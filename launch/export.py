@@ -3,16 +3,20 @@
   rca export --workdir=runs/small --name=my_network --out=my_weights
   rca evaluate --weights=my_network --folder=my_weights --snr_db=0,10,20
 
-Or the UE's and the BS's half as files that need no rca_jax (docs/deploy.md); published weights too:
+Or the UE's and the BS's half as files that need no rca_jax (docs/deploy.md); published weights too,
+and joint Bayes, which has none:
   rca export --weights=rca_munet_cr16 --format=onnx --out=halves
+  rca export --joint --config=rca_munet:light,cr=1/16 --format=stablehlo --out=halves
 """
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
-from launch.main import count, run, say
-from rca_jax.config import stage_name
+from launch.main import chosen_way, count, define_config, experiment_config, run, say
+from rca_jax.config import ExperimentConfig, stage_name
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
@@ -21,9 +25,11 @@ _WEIGHTS = flags.DEFINE_string(
     'weights', None, 'Instead of --workdir: the name of weights that `rca export` wrote.')
 _FOLDER = flags.DEFINE_string(
     'folder', None, 'Where these weights are; default: those of the package.')
+_JOINT = flags.DEFINE_bool('joint', False, 'Instead: joint Bayes, with --config.')
+_CONFIG = define_config(required=False)
 _NAME = flags.DEFINE_string(
     'name', None, 'What `load_pretrained` is to find it by, or how names of halves begin; default '
-    'that of --weights.')
+    'that of --weights, or joint_bayes.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of weights, or of halves.', required=True)
 _FORMAT = flags.DEFINE_enum(
     'format', 'safetensors', ['safetensors', 'stablehlo', 'onnx'],
@@ -36,45 +42,86 @@ _DTYPE = flags.DEFINE_enum(
 
 
 def main() -> None:
+  way = chosen_way({
+      '--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--joint': _JOINT.value or None},
+      ('--joint',), _CONFIG)
   is_weights, name = _FORMAT.value == 'safetensors', _NAME.value or _WEIGHTS.value
-  if (_WORKDIR.value is None) == (_WEIGHTS.value is None):
-    raise InputError('give --workdir=FOLDER of a run or --weights=NAME, one of them.')
+  if way == '--joint':
+    name = name or 'joint_bayes'
+    if _FORMAT.value != 'stablehlo':
+      raise InputError(f'--format={_FORMAT.value}: {way} is written as --format=stablehlo only.')
   if is_weights and _WEIGHTS.value is not None:
     raise InputError('--weights are such a file already; give --format=onnx or stablehlo.')
-  if _WEIGHTS.value is not None and _FINETUNED_AT.value is not None:
-    raise InputError('--finetuned_at_db is of a run; leave it out with --weights.')
+  if way != '--workdir' and _FINETUNED_AT.value is not None:
+    raise InputError(f'--finetuned_at_db is of a run; leave it out with {way}.')
   if name is None:
     raise InputError('--name is missing: what the files are to be called.')
+  with Bar('export') as bar:
+    if is_weights:
+      lines = [_write_weights(name, bar)]
+    else:
+      lines = _write_halves(name, bar)
+  for line in lines:
+    say(f'done: {line}')
 
+
+def _write_weights(name: str, bar: Bar) -> str:
+  from rca_jax.training.pretrained import save_pretrained
+
+  config, params, stage, steps = _trained(bar)
+  path = save_pretrained(name, _OUT.value, config, params, stage, steps, _DTYPE.value)
+  return (f'{path}, {steps} steps, {path.stat().st_size / 1e6:.1f} MB; measure it: '
+          f'rca evaluate --weights={name} --folder={_OUT.value}')
+
+
+def _write_halves(name: str, bar: Bar) -> list[str]:
   from rca_jax.evaluation.export import export_half
-  from rca_jax.evaluation.halves import NAMES, halves
+  from rca_jax.evaluation.halves import NAMES
+
+  config, found, itself, origin = _joint(bar) if _JOINT.value else _network(name, bar)
+  lines = []
+  for half in NAMES if _HALF.value == 'both' else (_HALF.value,):
+    bar.update(doing=f'the {half} half: converting, comparing')
+    path, error = export_half(
+        Path(_OUT.value), name, _FORMAT.value, found[half], itself, config, origin)
+    lines.append(
+        f'{path}, {path.stat().st_size / 1e6:.1f} MB, {error:.1g} from rca_jax; '
+        f'{path.name}.json says what goes in and out')
+  return lines
+
+
+def _network(name: str, bar: Bar) -> tuple[ExperimentConfig, dict, Any, dict[str, Any]]:
+  """What `export_half` needs, and what the card says of the weights."""
+  from rca_jax.evaluation.halves import halves, network_itself
+
+  config, params, stage, steps = _trained(bar)
+  return (config, halves(config, params), network_itself(config, params),
+          {'weights': {'name': name, 'stage': stage, 'steps': steps}})
+
+
+def _joint(bar: Bar) -> tuple[ExperimentConfig, dict, Any, dict[str, Any]]:
+  from rca_jax.evaluation.halves import joint_halves, joint_itself
+  from rca_jax.evaluation.references import joint_code
+
+  config = dataclasses.replace(experiment_config(_CONFIG), method='joint Bayes')
+  bar.say(f'export: {config.method}, to {_OUT.value}')
+  code = joint_code(config)
+  return config, joint_halves(code, config.csi), joint_itself(code), {}
+
+
+def _trained(bar: Bar) -> tuple[ExperimentConfig, Any, str, int]:
+  """Config, parameters, their stage and its steps."""
   from rca_jax.evaluation.run import load_params
-  from rca_jax.training.pretrained import WEIGHTS, load_pretrained, save_pretrained
+  from rca_jax.training.pretrained import WEIGHTS, load_pretrained
   from rca_jax.training.workdir import read_config
 
-  with Bar('export') as bar:
-    if _WEIGHTS.value is not None:
-      config, _, params, stage, steps = load_pretrained(_WEIGHTS.value, _FOLDER.value or WEIGHTS)
-    else:
-      config, stage = read_config(_WORKDIR.value), stage_name(_FINETUNED_AT.value)
-      params, steps = load_params(_WORKDIR.value, config, stage)
-    bar.say(f'export: {config.method}, {stage}, {count(steps, "step")}, to {_OUT.value}')
-    if not is_weights:
-      found, written = halves(config, params), []
-      for half in NAMES if _HALF.value == 'both' else (_HALF.value,):
-        bar.update(doing=f'the {half} half: converting, comparing with the model')
-        written.append(export_half(
-            Path(_OUT.value), name, _FORMAT.value, found[half], config, params,
-            {'weights': {'name': name, 'stage': stage, 'steps': steps}}))
-    else:
-      path = save_pretrained(name, _OUT.value, config, params, stage, steps, _DTYPE.value)
-  if is_weights:
-    say(f'done: {path}, {steps} steps, {path.stat().st_size / 1e6:.1f} MB; measure it: '
-        f'rca evaluate --weights={name} --folder={_OUT.value}')
+  if _WEIGHTS.value is not None:
+    config, _, params, stage, steps = load_pretrained(_WEIGHTS.value, _FOLDER.value or WEIGHTS)
   else:
-    for path, error in written:
-      say(f'done: {path}, {path.stat().st_size / 1e6:.1f} MB, {error:.1g} from the model; '
-          f'{path.name}.json says what goes in and out')
+    config, stage = read_config(_WORKDIR.value), stage_name(_FINETUNED_AT.value)
+    params, steps = load_params(_WORKDIR.value, config, stage)
+  bar.say(f'export: {config.method}, {stage}, {count(steps, "step")}, to {_OUT.value}')
+  return config, params, stage, steps
 
 
 if __name__ == '__main__':

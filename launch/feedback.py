@@ -21,6 +21,7 @@ from absl import flags
 
 from launch.layout import define_layout
 from launch.main import (
+    chosen_way,
     count,
     define_config,
     devices,
@@ -69,17 +70,11 @@ _RATES = dict.fromkeys(('ZF bit/s/Hz', 'perfect', 'RZF bit/s/Hz', 'perfect '), '
 def main() -> None:
   ways = {'--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--map': _MAP.value,
           '--joint': _JOINT.value or None, '--described': _DESCRIBED.value or None}
-  given = [name for name, value in ways.items() if value is not None]
-  if len(given) != 1:
-    raise InputError(f'give one of {", ".join(ways)}; given: {", ".join(given) or "none"}.')
-  if (given[0] in ('--map', '--joint', '--described')) != (_CONFIG.value is not None):
-    raise InputError(
-        f'{given[0]}: give --config too, it says the array and the length of a report.'
-        if _CONFIG.value is None else f'{given[0]} knows its config; leave out --config.')
+  given = chosen_way(ways, ('--map', '--joint', '--described'), _CONFIG)
   if _CONFIG.value is not None and _NUM_SYMBOLS.value:
     raise InputError(
         f'--num_symbols={_NUM_SYMBOLS.value} is of a network; the length of a report of '
-        f'{given[0]} is --config.model.compression_ratio.')
+        f'{given} is --config.model.compression_ratio.')
   config = None if _CONFIG.value is None else experiment_config(_CONFIG)
 
   import numpy as np
@@ -90,8 +85,8 @@ def main() -> None:
   from rca_jax.report.feedback import figure
 
   out = Path(_OUT.value)
-  say(f'feedback: {_INPUT.value} by {given[0].removeprefix("--")} '
-      f'{"" if ways[given[0]] is True else ways[given[0]]}, {devices()}; to {out}')
+  say(f'feedback: {_INPUT.value} by {given.removeprefix("--")} '
+      f'{"" if ways[given] is True else ways[given]}, {devices()}; to {out}')
   with Bar('feedback', unit='groups', doing='preparing') as bar:
     sender = _sender(config)
     job = Job(sender, _SNR_DB.value, Path(_INPUT.value), _LAYOUT(), _SPLIT.value,

@@ -127,6 +127,23 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
   return from_dict(ExperimentConfig, flag.value.to_dict())
 
 
+def chosen_way(
+    ways: dict[str, Any], with_config: Sequence[str], config: flags.FlagHolder) -> str:
+  """The one of these flags that is given: not None.
+
+  Raises:
+    InputError: none is, or several are, or `config` is not given with one of `with_config` alone.
+  """
+  given = [name for name, value in ways.items() if value is not None]
+  if len(given) != 1:
+    raise InputError(f'give one of {", ".join(ways)}; given: {", ".join(given) or "none"}.')
+  if (given[0] in with_config) != (config.value is not None):
+    raise InputError(
+        f'{given[0]}: give --config too, it says the array and the length of a report.'
+        if config.value is None else f'{given[0]} knows its config; leave out --config.')
+  return given[0]
+
+
 def _run(main: Callable[..., int | None], takes_words: bool) -> int:
   asked = set(sys.argv[1:])
   if asked & _HELP:

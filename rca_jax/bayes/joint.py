@@ -53,9 +53,7 @@ def decode(
     csi_hat [G, M, N_a, N_t] complex64 of mean power up to 1, and its linear NMSE [G, M] float32
     as the BS expects it.
   """
-  heard = jnp.isfinite(received).all(-1)
-  heard = heard if active is None else heard & active
-  received = jnp.where(heard[..., None], received, 0)
+  active = jnp.ones(received.shape[:-1], bool) if active is None else active
   noise = jnp.atleast_1d(noise)
   noise = jnp.broadcast_to(noise, (len(received), noise.shape[-1]))
   num_groups, num_ues, num_symbols = received.shape
@@ -66,15 +64,18 @@ def decode(
   groups = tuple(
       jnp.pad(leaf, [(0, -num_groups % size)] + [(0, 0)] * (leaf.ndim - 1), 'edge').reshape(
           -1, size, *leaf.shape[1:])
-      for leaf in (received, noise, heard))
+      for leaf in (received, noise, active))
   found = jax.lax.map(
-      lambda batch: _decode_groups(code, batch[0], batch[1], batch[2], num_steps), groups)
+      lambda batch: decode_at_once(code, batch[0], batch[1], batch[2], num_steps), groups)
   return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:num_groups], found)
 
 
-def _decode_groups(
-    code: RandomCode, received: jax.Array, noise: jax.Array, heard: jax.Array, num_steps: int
-) -> tuple[jax.Array, jax.Array]:
+def decode_at_once(
+    code: RandomCode, received: jax.Array, noise: jax.Array, active: jax.Array,
+    num_steps: int = NUM_STEPS) -> tuple[jax.Array, jax.Array]:
+  """As `decode`, all groups together: their number may be a symbol. `noise` is [G, M] or [G, 1]."""
+  heard = active & jnp.isfinite(received).all(-1)
+  received = jnp.where(heard[..., None], received, 0)
   powers, weights = jax.vmap(lambda y, n, is_heard: profiles(code, y, n, is_heard, num_steps))(
       received, noise, heard)
   noise = jnp.broadcast_to(noise, heard.shape)
@@ -105,11 +106,11 @@ def profiles(
   powers = code.prior  # the same for all: so is what the first step makes of it
   num_alone = min(ALONE_STEPS, num_steps)
   for _ in range(num_alone):
-    axes = (0 if powers.ndim == 2 else None), 0, (0 if len(noise) > 1 else None), 0
+    axes = (0 if powers.ndim == 2 else None), 0, (0 if noise.shape[0] > 1 else None), 0
     powers = jax.vmap(alone, axes)(powers, received, noise, counts)
-  powers = jnp.broadcast_to(powers, (len(heard), code.prior.size))
+  powers = jnp.broadcast_to(powers, (heard.shape[0], code.prior.size))
   weights = jnp.diag(heard).astype(jnp.float32)
-  if len(heard) > 1:
+  if heard.shape[0] > 1:
     weights = jnp.maximum(weights, heard[:, None] * heard * likeness(code, powers, received, noise))
 
   def together(_, powers: jax.Array) -> jax.Array:
@@ -183,9 +184,9 @@ def likeness(
     noise: N_0, [M] or [1].
   """
   # All at once: of two loops beside each other, on few cores, each may wait for the other forever.
-  *evidence, of_prior = jax.vmap(lambda power: log_evidence(code, power, received, noise))(
+  evidence = jax.vmap(lambda power: log_evidence(code, power, received, noise))(
       jnp.concatenate([powers, code.prior[None]]))
-  return likeness_by(jnp.stack(evidence) - of_prior)
+  return likeness_by(evidence[:-1] - evidence[-1])
 
 
 def likeness_by(gain: jax.Array) -> jax.Array:

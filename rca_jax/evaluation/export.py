@@ -1,10 +1,9 @@
-"""Halves of a network as files that other programs run: StableHLO and ONNX, each with a card.
+"""Halves of a network or code as files that other programs run: StableHLO and ONNX, with a card.
 
-A half is compared with the model itself, on generated CSI, before it is written.
+A half is compared with the network or code itself, on generated CSI, before it is written.
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -19,21 +18,18 @@ import jax.export
 import numpy as np
 
 import rca_jax
-from rca_jax.channel import from_features, sample_groups, to_features
+from rca_jax.channel import sample_groups
 from rca_jax.config import ExperimentConfig
 from rca_jax.data.source import config_site
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
-from rca_jax.evaluation.halves import Half, Port, to_parts
+from rca_jax.evaluation.halves import Half, Itself, Port, to_parts
 from rca_jax.evaluation.rows import config_hash
 from rca_jax.foreign import file_in
 from rca_jax.keys import Stream, stream_key
-from rca_jax.models.build import build_model
-from rca_jax.uplink.djscc import awgn, from_symbols, to_symbols
+from rca_jax.uplink.djscc import awgn
 
-MAX_ERROR = 1e-5  # of a half to the model, root of the squares' sums
 _SIZES = ((3, 2), (1, 3), (2, 8))  # batch, UEs
-_SNR_DB = 10.0
 _PLATFORMS = ('cpu', 'cuda', 'tpu')
 _LEAST = {'batch': 1, 'ue': 2}
 _CONVENTION = {
@@ -44,37 +40,37 @@ _CONVENTION = {
 
 
 def export_half(
-    folder: Path, name: str, format: str, half: Half, config: ExperimentConfig, params: Any,
+    folder: Path, name: str, format: str, half: Half, itself: Itself, config: ExperimentConfig,
     origin: dict[str, Any]) -> tuple[Path, float]:
   """Writes FOLDER/NAME_HALF.FORMAT and its card, .json.
 
   Args:
+    itself: what the half is of.
     origin: what the card says of the weights.
 
   Returns:
-    The file, and its largest relative error to the model.
+    The file, and its largest relative error to what it is of.
 
   Raises:
-    InputError: the extra `export` is not installed, the half cannot be converted, it is not the
-      model (nothing is written then), or the folder cannot be written.
+    InputError: the extra `export` is not installed, the half cannot be converted, it is not what it
+      is of (nothing is written then), or the folder cannot be written.
   """
-  config = dataclasses.replace(config, model=dataclasses.replace(config.model, dtype='float32'))
   path = file_in(folder, f'{name}_{half.name}.{format}')
   with _one_line(half, format):
     content = _CONVERT[format](half)
     call = _CALL[format](content)
-    error = max(_error(call, half, config, params, *size) for size in _sizes(half))
-  if not error <= MAX_ERROR:
+    error = max(_error(call, half, itself, config, *size) for size in _sizes(half))
+  if not error <= itself.max_error:
     raise InputError(
-        f'{path}: differs from the model by {error:.2g}, expected at most {MAX_ERROR:g}; nothing '
-        'is written.')
+        f'{path}: differs from rca_jax by {error:.2g}, expected at most {itself.max_error:g}; '
+        'nothing is written.')
   card = {
       'half': half.name, 'format': format, 'file': path.name,
       'sha256': hashlib.sha256(content).hexdigest(), 'method': config.method,
       'compression_ratio': config.model.compression_ratio, 'config': config_hash(config),
       **origin, 'inputs': [_described(port) for port in half.inputs],
       'output': _described(half.output), 'conventions': _CONVENTION,
-      'relative_error_to_the_model': error,
+      'relative_error': error, 'largest_error_allowed': itself.max_error,
       'made_with': {'rca_jax': rca_jax.__version__, 'jax': jax.__version__} | (
           {'platforms': list(_PLATFORMS)} if format == 'stablehlo' else {})}
   with writing(folder):
@@ -131,30 +127,28 @@ FORMATS = tuple(_CONVERT)
 
 
 def _error(
-    call: Callable, half: Half, config: ExperimentConfig, params: Any, batch: int, num_ues: int,
+    call: Callable, half: Half, itself: Itself, config: ExperimentConfig, batch: int, num_ues: int,
 ) -> float:
-  """Of `call`, to what the model says of generated CSI; with a UE that is not there."""
+  """Of `call`, to what it is of, on generated CSI; with a UE that is not there."""
   all_csi, noise_key = _groups(config)
   csi = all_csi[:batch, :num_ues]
-  model, variables = build_model(config), {'params': params}
-  snr_db = np.full((batch, num_ues), _SNR_DB, np.float32)
-  encode, decode = (
-      jax.jit(functools.partial(model.apply, variables, method=name)) for name in (
-          'encode', 'decode'))
-  symbols = to_symbols(encode(to_features(csi), snr_db))
-  if half.name == 'ue':
-    expected = symbols.reshape(-1, symbols.shape[-1])
-    given = [csi.reshape(-1, *csi.shape[2:]), snr_db.ravel()]
-  else:
-    received = awgn(noise_key, symbols, snr_db)
-    active = np.ones((batch, num_ues), bool)
-    active[0, -1] = False
-    expected = from_features(decode(from_symbols(received), snr_db, active))
-    given = [received, active, snr_db]
-  values = [to_parts(x) if np.iscomplexobj(x) else x for x in map(np.asarray, given)]
-  found = np.asarray(call(*values[:len(half.inputs)]))
-  wanted = to_parts(np.asarray(expected))
-  return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+  snr_db = np.full((batch, num_ues), itself.snr_db, np.float32)
+  active = np.ones((batch, num_ues), bool)
+  active[0, -1] = False
+  symbols = itself.encode(csi, snr_db)
+  received = awgn(noise_key, symbols, snr_db)
+  wanted = symbols if half.name == 'ue' else itself.decode(received, snr_db, active)
+  values = {'csi': csi, 'snr_db': snr_db, 'received': received, 'active': active}
+  found = np.asarray(call(*(_given(values[port.name], port) for port in half.inputs)))
+  expected = _given(wanted, half.output)
+  return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+
+
+def _given(values: Any, port: Port) -> np.ndarray:
+  """Values [batch, ue, ...] as the port has them: real, and of single UEs if it is of these."""
+  values = np.asarray(values)
+  parts = to_parts(values) if np.iscomplexobj(values) else values
+  return parts if parts.ndim == len(port.shape) else parts.reshape(-1, *parts.shape[2:])
 
 
 @functools.lru_cache(maxsize=1)  # both halves are compared on it

@@ -1,9 +1,10 @@
-"""The two halves of a network as functions of real arrays, as other programs can call them.
+"""The two halves of a network or code as functions of real arrays, as other programs call them.
 
 A complex number is a last axis of length 2. The UE half is of single UEs, the BS half of groups.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
@@ -11,10 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rca_jax.config import ExperimentConfig, codeword_dim
+from rca_jax.bayes import joint, random_code
+from rca_jax.bayes.random_code import RandomCode
+from rca_jax.channel import from_features, to_features
+from rca_jax.config import CsiConfig, ExperimentConfig, codeword_dim
 from rca_jax.errors import InputError
 from rca_jax.models.build import build_model
-from rca_jax.uplink.djscc import unit_power
+from rca_jax.uplink.djscc import from_symbols, noise_variance, to_symbols, unit_power
 
 NAMES = ('ue', 'bs')
 
@@ -37,6 +41,37 @@ class Half(NamedTuple):
   output: Port
 
 
+class Itself(NamedTuple):
+  """A network or code as it is used here: its halves are compared with it."""
+
+  encode: Callable[..., jax.Array]  # CSI [batch, ue, N_a, N_t], SNR in dB [batch, ue] to symbols
+  decode: Callable[..., jax.Array]  # what is received, SNR, who is active [batch, ue] to CSI
+  max_error: float = 1e-5  # root of the squares' sums
+  snr_db: float = 10.0  # of the comparison
+
+
+def network_itself(config: ExperimentConfig, params: Any) -> Itself:
+  """In float32."""
+  model, variables = build_model(_in_float32(config)), {'params': params}
+  encode, decode = (
+      jax.jit(functools.partial(model.apply, variables, method=name)) for name in (
+          'encode', 'decode'))
+  return Itself(
+      lambda csi, snr_db: to_symbols(encode(to_features(csi), snr_db)),
+      lambda received, *known: from_features(decode(from_symbols(received), *known)))
+
+
+def joint_itself(code: RandomCode) -> Itself:
+  """Joint Bayes that is not trained.
+
+  Its steps amplify rounding: at 10 dB two compilations of it differ by up to 2e-5.
+  """
+  return Itself(
+      _precise(lambda csi, snr_db: random_code.encode(code, csi)),
+      _precise(lambda received, snr_db, active: joint.decode(
+          code, received, noise_variance(snr_db), active)[0]), 1e-4)
+
+
 def halves(config: ExperimentConfig, params: Any) -> dict[str, Half]:
   """Both, by name, in float32.
 
@@ -47,12 +82,9 @@ def halves(config: ExperimentConfig, params: Any) -> dict[str, Half]:
     raise InputError(
         f'uplink.quantiser_bits={config.uplink.quantiser_bits}: this network sends bits; only '
         'halves with analogue symbols are functions of their own.')
-  model = build_model(dataclasses.replace(
-      config, model=dataclasses.replace(config.model, dtype='float32')))
-  csi, num_symbols = config.csi, codeword_dim(config.model, config.csi) // 2
+  model = build_model(_in_float32(config))
+  num_symbols = codeword_dim(config.model, config.csi) // 2
   num_ues = config.num_ues if config.model.network == 'summation_fusion' else 'ue'
-  entries = csi.num_delay_taps, csi.num_tx_antennas, 2
-  snr = Port('snr_db', ('batch',), 'float32', 'uplink SNR 10 log10(1 / N_0) in dB')
 
   def encode(csi: jax.Array, snr_db: jax.Array | float = 0.0) -> jax.Array:
     snr_db = jnp.broadcast_to(snr_db, csi.shape[:1])[:, None]
@@ -68,12 +100,36 @@ def halves(config: ExperimentConfig, params: Any) -> dict[str, Half]:
         {'params': params}, codeword_hat, snr_db, active, method='decode')))
 
   needs_snr, at_ue = config.model.uses_snr, config.model.network != 'learned_joint'
+  return _of_groups(
+      encode, decode, config.csi, num_symbols, num_ues, needs_snr and at_ue, needs_snr)
+
+
+def joint_halves(code: RandomCode, config: CsiConfig) -> dict[str, Half]:
+  """Both of joint Bayes that is not trained, by name."""
+
+  def encode(csi: jax.Array) -> jax.Array:
+    return _parts(random_code.encode(code, _complex(csi)))
+
+  def decode(received: jax.Array, active: jax.Array, snr_db: jax.Array) -> jax.Array:
+    csi_hat, _ = joint.decode_at_once(code, _complex(received), noise_variance(snr_db), active)
+    return _parts(csi_hat)
+
+  return _of_groups(
+      _precise(encode), _precise(decode), config, len(code.projections.kept), 'ue',
+      snr_at_ue=False, snr_at_bs=True)
+
+
+def _of_groups(
+    encode: Callable, decode: Callable, csi: CsiConfig, num_symbols: int, num_ues: int | str,
+    snr_at_ue: bool, snr_at_bs: bool) -> dict[str, Half]:
+  entries = csi.num_delay_taps, csi.num_tx_antennas, 2
+  snr = Port('snr_db', ('batch',), 'float32', 'uplink SNR 10 log10(1 / N_0) in dB')
   ue = Half(
       'ue', encode, (
           Port('csi', ('batch', *entries), 'float32',
                'delay row x angle column x (real, imaginary), mean |h|^2 = 1 over the entries of '
                'a UE'),
-          *[snr] * (needs_snr and at_ue)),
+          *[snr] * snr_at_ue),
       Port('symbols', ('batch', num_symbols, 2), 'float32',
            '(real, imaginary) of the symbols to send, mean |s|^2 = 1'))
   bs = Half(
@@ -82,7 +138,7 @@ def halves(config: ExperimentConfig, params: Any) -> dict[str, Half]:
                's + n, n of variance N_0 a complex symbol, SNR = 1 / N_0'),
           Port('active', ('batch', num_ues), 'bool',
                'whether the UE is there and its report arrived'),
-          *[snr._replace(shape=('batch', num_ues))] * needs_snr),
+          *[snr._replace(shape=('batch', num_ues))] * snr_at_bs),
       Port('csi_hat', ('batch', num_ues, *entries), 'float32', 'as csi of the UE half'))
   return {half.name: half for half in (ue, bs)}
 
@@ -90,6 +146,29 @@ def halves(config: ExperimentConfig, params: Any) -> dict[str, Half]:
 def to_parts(values: np.ndarray) -> np.ndarray:
   """Complex [...] to real [..., 2] float32."""
   return np.stack([values.real, values.imag], -1).astype(np.float32)
+
+
+def _precise(function: Callable) -> Callable:
+  """With matrix products in full precision, as rows of codes are measured."""
+
+  @functools.wraps(function)
+  def call(*args: Any) -> jax.Array:
+    with jax.default_matmul_precision('highest'):
+      return function(*args)
+
+  return call
+
+
+def _in_float32(config: ExperimentConfig) -> ExperimentConfig:
+  return dataclasses.replace(config, model=dataclasses.replace(config.model, dtype='float32'))
+
+
+def _complex(parts: jax.Array) -> jax.Array:
+  return jax.lax.complex(parts[..., 0], parts[..., 1])
+
+
+def _parts(values: jax.Array) -> jax.Array:
+  return jnp.stack([values.real, values.imag], -1)
 
 
 def _to_features(csi: jax.Array) -> jax.Array:
