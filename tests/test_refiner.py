@@ -18,6 +18,7 @@ from rca_jax.training import refiner as training
 
 _CONFIG = CsiConfig(mode='fresh', num_delay_taps=8, num_tx_antennas=8, num_subcarriers=64)
 _NUM_ATOMS, _SIZE = 20, 12
+_refine = jax.jit(refine, static_argnums=0)
 
 
 @pytest.fixture(scope='module')
@@ -52,7 +53,7 @@ def _model(grid, seed: int | None):
 def test_begins_at_the_code(report):
   """With the last layers at zero not one bit of the estimate changes."""
   grid, profile, transform, heard = report
-  assert not np.asarray(refine(*_model(grid, None), grid, profile, transform, heard)).any()
+  assert not np.asarray(_refine(*_model(grid, None), grid, profile, transform, heard)).any()
 
 
 def test_estimate_by_atoms_is_that_of_the_code(report):
@@ -79,17 +80,17 @@ def test_order_of_atoms_does_not_matter(report):
   turned = Profile(*(leaf[:, order] for leaf in profile))
   of_turned = transform._replace(
       index=transform.index[:, order], mixing=transform.mixing[:, order])
-  plain = refine(model, params, grid, profile, transform, heard)
+  plain = _refine(model, params, grid, profile, transform, heard)
   assert np.abs(plain).max() > 1e-2
   np.testing.assert_allclose(
-      refine(model, params, grid, turned, of_turned, heard), plain, atol=1e-4)
+      _refine(model, params, grid, turned, of_turned, heard), plain, atol=1e-4)
 
 
 def test_reports_do_not_mix(report):
   grid, profile, transform, heard = report
   model, params = _model(grid, 1)
   other = heard._replace(values=heard.values.at[1].multiply(-2))
-  changed = np.asarray(refine(model, params, grid, profile, transform, other) - refine(
+  changed = np.asarray(_refine(model, params, grid, profile, transform, other) - _refine(
       model, params, grid, profile, transform, heard))
   assert not changed[[0, 2]].any() and changed[1].any()
 

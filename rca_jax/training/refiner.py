@@ -233,7 +233,7 @@ def init_params(key: jax.Array, model: Refiner, num_symbols: int) -> Any:
   """Parameters with which the network corrects nothing."""
   one = jnp.zeros((1, 1), jnp.int32), jnp.ones((1, 1))
   seen = jnp.zeros((1, num_symbols, 1), jnp.complex64)
-  return model.init(key, *one, seen, seen[..., 0])['params']
+  return jax.jit(model.init)(key, *one, seen, seen[..., 0])['params']
 
 
 def save_refiner(
