@@ -4,9 +4,10 @@
   rca evaluate --weights=my_network --folder=my_weights --snr_db=0,10,20
 
 Or the UE's and the BS's half as files that need no rca_jax (docs/deploy.md); published weights too,
-and joint Bayes, which has none:
+and two codes that have none, joint Bayes and the linear one of a file of `rca map`:
   rca export --weights=rca_munet_cr16 --format=onnx --out=halves
   rca export --joint --config=rca_munet:light,cr=1/16 --format=stablehlo --out=halves
+  rca export --map=site.map --snr_db=10 --config=demo --format=stablehlo --out=halves
 """
 
 import dataclasses
@@ -26,10 +27,14 @@ _WEIGHTS = flags.DEFINE_string(
 _FOLDER = flags.DEFINE_string(
     'folder', None, 'Where these weights are; default: those of the package.')
 _JOINT = flags.DEFINE_bool('joint', False, 'Instead: joint Bayes, with --config.')
+_MAP = flags.DEFINE_string(
+    'map', None, 'Instead: a file of `rca map`, with --config and --snr_db.')
+_SNR_DB = flags.DEFINE_float(
+    'snr_db', None, 'The one SNR in dB that both halves of --map are made for.')
 _CONFIG = define_config(required=False)
 _NAME = flags.DEFINE_string(
     'name', None, 'What `load_pretrained` is to find it by, or how names of halves begin; default '
-    'that of --weights, or joint_bayes.')
+    'that of --weights or --map, or joint_bayes.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of weights, or of halves.', required=True)
 _FORMAT = flags.DEFINE_enum(
     'format', 'safetensors', ['safetensors', 'stablehlo', 'onnx'],
@@ -37,19 +42,24 @@ _FORMAT = flags.DEFINE_enum(
 _HALF = flags.DEFINE_enum('half', 'both', ['ue', 'bs', 'both'], 'Which, of stablehlo and onnx.')
 _FINETUNED_AT = flags.DEFINE_float(
     'finetuned_at_db', None, 'The weights fine-tuned at this SNR in dB; default: stage 1.')
+_CODES = '--joint', '--map'
 _DTYPE = flags.DEFINE_enum(
     'dtype', 'float32', ['float32', 'float16'], 'Of a file of weights; halves are float32.')
 
 
 def main() -> None:
   way = chosen_way({
-      '--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--joint': _JOINT.value or None},
-      ('--joint',), _CONFIG)
+      '--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--joint': _JOINT.value or None,
+      '--map': _MAP.value}, _CODES, _CONFIG)
   is_weights, name = _FORMAT.value == 'safetensors', _NAME.value or _WEIGHTS.value
-  if way == '--joint':
-    name = name or 'joint_bayes'
+  if way in _CODES:
+    name = name or (Path(_MAP.value).stem if _MAP.value else 'joint_bayes')
     if _FORMAT.value != 'stablehlo':
       raise InputError(f'--format={_FORMAT.value}: {way} is written as --format=stablehlo only.')
+  if (way == '--map') != (_SNR_DB.value is not None):
+    raise InputError(
+        '--map: give --snr_db too, both halves are made for it.' if way == '--map' else
+        f'--snr_db is of --map; leave it out with {way}.')
   if is_weights and _WEIGHTS.value is not None:
     raise InputError('--weights are such a file already; give --format=onnx or stablehlo.')
   if way != '--workdir' and _FINETUNED_AT.value is not None:
@@ -78,7 +88,8 @@ def _write_halves(name: str, bar: Bar) -> list[str]:
   from rca_jax.evaluation.export import export_half
   from rca_jax.evaluation.halves import NAMES
 
-  config, found, itself, origin = _joint(bar) if _JOINT.value else _network(name, bar)
+  prepare = _joint if _JOINT.value else _site_map if _MAP.value else _network
+  config, found, itself, origin = prepare(bar)
   lines = []
   for half in NAMES if _HALF.value == 'both' else (_HALF.value,):
     bar.update(doing=f'the {half} half: converting, comparing')
@@ -90,13 +101,13 @@ def _write_halves(name: str, bar: Bar) -> list[str]:
   return lines
 
 
-def _network(name: str, bar: Bar) -> tuple[ExperimentConfig, dict, Any, dict[str, Any]]:
+def _network(bar: Bar) -> tuple[ExperimentConfig, dict, Any, dict[str, Any]]:
   """What `export_half` needs, and what the card says of the weights."""
   from rca_jax.evaluation.halves import halves, network_itself
 
   config, params, stage, steps = _trained(bar)
   return (config, halves(config, params), network_itself(config, params),
-          {'weights': {'name': name, 'stage': stage, 'steps': steps}})
+          {'weights': {'name': _NAME.value or _WEIGHTS.value, 'stage': stage, 'steps': steps}})
 
 
 def _joint(bar: Bar) -> tuple[ExperimentConfig, dict, Any, dict[str, Any]]:
@@ -107,6 +118,23 @@ def _joint(bar: Bar) -> tuple[ExperimentConfig, dict, Any, dict[str, Any]]:
   bar.say(f'export: {config.method}, to {_OUT.value}')
   code = joint_code(config)
   return config, joint_halves(code, config.csi), joint_itself(code), {}
+
+
+def _site_map(bar: Bar) -> tuple[ExperimentConfig, dict, Any, dict[str, Any]]:
+  from rca_jax.evaluation.halves import map_halves, map_itself
+  from rca_jax.evaluation.references import paid_map_code
+  from rca_jax.evaluation.rows import Measurement
+  from rca_jax.foreign import sha256
+
+  path, snr_db = Path(_MAP.value), Measurement(_SNR_DB.value).noisy_snr_db
+  config = dataclasses.replace(
+      experiment_config(_CONFIG), method='site map', site_map=_MAP.value)
+  bar.say(f'export: {config.method} {path}, {snr_db:g} dB, to {_OUT.value}')
+  code = paid_map_code(config)
+  known = code.known(10 ** (-snr_db / 10))
+  return config, map_halves(known, config.csi), map_itself(code, snr_db), {
+      'map': {'file': path.name, 'sha256': sha256(path)}, 'snr_db': snr_db,
+      'label_symbols': known.words.shape[1]}
 
 
 def _trained(bar: Bar) -> tuple[ExperimentConfig, Any, str, int]:

@@ -29,7 +29,8 @@ def test_the_page_runs_from_top_to_bottom(tmp_path):
   """Without the extra down to where it is installed."""
   h = imitations.propagation(8, 64, 32).reshape(4, 2, 32, 64)
   np.savez(tmp_path / 'h.npz', H=1e-5 * h.astype(np.complex64))
-  (tmp_path / 'examples').symlink_to(ROOT / 'examples')
+  for name in ('configs', 'examples'):
+    (tmp_path / name).symlink_to(ROOT / name)
   for name, what in (('rca', '-m rca_jax'), ('python', '')):
     (tmp_path / name).write_text(f'#!/bin/sh\nexec {sys.executable} {what} "$@"\n')
     (tmp_path / name).chmod(0o755)

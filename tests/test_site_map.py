@@ -1,6 +1,8 @@
 """The map of a small site, and the code that uses it."""
 
 import dataclasses
+import json
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from rca_jax.bayes import (
     label,
     map_fit,
     packing,
+    paid_code,
     samples,
     site_code,
     site_map,
@@ -33,9 +36,12 @@ from rca_jax.config import (
     UplinkConfig,
 )
 from rca_jax.errors import InputError
+from rca_jax.evaluation import export
 from rca_jax.evaluation.feedback import Job, feed_back, map_sender
+from rca_jax.evaluation.halves import map_halves, map_itself
 from rca_jax.evaluation.references import reference_rows
 from rca_jax.evaluation.rows import Measurement
+from rca_jax.uplink.djscc import awgn
 from rca_jax.uplink.known import Uplink
 
 CONFIG = CsiConfig(
@@ -530,3 +536,66 @@ def test_a_file_fed_back_by_a_map_has_the_scores_of_its_row(found, tmp_path, sou
       np.load(tmp_path / 'out' / 'nmse.npy').mean(1), row['errors'], rtol=1e-4)
   reports = np.load(tmp_path / 'out' / 'reports.npy')
   assert reports.shape == (20, 2, 8) and 0.3 < (np.abs(reports) ** 2).mean() < 3
+
+
+@pytest.fixture(scope='module')
+def fixed_code(found):
+  """With a label that is paid and phases that are the same everywhere."""
+  trial, _ = from_entry(found, 4, 64)
+  return SiteCode(
+      site_map.FixedPhases(*found), CONFIG, NUM_SYMBOLS, Paid(found), trial=2 * trial)
+
+
+@pytest.mark.usefixtures('quick_compilation')
+@pytest.mark.parametrize('snr_db', [5.0, 20.0])
+def test_the_halves_of_a_paid_label_are_the_code(found, fixed_code, snr_db):
+  """For CSI of three places and of none, sent with the reserved label, or of much power."""
+  csi = np.concatenate([from_entry(found, entry, 8)[0] for entry in (0, 7, 15)])
+  white = jax.random.normal(jax.random.key(3), (8, 6, 4), jnp.complex64)
+  csi = np.concatenate([csi, np.asarray(white), 5 * csi[:2]])[:, None]
+  itself = map_itself(fixed_code, snr_db)
+  known = fixed_code.known(10 ** (-snr_db / 10))
+  symbols = np.asarray(itself.encode(csi, None))
+  found_symbols = np.asarray(jax.jit(partial(paid_code.encode, known))(csi[:, 0]))
+  split = known.words.shape[1]
+  reserved = np.isclose(symbols[:, 0, :split], known.words[-1], atol=1e-5).all(-1)
+  assert 0 < split < NUM_SYMBOLS and 0 < reserved.sum() < len(csi) and known.excess != 1
+  assert relative(found_symbols, symbols[:, 0]) < 1e-4
+  received = np.asarray(awgn(jax.random.key(4), symbols, snr_db))
+  expected = np.asarray(itself.decode(received, None, None))[:, 0]
+  csi_hat = jax.jit(partial(paid_code.decode, known))(received[:, 0])
+  assert relative(csi_hat, expected) < 1e-4
+
+
+def relative(found, expected):
+  return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def test_phases_are_fixed_whatever_they_were(found):
+  grid = make_grid(CONFIG)
+  whole = found.transform(grid, np.arange(3), 16)
+  turned = whole._replace(mixing=whole.mixing * np.exp(1j * np.arange(16)))
+  fixed, again = (klt.with_fixed_phases(each) for each in (whole, turned))
+  np.testing.assert_allclose(fixed.mixing, again.mixing, atol=1e-5)
+  np.testing.assert_allclose(np.abs(fixed.mixing), np.abs(whole.mixing), atol=1e-5)
+
+
+@pytest.mark.usefixtures('quick_compilation')
+def test_the_halves_of_a_map_are_written_as_stablehlo(fixed_code, tmp_path, monkeypatch):
+  """For any number of UEs; where no converter is installed the shapes are checked alone."""
+  config = ExperimentConfig(
+      method='site map', csi=CONFIG, model=ModelConfig(compression_ratio='1/3'))
+  halves = map_halves(fixed_code.known(0.1), CONFIG)
+  for half in halves.values():
+    shape = jax.eval_shape(half.function, *export._specs(half)).shape
+    assert [str(length) for length in shape] == [str(length) for length in half.output.shape]
+  pytest.importorskip('flatbuffers')
+  monkeypatch.setattr(export, '_SIZES', ((3, 2),))
+  itself = map_itself(fixed_code, 10.0)
+  for half in halves.values():
+    _, error = export.export_half(
+        tmp_path, 'site', 'stablehlo', half, itself, config, {'snr_db': 10.0})
+    assert error < itself.max_error
+  card = json.loads((tmp_path / 'site_bs.stablehlo.json').read_text())
+  assert card['snr_db'] == 10 and 'directions' in card['reason_of_the_error']
+  assert card['inputs'][0]['shape'] == ['batch', NUM_SYMBOLS, 2]

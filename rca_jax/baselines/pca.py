@@ -4,7 +4,7 @@ It sends k real coefficients as k/2 complex symbols, like the network's report. 
 training beats linearly, a network should: print it beside every NMSE.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -61,25 +61,26 @@ def reconstruct(code: PcaCode, features: jax.Array) -> jax.Array:
 
 
 def least_error_powers(
-    variances: np.ndarray, noise_variance: np.ndarray | float, energy: np.ndarray | float
-) -> np.ndarray:
+    variances: Any, noise_variance: np.ndarray | float, energy: np.ndarray | float) -> Any:
   """Powers [..., S] of sum `energy` [...] that leave the least sum of LMMSE errors.
 
   With noise variance N a coefficient of variance lambda and power p is left with the error
   lambda / (1 + p / N). The minimum is p_i = N max(0, sqrt(lambda_i) / level - 1).
 
   Args:
-    variances: lambda [..., S] float64, largest first; where it is 0 the power is 0.
+    variances: lambda [..., S], largest first, of numpy (float64) or JAX; where it is 0 the power
+      is 0.
     noise_variance: N, that of a real part (N_0 / 2) for real coefficients, broadcasts to [..., S].
   """
-  roots = np.sqrt(variances)
+  xp = variances.__array_namespace__()
+  roots = xp.sqrt(variances)
   num_active = np.arange(1, roots.shape[-1] + 1)
-  levels = np.cumsum(roots, -1) / (np.asarray(energy)[..., None] / noise_variance + num_active)
+  levels = xp.cumsum(roots, -1) / (np.asarray(energy)[..., None] / noise_variance + num_active)
   # Roots descend, so the last coefficient above its own level closes the active set.
-  last = np.where(roots > levels, num_active, 0).max(-1, keepdims=True) - 1
-  level = np.take_along_axis(levels, last, -1)
-  ratio = np.divide(roots, level, out=np.zeros_like(roots), where=level > 0)
-  return noise_variance * np.maximum(0.0, ratio - 1)
+  last = xp.where(roots > levels, num_active, 0).max(-1, keepdims=True) - 1
+  level = xp.take_along_axis(levels, last, -1)
+  ratio = roots / xp.where(level > 0, level, np.inf)
+  return noise_variance * xp.maximum(0.0, ratio - 1)
 
 
 def transmit(

@@ -74,6 +74,18 @@ def _with_others(grid: Grid, inner: Klt, profile: Profile, size: int) -> Klt:
       jnp.take_along_axis(mixing @ _adjoint(inverse), order[..., None, :], -1))
 
 
+def with_fixed_phases(klt: Klt) -> Klt:
+  """The same directions, whatever phases an eigen-decomposition gives them, of the same shapes.
+
+  The largest entry of each column of `mixing` is real and positive.
+  """
+  place = jnp.abs(klt.mixing).argmax(-2, keepdims=True)
+  largest = jnp.take_along_axis(klt.mixing, place, -2)
+  length = jnp.abs(largest)
+  turn = largest.conj() / jnp.where(length > 0, length, 1)  # a column may be zero
+  return klt._replace(mixing=klt.mixing * turn)
+
+
 def coefficients(grid: Grid, klt: Klt, csi: jax.Array) -> jax.Array:
   """U^H h: [..., N_a, N_t] -> [..., S]."""
   delay, angle = atoms_at(grid, klt.index)

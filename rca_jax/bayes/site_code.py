@@ -21,6 +21,7 @@ from rca_jax.baselines.genie import water_level
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import klt, label, scalar
 from rca_jax.bayes.coefficient_code import LINEAR, CoefficientCode
+from rca_jax.bayes.grid import Grid
 from rca_jax.bayes.label_source import Paid, Tracked
 from rca_jax.bayes.mixture_klt import MixtureKlt
 from rca_jax.bayes.power import limiting
@@ -36,13 +37,13 @@ _NUM_PLACED = 16  # that a UE tries out which knows its place
 # that was 0.3 dB of the mean. It compares the likeliest of them by their error: noise leads the
 # error astray, the likelihood alone loses 0.1 dB.
 _NUM_UPLINK_CANDIDATES, _NUM_COMPARED = 16, 2
-_NUM_LABELS = 2  # that a BS weighs
+NUM_LABELS = 2  # that a BS weighs
 # What of the coefficients' worth is lost for each wrong label, by simulation: when the most likely
 # label is wrong, and when the right one is not certain.
 _COST = 1.5
-_SELDOM = 0.25  # of its error: handicap of the reserved label
-_MIN_PROBABILITY = 1e-3  # of a label that is weighed
-_FLOOR = 0.01  # of an entry's expected power, of mean 1
+SELDOM = 0.25  # of its error: handicap of the reserved label
+MIN_PROBABILITY = 1e-3  # of a label that is weighed
+FLOOR = 0.01  # of an entry's expected power, of mean 1
 _BLOCK = 16  # transforms computed, reports coded at a time
 _SCORED = 64  # reports that all labels are compared with at a time
 # Labels are compared by the power in 8 x 8 blocks of rows and beams first, then entry by entry: 64
@@ -74,7 +75,26 @@ class _Code(NamedTuple):
   ues: np.ndarray  # their places in the group
   noise: float  # N_0 that the code is made for
   split: int  # symbols of the label, the first ones
-  words: jax.Array | None  # of the labels [V, split]
+  words: Any  # of the labels [V, split]; None: they are agreed
+
+
+class Known(NamedTuple):
+  """What UE and BS know of a code with paid labels at one N_0, as arrays: `paid_code` needs it."""
+
+  grid: Grid
+  index: Any  # the labels' profiles, see em.Profile: [V, K] unsigned
+  power: np.ndarray  # [V, K] float16, as a map has them
+  coarse_powers: np.ndarray  # in every block of entries, [V, B] float32
+  num_in_block: np.ndarray  # [B]
+  log_prior: np.ndarray  # [V]
+  words: jax.Array  # of the labels [V, split]
+  # The KLT of the last label: its variances are alike in groups, and where UE and BS computed their
+  # eigenvectors by themselves they would not find the same.
+  reserved: klt.Klt
+  noise: float  # N_0 that the code is made for
+  excess: float  # mean power of real CSI's symbols, where the map expects 1
+  num_symbols: int
+  size: int  # directions of a KLT
 
 
 class SiteCode:
@@ -89,12 +109,12 @@ class SiteCode:
       code: CoefficientCode = LINEAR, size: int | None = None, trial: np.ndarray | None = None):
     self._map, self._grid, self.num_symbols = site_map, site_map.grid(config), num_symbols
     self._num_labels = len(site_map.num_samples)
+    self._shape = config.num_delay_taps, config.num_tx_antennas
     self._num_entries = config.num_delay_taps * config.num_tx_antennas
     self._size = min(size or 3 * num_symbols // 2, self._num_entries)
     self._paid, self._source, self._code = Paid(site_map), source, code
     self._trial = trial
-    self._num_in_block = in_parts(
-        np.ones((config.num_delay_taps, config.num_tx_antennas), np.float32))
+    self._num_in_block = in_parts(np.ones(self._shape, np.float32))
     self._reserve = True
     self._otherwise: Callable[[int], Any] = lambda num_symbols: None
     self._refine: Callable[..., Any] | None = None
@@ -155,10 +175,8 @@ class SiteCode:
     num_groups, num_ues = csi.shape[:2]
     symbols = np.empty((num_groups, num_ues, self.num_symbols), np.complex64)
     last = None if past is None else np.empty((num_groups, num_ues), int)
-    codes = []
-    for noise, ues in by_noise(uplink.noise(self.num_symbols), num_ues):
-      split = self.label_symbols(noise, num_ues)
-      words = label.codewords(self._num_labels, split)
+    codes = self._codes(uplink, num_ues)
+    for ues, noise, split, words in codes:
       if past is not None and last is not None:
         last[:, ues] = self._choose(past[:, ues], noise, split, self._paid, None)[0]
       if places is None:
@@ -173,18 +191,25 @@ class SiteCode:
       if rows[0].size and (other := self._other(noise, split)):
         rows = rows[0], ues[rows[1]]
         symbols[*rows, split:] = other.encode(csi[rows], noise)
-      codes.append(_Code(ues, noise, split, words))
     received, heard = map(np.asarray, uplink.send(keys, jnp.asarray(symbols)))
-    weights, labels = self._likely(codes, received, heard, last)
-    total = np.zeros_like(csi)
-    for code, number in itertools.product(codes, range(labels.shape[-1])):
-      rows = np.nonzero(weights[:, code.ues, number])
-      rows = rows[0], code.ues[rows[1]]
-      if rows[0].size:
-        found = self._decode(
-            labels[*rows, number], received[rows][:, code.split:], heard[rows], code)
-        total[rows] += weights[*rows, number, None, None] * found
-    return symbols, in_ball(total)
+    return symbols, self._recover(codes, received, heard, last)
+
+  def recover(self, received: np.ndarray, uplink: Uplink) -> np.ndarray:
+    """CSI [G, M, N_a, N_t] of reports [G, M, num_symbols] that went through AWGN."""
+    heard = np.broadcast_to(uplink.noise(self.num_symbols), received.shape[:2])
+    return self._recover(self._codes(uplink, received.shape[1]), received, heard, None)
+
+  def known(self, noise: float) -> Known:
+    """What UE and BS know at this N_0, if the label is paid and the code linear."""
+    split = self.label_symbols(noise, 1)
+    profile = self._placed_map.profile(np.arange(self._num_labels))
+    index = np.asarray(profile.index)
+    return Known(
+        self._grid, index.astype(np.min_scalar_type(index.max())),
+        np.asarray(profile.power).astype(np.float16), self._coarse_powers, self._num_in_block,
+        self._paid.expected(None).astype(np.float32), label.codewords(self._num_labels, split),
+        jax.tree.map(lambda leaf: leaf[0], self._stack(np.array([self._reserved]))),
+        noise, self._excess(noise, split), self.num_symbols, self._size)
 
   def estimate_agreed(
       self, csi: np.ndarray, keys: jax.Array, uplink: Uplink, labels: np.ndarray) -> np.ndarray:
@@ -264,7 +289,7 @@ class SiteCode:
     tried = self._try_out(
         looks.reshape(-1, *looks.shape[2:]), look_noise, _NUM_UPLINK_CANDIDATES, self._paid, None)
     energy = tried.energy
-    floor = look_noise + _FLOOR
+    floor = look_noise + FLOOR
     gain = tried.variances / floor  # a look's likelihood against that of noise alone
     fit = (energy / floor * gain / (1 + gain) - np.log1p(gain)).sum(-1)
     fit = looks.shape[2] * fit + self._paid.expected(None)[tried.labels]
@@ -290,6 +315,28 @@ class SiteCode:
     wrong = self._source.error_rate(split, noise, num_ues)
     return int(np.argmax(won * (1 - np.minimum(1, _COST * wrong))))
 
+  def _codes(self, uplink: Uplink, num_ues: int) -> list[_Code]:
+    codes = []
+    for noise, ues in by_noise(uplink.noise(self.num_symbols), num_ues):
+      split = self.label_symbols(noise, num_ues)
+      codes.append(_Code(ues, noise, split, label.codewords(self._num_labels, split)))
+    return codes
+
+  def _recover(
+      self, codes: Sequence[_Code], received: np.ndarray, noise: np.ndarray,
+      last: np.ndarray | None) -> np.ndarray:
+    """CSI [G, M, N_a, N_t] of reports as received, of N_0 [G, M]."""
+    weights, labels = self._likely(codes, received, noise, last)
+    total = np.zeros((*noise.shape, *self._shape), np.complex64)
+    for code, number in itertools.product(codes, range(labels.shape[-1])):
+      rows = np.nonzero(weights[:, code.ues, number])
+      rows = rows[0], code.ues[rows[1]]
+      if rows[0].size:
+        found = self._decode(
+            labels[*rows, number], received[rows][:, code.split:], noise[rows], code)
+        total[rows] += weights[*rows, number, None, None] * found
+    return in_ball(total)
+
   def _choose(
       self, csi: np.ndarray, noise: float, split: int, source: Paid, last: np.ndarray | None,
       num_candidates: int = NUM_CANDIDATES) -> tuple[np.ndarray, np.ndarray]:
@@ -307,7 +354,7 @@ class SiteCode:
     if other := self._other(noise, split):
       change[:, :-1][tried.labels[:, :-1] == self._reserved] = np.inf
       change[:, -1] = other.change(flat, noise)
-    change[:, -1] += _SELDOM * ((np.abs(flat) ** 2).sum((1, 2)) + change[:, -1])
+    change[:, -1] += SELDOM * ((np.abs(flat) ** 2).sum((1, 2)) + change[:, -1])
     if not self._reserve:
       change[tried.labels == self._reserved] = np.inf
     rows, best = np.arange(len(flat)), change.argmin(1)
@@ -385,9 +432,9 @@ class SiteCode:
       expected = source.expected(None if last is None else last[rows])
       expected = np.broadcast_to(expected, (len(rows), self._num_labels))
       fine = np.asarray(most_likely(
-          expected, self._coarse_powers + (_FLOOR + noise), self._num_in_block, in_parts(energy),
+          expected, self._coarse_powers + (FLOOR + noise), self._num_in_block, in_parts(energy),
           looks.shape[1], max(FINE_ENTRIES // energy[0].size, num_candidates)))
-      powers = self._powers(fine).reshape(*fine.shape, -1) + (_FLOOR + noise)
+      powers = self._powers(fine).reshape(*fine.shape, -1) + (FLOOR + noise)
       best = np.asarray(most_likely(
           np.take_along_axis(expected, fine, 1), powers, np.float32(1),
           energy.reshape(len(rows), -1), looks.shape[1], num_candidates))
@@ -474,7 +521,7 @@ class SiteCode:
     Labels that are not among them count with the mean of CSI, zero. `noise` is N_0 [G, M].
     """
     num_groups, num_ues = noise.shape
-    count = min(_NUM_LABELS, self._num_labels)
+    count = min(NUM_LABELS, self._num_labels)
     weights, labels = [], []
     for group in range(num_groups):
       likelihood = np.empty((num_ues, self._num_labels))
@@ -486,7 +533,7 @@ class SiteCode:
       labels.append(top)
       weights.append(np.take_along_axis(posterior, top, -1))
     probability = np.stack(weights)
-    return np.where(probability < _MIN_PROBABILITY, 0, probability), np.stack(labels)
+    return np.where(probability < MIN_PROBABILITY, 0, probability), np.stack(labels)
 
   def _designs_of(self, labels: np.ndarray, noise: float, split: int) -> list[Any]:
     new = [v for v in np.unique(labels).tolist() if (v, noise, split) not in self._designs]
@@ -547,12 +594,11 @@ def linear_powers(
 
 
 def linear_change(
-    variances: np.ndarray, energy: np.ndarray, power: np.ndarray, noise: np.ndarray | float,
-    limit: bool = False) -> np.ndarray:
+    variances: Any, energy: Any, power: Any, noise: Any, limit: bool = False) -> Any:
   """What a linear code adds to the squared error [n, C], for coefficients' energies [n, C, S].
 
   `power` [n, C, k] is that of the k coefficients that are sent; `limit`: reports of too much power
-  are shrunk.
+  are shrunk. Arrays are of numpy or JAX.
   """
   variances, energy = (values[..., :power.shape[-1]] for values in (variances, energy))
   won = power / (power + noise)

@@ -22,6 +22,7 @@ _DTYPES = {
     'level': 'uint8', 'power': 'float16'}
 
 _transform = jax.jit(klt.transform, static_argnums=2)
+_with_fixed_phases = jax.jit(klt.with_fixed_phases)
 _mean_powers = jax.jit(klt.mean_powers)
 
 
@@ -54,6 +55,14 @@ class SiteMap(NamedTuple):
   def mean_powers(self, grid: Grid, labels: np.ndarray) -> np.ndarray:
     """What entries expect of |h|^2: [*labels.shape, N_a, N_t], of mean 1."""
     return np.asarray(_mean_powers(grid, self.profile(labels)))
+
+
+class FixedPhases(SiteMap):
+  """A map whose KLTs have the same phases wherever they are computed."""
+
+  def transform(self, grid: Grid, labels: np.ndarray, size: int) -> klt.Klt:
+    """As `SiteMap.transform`."""
+    return _with_fixed_phases(super().transform(grid, labels, size))
 
 
 def save_map(path: Path, site_map: SiteMap, config: CsiConfig) -> None:

@@ -20,7 +20,7 @@ from rca_jax.bayes.grid import make_grid
 from rca_jax.bayes.label_source import WALKING_SPEED_M_S, Joint, Paid, Tracked
 from rca_jax.bayes.mixture_klt import fit_mixture
 from rca_jax.bayes.site_code import SiteCode
-from rca_jax.bayes.site_map import SiteMap, load_map
+from rca_jax.bayes.site_map import FixedPhases, SiteMap, load_map
 from rca_jax.channel import from_features, sample_groups, to_features
 from rca_jax.config import ExperimentConfig, UplinkConfig, codeword_dim
 from rca_jax.data.source import config_site, read_groups
@@ -334,6 +334,14 @@ def map_code(config: ExperimentConfig, code: CoefficientCode = LINEAR) -> SiteCo
   site_map, plain = _site_map(config)
   is_placed = np.isfinite(site_map.place).any()
   return plain.variant(_SOURCES['joint' if is_placed else 'paid'](site_map, config), code)
+
+
+def paid_map_code(config: ExperimentConfig) -> SiteCode:
+  """The code of 'site map', with KLTs of fixed phases. Raises InputError: the map is none."""
+  site_map = load_map(Path(config.site_map), config.csi)
+  return SiteCode(
+      FixedPhases(*site_map), config.csi, codeword_dim(config.model, config.csi) // 2,
+      Paid(site_map), trial=_training_csi(config, _NUM_TRIAL_REPORTS)[:_NUM_TRIAL_REPORTS])
 
 
 def _site_map(config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
