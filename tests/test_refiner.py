@@ -86,6 +86,16 @@ def test_order_of_atoms_does_not_matter(report):
       _refine(model, params, grid, turned, of_turned, heard), plain, atol=1e-4)
 
 
+def test_atoms_without_power_leave_the_gradient_a_number(report):
+  grid, profile, transform, heard = report
+  model, params = _model(grid, 1)
+  some = profile._replace(power=profile.power.at[:, 3].set(0))
+  gradient = jax.jit(jax.grad(lambda params: jnp.abs(
+      refine(model, params, grid, some, transform, heard)).sum()))(params)
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+  assert any(leaf.any() for leaf in jax.tree.leaves(gradient))
+
+
 def test_reports_do_not_mix(report):
   grid, profile, transform, heard = report
   model, params = _model(grid, 1)

@@ -138,8 +138,9 @@ def _step(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   """a^H R^-1 y and a^H R^-1 a of every atom [n, K], and log det R / S [n]; noise has variance 1."""
   num_symbols = seen.shape[-2]
-  root = seen * jnp.sqrt(power)[..., None, :]
-  covariance = root @ jnp.swapaxes(root.conj(), -1, -2) + jnp.eye(num_symbols)
+  # No root of the power: where an atom has none its gradient would be no number.
+  covariance = seen * power[..., None, :] @ jnp.swapaxes(seen.conj(), -1, -2)
+  covariance += jnp.eye(num_symbols)
   factor = jnp.linalg.cholesky(covariance)
   half = jax.lax.linalg.triangular_solve(
       factor, jnp.concatenate([seen, received[..., None]], -1), left_side=True, lower=True)

@@ -185,6 +185,7 @@ def train(
   SNR alike.
 
   Raises:
+    FloatingPointError: the error is not finite; nothing of that round was saved.
     InputError: `num_steps` is no multiple of a round, or the folder cannot be written.
   """
   if num_steps <= 0 or num_steps % STEPS_A_ROUND:
@@ -223,8 +224,12 @@ def train(
       number = int(state.step) // STEPS_A_ROUND
       cells = draw_cells(jax.random.fold_in(cell_key, number), config, num_symbols)
       state, found = one_round(state, _batches(cells, jax.random.fold_in(batch_key, number)))
-      checkpoint.save(manager, state)
       linear, refined = np.asarray(found).sum(0)
+      if not np.isfinite(refined):
+        raise FloatingPointError(
+            f'the refiner diverged in steps {number * STEPS_A_ROUND + 1} to {state.step}; nothing '
+            'of them is kept: try another --config.seed.')
+      checkpoint.save(manager, state)
       progress(int(state.step), float(10 * np.log10(linear / refined)))
   return state.params
 
