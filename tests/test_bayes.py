@@ -114,6 +114,7 @@ def test_deconvolution_keeps_the_energy_and_comes_nearer_to_the_powers(grid):
       delay @ (energy * power.sum() / energy.sum()) @ angle - energy).sum()
 
 
+@pytest.mark.slow
 def test_fit_of_few_samples_is_nearer_than_their_covariance(grid, dense):
   """Ten places, six samples each, and six of no weight from elsewhere."""
   _, covariance = dense

@@ -42,6 +42,7 @@ def tiny(tiny_config, monkeypatch):
   return tiny_config
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('quick_compilation')
 def test_a_networks_line_depends_on_neither_its_data_nor_its_noise(tiny):
   model = build_model(tiny)

@@ -137,6 +137,7 @@ def test_too_much_noise_for_any_code_word(code, trial):
     transmit(code, trial[None, :2], -30.0)
 
 
+@pytest.mark.slow
 def test_csi_that_a_map_does_not_know_describes_itself(trial):
   """Two places have power in one entry of the CSI each; other CSI is of neither."""
   index = np.array([[(2 + 4 * row) * 64 + 32] for row in (0, 5)])  # rows 0 and 5, sine 0

@@ -215,6 +215,7 @@ def test_ues_of_one_profile_gain_most_of_what_a_shared_one_would(pairs, monkeypa
   assert alone - together > 0.6 * (alone - shared) > 1
 
 
+@pytest.mark.slow
 def test_likeness_tells_neighbours_from_strangers(pairs):
   """It is symmetric, from 0 to 1, and full of equal reports."""
   code, (_, strangers), (_, neighbours) = pairs

@@ -91,6 +91,7 @@ def test_one_ue_alone_and_groups_of_any_size(network):
     assert found.shape == features[:, :num_ues].shape and np.isfinite(found).all()
 
 
+@pytest.mark.slow
 def test_what_the_bs_is_told_of_the_snr_does_not_change_the_uplink(network):
   """A wrong SNR: the uplink of the true one, the decoder of the other."""
   model, _, params, features = network
@@ -110,6 +111,7 @@ def test_what_the_bs_is_told_of_the_snr_does_not_change_the_uplink(network):
   assert jnp.abs(wrong - recovered(shifted_by_snr, 4.0)).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_it_learns_a_batch(network):
   model, _, params, features = network
 

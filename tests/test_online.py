@@ -224,6 +224,7 @@ def test_the_map_comes_near_to_that_from_clean_csi(finished):
   assert figure(rows).axes[0].get_xscale() == 'log'
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_is_the_same_to_the_bit(finished, tmp_path):
   rows, folder = finished
 
@@ -243,6 +244,7 @@ def test_killed_and_resumed_it_is_the_same_to_the_bit(finished, tmp_path):
       folder / 'online.safetensors').read_bytes()
 
 
+@pytest.mark.slow
 def test_the_map_learns_without_places(finished, tmp_path):
   """Also killed and resumed, to the bit; it is scored beside the same map from clean CSI."""
   settings = dataclasses.replace(SETTINGS, positions=False)

@@ -123,6 +123,7 @@ def test_what_is_heard_and_the_prior_give_the_estimate(code):
   assert (np.abs(heard - values) ** 2)[:, :8].mean() < 2 * variance[:, :8].mean()
 
 
+@pytest.mark.slow
 def test_training_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path, monkeypatch):
   monkeypatch.setattr(training, '_NUM_CELLS', 16)
   monkeypatch.setattr(training, '_AT_ONCE', 8)

@@ -479,6 +479,7 @@ def test_error_rate_ends_where_it_must():
   assert (np.diff(rates) < 0).all() and rates[-1] < 1e-9
 
 
+@pytest.mark.slow
 def test_a_row_of_the_site_map(found, tmp_path):
   """On the map's own site; without a map the line says how to make one."""
   site_map.save_map(tmp_path / 'a.map', found, CONFIG)
