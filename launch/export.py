@@ -49,7 +49,7 @@ _DTYPE = flags.DEFINE_enum(
 
 def main() -> None:
   way = chosen_way({
-      '--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--joint': _JOINT.value or None,
+      '--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--joint': _JOINT.value,
       '--map': _MAP.value}, _CODES, _CONFIG)
   is_weights, name = _FORMAT.value == 'safetensors', _NAME.value or _WEIGHTS.value
   if way in _CODES:
@@ -60,11 +60,11 @@ def main() -> None:
     raise InputError(
         '--map: give --snr_db too, both halves are made for it.' if way == '--map' else
         f'--snr_db is of --map; leave it out with {way}.')
-  if is_weights and _WEIGHTS.value is not None:
+  if is_weights and way == '--weights':
     raise InputError('--weights are such a file already; give --format=onnx or stablehlo.')
   if way != '--workdir' and _FINETUNED_AT.value is not None:
     raise InputError(f'--finetuned_at_db is of a run; leave it out with {way}.')
-  if name is None:
+  if not name:
     raise InputError('--name is missing: what the files are to be called.')
   with Bar('export') as bar:
     if is_weights:
@@ -143,7 +143,7 @@ def _trained(bar: Bar) -> tuple[ExperimentConfig, Any, str, int]:
   from rca_jax.training.pretrained import WEIGHTS, load_pretrained
   from rca_jax.training.workdir import read_config
 
-  if _WEIGHTS.value is not None:
+  if _WEIGHTS.value:
     config, _, params, stage, steps = load_pretrained(_WEIGHTS.value, _FOLDER.value or WEIGHTS)
   else:
     config, stage = read_config(_WORKDIR.value), stage_name(_FINETUNED_AT.value)

@@ -69,7 +69,7 @@ _RATES = dict.fromkeys(('ZF bit/s/Hz', 'perfect', 'RZF bit/s/Hz', 'perfect '), '
 
 def main() -> None:
   ways = {'--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--map': _MAP.value,
-          '--joint': _JOINT.value or None, '--described': _DESCRIBED.value or None}
+          '--joint': _JOINT.value, '--described': _DESCRIBED.value}
   given = chosen_way(ways, ('--map', '--joint', '--described'), _CONFIG)
   if _CONFIG.value is not None and _NUM_SYMBOLS.value:
     raise InputError(

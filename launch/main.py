@@ -129,12 +129,12 @@ def experiment_config(flag: flags.FlagHolder) -> ExperimentConfig:
 
 def chosen_way(
     ways: dict[str, Any], with_config: Sequence[str], config: flags.FlagHolder) -> str:
-  """The one of these flags that is given: not None.
+  """The one of these flags that is given: not None, False or empty.
 
   Raises:
     InputError: none is, or several are, or `config` is not given with one of `with_config` alone.
   """
-  given = [name for name, value in ways.items() if value is not None]
+  given = [name for name, value in ways.items() if value]
   if len(given) != 1:
     raise InputError(f'give one of {", ".join(ways)}; given: {", ".join(given) or "none"}.')
   if (given[0] in with_config) != (config.value is not None):

@@ -266,6 +266,7 @@ WRONG = [
      '--reports=100: at least 512'),
     ('generate', ['--seed=1'], '--out is missing'),
     ('reproduce', ['--list', '--prest=small'], '--prest: unknown flag; did you mean --preset?'),
+    ('export', ['--map=', '--config=demo', '--out=a'], 'given: none'),
     ('export', ['--joint', '--out=a'], '--joint: give --config too'),
     ('export', ['--joint', '--config=demo', '--out=a'],
      '--format=safetensors: --joint is written as --format=stablehlo only'),
