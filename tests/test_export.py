@@ -180,6 +180,27 @@ def test_a_file_that_is_not_the_model_is_not_left(tiny_config, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_no_number_is_refused_also_of_a_ue_that_may_differ(
+    tiny_config, tmp_path, monkeypatch):
+  config, params = network(tiny_config, 'BL1')
+  csi = jax.random.normal(jax.random.key(0), (3, 8, 4, 8), jnp.complex64)
+  monkeypatch.setattr(export, '_groups', lambda config: (csi, jax.random.key(1)))
+  half, itself = halves(config, params)['ue'], network_itself(config, params)._replace(share=0.9)
+
+  def broken(csi):  # in a batch of 16 UEs, the last one of those that are compared
+    return half.function(csi).at[0].set(jnp.nan if len(csi) == 16 else 0)
+
+  monkeypatch.setitem(export._CONVERT, 'onnx', lambda half: b'a file')
+  for function, is_right in (half.function, True), (broken, False):
+    monkeypatch.setitem(export._CALL, 'onnx', lambda content, function=function: function)
+    if is_right:
+      export_half(tmp_path / 'right', 'tiny', 'onnx', half, itself, config, {})
+    else:
+      with pytest.raises(InputError, match='differs from rca_jax by nan, '):
+        export_half(tmp_path / 'broken', 'tiny', 'onnx', half, itself, config, {})
+  assert not (tmp_path / 'broken').exists()
+
+
 def test_without_the_extra_the_line_says_how_to_install_it(tiny_config, tmp_path, monkeypatch):
   config, params = network(tiny_config, 'BL1')
   monkeypatch.setitem(sys.modules, 'jax2onnx', None)

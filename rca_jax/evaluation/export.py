@@ -59,7 +59,8 @@ def export_half(
   with _one_line(half, format):
     content = _CONVERT[format](half)
     call = _CALL[format](content)
-    error = max(_error(call, half, itself, config, *size) for size in _sizes(half))
+    # Not `max`, which passes over NaN.
+    error = float(np.max([_error(call, half, itself, config, *size) for size in _sizes(half)]))
   if not error <= itself.max_error:
     raise InputError(
         f'{path}: differs from rca_jax by {error:.2g}, expected at most {itself.max_error:g}; '
@@ -130,7 +131,10 @@ FORMATS = tuple(_CONVERT)
 def _error(
     call: Callable, half: Half, itself: Itself, config: ExperimentConfig, batch: int, num_ues: int,
 ) -> float:
-  """Of `call`, to what it is of, on generated CSI; with a UE that is not there."""
+  """Of `call`, to what it is of, on generated CSI; with a UE that is not there.
+
+  NaN where `call` gives what is not finite, also of a UE that may differ.
+  """
   all_csi, noise_key = _groups(config)
   csi = all_csi[:batch, :num_ues]
   snr_db = np.full((batch, num_ues), itself.snr_db, np.float32)
@@ -143,6 +147,8 @@ def _error(
   found = np.asarray(call(*(_given(values[port.name], port) for port in half.inputs)))
   expected = _given(wanted, half.output)
   off = np.sort(np.square(found - expected, dtype=float).reshape(len(found), -1).sum(1))
+  if not np.isfinite(off).all():
+    return np.nan
   return float(np.sqrt(off[:int(itself.share * len(off))].sum()) / np.linalg.norm(expected))
 
 

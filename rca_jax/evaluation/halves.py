@@ -94,7 +94,7 @@ def map_itself(code: SiteCode, snr_db: float) -> Itself:
   return Itself(
       _precise(encode), _precise(decode), 1e-2, snr_db, 0.9,
       'directions of nearly the same power turn with the rounding, and of labels that are as good '
-      'another may be chosen: a tenth of the UEs is left out, those that differ most')
+      'another may be chosen: a tenth of the UEs, rounded up, is left out, those that differ most')
 
 
 def map_halves(known: Known, config: CsiConfig) -> dict[str, Half]:
