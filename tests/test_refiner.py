@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from rca_jax.bayes import fold, hybrid, klt
@@ -146,6 +147,32 @@ def test_training_stopped_and_resumed_is_the_same_to_the_bit(tmp_path: Path, mon
   resumed = run(tmp_path / 'cut', lambda step, gain_db: None)
   assert steps == [32, 64]
   jax.tree.map(np.testing.assert_array_equal, whole, resumed)
+
+
+@pytest.mark.parametrize('step', [5, 31])
+def test_training_that_diverges_keeps_nothing(tmp_path: Path, monkeypatch, step):
+  """Also in the last step of a round, whose error is still a number."""
+  ones = jnp.ones(32)
+  batch = training._Batch(
+      training.Cells(*[ones] * len(training.Cells._fields)), ones.at[step].set(0), ones)
+
+  def errors(model, params, grid, batch, key):
+    size = optax.tree.norm(params)
+    return size, size + jnp.sqrt(size * batch.power)  # no gradient at 0
+
+  monkeypatch.setattr(training, 'draw_cells', lambda *args: None)
+  monkeypatch.setattr(training, '_batches', lambda *args: batch)
+  monkeypatch.setattr(training, 'errors', errors)
+
+  def run():
+    training.train(
+        jax.random.key(0), _CONFIG, 8, RefinerConfig(width=8, num_layers=1, num_heads=2), 32,
+        tmp_path / 'a', lambda step, gain_db: None)
+
+  with pytest.raises(FloatingPointError, match='diverged in steps 1 to 32'):
+    run()
+  monkeypatch.setattr(training, '_batches', lambda *args: batch._replace(power=ones))
+  run()
 
 
 def test_file_comes_back_and_bad_ones_say_so(tmp_path: Path):

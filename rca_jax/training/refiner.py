@@ -185,7 +185,7 @@ def train(
   SNR alike.
 
   Raises:
-    FloatingPointError: the error is not finite; nothing of that round was saved.
+    FloatingPointError: error or parameters are not finite; nothing of that round was saved.
     InputError: `num_steps` is no multiple of a round, or the folder cannot be written.
   """
   if num_steps <= 0 or num_steps % STEPS_A_ROUND:
@@ -225,7 +225,8 @@ def train(
       cells = draw_cells(jax.random.fold_in(cell_key, number), config, num_symbols)
       state, found = one_round(state, _batches(cells, jax.random.fold_in(batch_key, number)))
       linear, refined = np.asarray(found).sum(0)
-      if not np.isfinite(refined):
+      # The last step's gradient shows in the parameters only.
+      if not np.isfinite(refined + float(optax.tree.norm(state.params))):
         raise FloatingPointError(
             f'the refiner diverged in steps {number * STEPS_A_ROUND + 1} to {state.step}; nothing '
             'of them is kept: try another --config.seed.')
