@@ -232,6 +232,8 @@ def test_maps_that_cannot_be_used_are_one_line(found, fit, tmp_path):
   other = CsiConfig(num_subcarriers=64, num_delay_taps=6, num_tx_antennas=8)
   with pytest.raises(InputError, match='num_tx_antennas=4, not 8'):
     site_map.load_map(path, other)
+  with pytest.raises(InputError, match='num_polarisations=2: site maps are of one polarisation'):
+    site_map.load_map(path, dataclasses.replace(CONFIG, num_polarisations=2))
   for name, value in (('power', np.float16(np.nan)), ('power', 0), ('rows', 255)):
     wrong = found._replace(**{name: np.full_like(getattr(found, name), value)})
     site_map.save_map(path, wrong, CONFIG)

@@ -6,7 +6,6 @@ CSI; one UE after another, so memory does not grow with their number.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from rca_jax.baselines.pca import least_error_powers
 from rca_jax.bayes import klt, label
@@ -18,9 +17,9 @@ from rca_jax.bayes.site_code import (
     MIN_PROBABILITY,
     NUM_CANDIDATES,
     NUM_LABELS,
-    PARTS,
     SELDOM,
     Known,
+    in_parts,
     linear_change,
     most_likely,
 )
@@ -73,20 +72,12 @@ def _candidates(known: Known, energy: jax.Array) -> jax.Array:
   num_fine = max(FINE_ENTRIES // energy.size, NUM_CANDIDATES)
   [fine] = most_likely(
       known.log_prior[None], known.coarse_powers + FLOOR, known.num_in_block,
-      _in_parts(energy)[None], 1, num_fine)
+      in_parts(energy)[None], 1, num_fine)
   powers = klt.mean_powers(known.grid, _profiles(known, fine)).reshape(len(fine), -1) + FLOOR
   [best] = most_likely(
       jnp.asarray(known.log_prior)[fine][None], powers, jnp.float32(1), energy.reshape(1, -1), 1,
       NUM_CANDIDATES)
   return jnp.append(fine[best], len(known.log_prior) - 1)
-
-
-def _in_parts(energy: jax.Array) -> jax.Array:
-  """As `site_code.in_parts`."""
-  for axis, length in enumerate(energy.shape):
-    starts = np.arange(0, length, -(-length // PARTS))
-    energy = jnp.add.reduceat(energy, starts, axis=axis)
-  return energy.ravel()
 
 
 def _profiles(known: Known, labels: jax.Array) -> Profile:

@@ -614,11 +614,12 @@ def in_ball(csi: np.ndarray) -> np.ndarray:
   return csi / np.sqrt(np.maximum(energy, 1))
 
 
-def in_parts(energy: np.ndarray) -> np.ndarray:
-  """Sums over the blocks of rows and beams: [..., N_a, N_t] -> [..., B]."""
+def in_parts(energy: Any) -> Any:
+  """Sums over the blocks of rows and beams: [..., N_a, N_t] -> [..., B], of numpy or JAX."""
+  add = energy.__array_namespace__().add
   for axis in (-2, -1):
     size = -(-energy.shape[axis] // PARTS)
-    energy = np.add.reduceat(energy, np.arange(0, energy.shape[axis], size), axis)
+    energy = add.reduceat(energy, np.arange(0, energy.shape[axis], size), axis)
   return energy.reshape(*energy.shape[:-2], -1)
 
 

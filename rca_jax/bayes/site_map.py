@@ -10,7 +10,7 @@ import numpy as np
 import safetensors.numpy
 
 from rca_jax.bayes import em, klt, packing
-from rca_jax.bayes.grid import Grid, make_grid
+from rca_jax.bayes.grid import Grid, check_one_polarisation, make_grid
 from rca_jax.config import CsiConfig, from_dict, to_dict
 from rca_jax.durable import write_atomically, writing
 from rca_jax.errors import InputError
@@ -81,8 +81,10 @@ def load_map(path: Path, config: CsiConfig) -> SiteMap:
   """The map of a file, for CSI of `config`.
 
   Raises:
-    InputError: the file is missing, cut, no map, or of another array or bandwidth.
+    InputError: the file is missing, cut, no map, or of another array or bandwidth, or `config` has
+      two polarisations.
   """
+  check_one_polarisation(config, 'site maps')
   try:
     with safetensors.safe_open(path, 'numpy') as file:
       header, arrays = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}

@@ -338,10 +338,7 @@ def map_code(config: ExperimentConfig, code: CoefficientCode = LINEAR) -> SiteCo
 
 def paid_map_code(config: ExperimentConfig) -> SiteCode:
   """The code of 'site map', with KLTs of fixed phases. Raises InputError: the map is none."""
-  site_map = load_map(Path(config.site_map), config.csi)
-  return SiteCode(
-      FixedPhases(*site_map), config.csi, codeword_dim(config.model, config.csi) // 2,
-      Paid(site_map), trial=_training_csi(config, _NUM_TRIAL_REPORTS)[:_NUM_TRIAL_REPORTS])
+  return _paid_code(FixedPhases(*load_map(Path(config.site_map), config.csi)), config)
 
 
 def _site_map(config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
@@ -358,7 +355,11 @@ def _site_map(config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
 @functools.lru_cache(maxsize=1)  # the methods of one command share what is computed of their map
 def _loaded(path: Path, _changed: int, config: ExperimentConfig) -> tuple[SiteMap, SiteCode]:
   site_map = load_map(path, config.csi)
-  return site_map, SiteCode(
+  return site_map, _paid_code(site_map, config)
+
+
+def _paid_code(site_map: SiteMap, config: ExperimentConfig) -> SiteCode:
+  return SiteCode(
       site_map, config.csi, codeword_dim(config.model, config.csi) // 2, Paid(site_map),
       trial=_training_csi(config, _NUM_TRIAL_REPORTS)[:_NUM_TRIAL_REPORTS])
 
