@@ -11,8 +11,12 @@ and two codes that have none, joint Bayes and the linear one of a file of `rca m
 """
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
+
+# Else a file of StableHLO names the folders of this computer. Read when JAX is first imported.
+os.environ.setdefault('JAX_TRACEBACK_IN_LOCATIONS_LIMIT', '0')
 
 from absl import flags
 
@@ -96,7 +100,7 @@ def _write_halves(name: str, bar: Bar) -> list[str]:
     path, error = export_half(
         Path(_OUT.value), name, _FORMAT.value, found[half], itself, config, origin)
     lines.append(
-        f'{path}, {path.stat().st_size / 1e6:.1f} MB, {error:.1g} from rca_jax; '
+        f'{path}, {path.stat().st_size / 1e6:.2g} MB, {error:.1g} from rca_jax; '
         f'{path.name}.json says what goes in and out')
   return lines
 

@@ -48,3 +48,5 @@ def test_the_page_runs_from_top_to_bottom(tmp_path):
     assert done.returncode == 0, text + done.stderr
   assert np.load(tmp_path / 'fed_back' / 'csi_hat.npy').shape == h.shape
   assert (tmp_path / 'fed_back_groups' / 'feedback.png').exists()
+  for path in tmp_path.glob('halves/*'):  # others may read them: no folder of this computer
+    assert not any(str(home).encode() in path.read_bytes() for home in (ROOT, tmp_path))
