@@ -38,7 +38,7 @@ _SNR_DB = flags.DEFINE_float(
 _CONFIG = define_config(required=False)
 _NAME = flags.DEFINE_string(
     'name', None, 'What `load_pretrained` is to find it by, or how names of halves begin; default '
-    'that of --weights or --map, or joint_bayes.')
+    'that of --weights, or of --map with the SNR, or joint_bayes.')
 _OUT = flags.DEFINE_string('out', None, 'Folder of weights, or of halves.', required=True)
 _FORMAT = flags.DEFINE_enum(
     'format', 'safetensors', ['safetensors', 'stablehlo', 'onnx'],
@@ -56,14 +56,15 @@ def main() -> None:
       '--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--joint': _JOINT.value,
       '--map': _MAP.value}, _CODES, _CONFIG)
   is_weights, name = _FORMAT.value == 'safetensors', _NAME.value or _WEIGHTS.value
-  if way in _CODES:
-    name = name or (Path(_MAP.value).stem if _MAP.value else 'joint_bayes')
-    if _FORMAT.value != 'stablehlo':
-      raise InputError(f'--format={_FORMAT.value}: {way} is written as --format=stablehlo only.')
+  if way in _CODES and _FORMAT.value != 'stablehlo':
+    raise InputError(f'--format={_FORMAT.value}: {way} is written as --format=stablehlo only.')
   if (way == '--map') != (_SNR_DB.value is not None):
     raise InputError(
         '--map: give --snr_db too, both halves are made for it.' if way == '--map' else
         f'--snr_db is of --map; leave it out with {way}.')
+  if way in _CODES:
+    name = name or (
+        f'{Path(_MAP.value).stem}_{_SNR_DB.value:g}db' if _MAP.value else 'joint_bayes')
   if is_weights and way == '--weights':
     raise InputError('--weights are such a file already; give --format=onnx or stablehlo.')
   if way != '--workdir' and _FINETUNED_AT.value is not None:
