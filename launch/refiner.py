@@ -38,12 +38,13 @@ def main() -> None:
   out, num_steps = Path(_OUT.value), -(-_STEPS.value // STEPS_A_ROUND) * STEPS_A_ROUND
   folder = out.with_name(f'{out.name}.{config_hash(config)}-{num_steps}steps.parts')
   say(f'refiner: {num_steps} steps, {devices()}; to {out}')
+  num_symbols = codeword_dim(config.model, config.csi) // 2
   with Bar('refiner', num_steps, 'steps', doing='compiling') as bar:
     params = train(
-        stream_key(config.seed, Stream.REFINER), config.csi,
-        codeword_dim(config.model, config.csi) // 2, RefinerConfig(), num_steps, folder,
+        stream_key(config.seed, Stream.REFINER), config.csi, num_symbols, RefinerConfig(),
+        num_steps, folder,
         lambda step, gain_db: bar.update(step, doing=f'gains {gain_db:.2f} dB'))
-  save_refiner(out, params, RefinerConfig(), config.csi, num_steps)
+  save_refiner(out, params, RefinerConfig(), config.csi, num_symbols, num_steps)
   shutil.rmtree(folder)
   say(f'done: {out.stat().st_size / 1e3:.0f} kB in {out}; measure it: rca references --config=... '
       f"--methods='site map (joint refined)' --config.site_map=FILE --config.refiner={out}")

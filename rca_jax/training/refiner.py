@@ -243,15 +243,16 @@ def init_params(key: jax.Array, model: Refiner, num_symbols: int) -> Any:
 
 
 def save_refiner(
-    path: Path, params: Any, model_config: RefinerConfig, config: CsiConfig, num_steps: int
-) -> None:
+    path: Path, params: Any, model_config: RefinerConfig, config: CsiConfig, num_symbols: int,
+    num_steps: int) -> None:
   """One safetensors file of float32 parameters, with what they are for.
 
   Raises:
     InputError: it cannot be written.
   """
   header = json.dumps(
-      {'model': vars(model_config), 'csi': to_dict(config), 'steps': num_steps})
+      {'model': vars(model_config), 'csi': to_dict(config), 'symbols': num_symbols,
+       'steps': num_steps})
   arrays = {
       name: np.asarray(leaf) for name, leaf in traverse_util.flatten_dict(params, sep='/').items()}
   with writing(path):
@@ -259,17 +260,18 @@ def save_refiner(
     write_atomically(path, safetensors.numpy.save(arrays, {_HEADER: header}))
 
 
-def load_refiner(path: Path, config: CsiConfig) -> tuple[Refiner, Any]:
-  """The network of a file and its parameters, for CSI of `config`.
+def load_refiner(path: Path, config: CsiConfig, num_symbols: int) -> tuple[Refiner, Any]:
+  """The network of a file and its parameters, for CSI of `config` and reports of `num_symbols`.
 
   Raises:
-    InputError: the file is missing, cut, no refiner, or of another array or bandwidth.
+    InputError: the file is missing, cut, no refiner, of another array or bandwidth, or of shorter
+      reports.
   """
   try:
     with safetensors.safe_open(path, 'numpy') as file:
       found = parse_json((file.metadata() or {})[_HEADER])
       arrays = {name: file.get_tensor(name) for name in file.keys()}
-    theirs = from_dict(CsiConfig, found['csi'], 'csi')
+    theirs, most_symbols = from_dict(CsiConfig, found['csi'], 'csi'), int(found['symbols'])
     model = Refiner(RefinerConfig(**found['model']), make_grid(theirs).shape)
     params = traverse_util.unflatten_dict(arrays, sep='/')
     expected = jax.eval_shape(lambda: init_params(jax.random.key(0), model, 1))
@@ -285,4 +287,8 @@ def load_refiner(path: Path, config: CsiConfig) -> tuple[Refiner, Any]:
       raise InputError(
           f'{path}: is a refiner for csi.{name}={getattr(theirs, name)}, not '
           f'{getattr(config, name)}; make one of this array with `rca refiner`.')
+  if num_symbols > most_symbols:  # 4 dB were lost with twice as many that fold
+    raise InputError(
+        f'{path}: is a refiner for reports of at most {most_symbols} symbols, not {num_symbols}; '
+        'take the method without `refined`, or name another by --config.refiner.')
   return model, params
