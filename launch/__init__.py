@@ -3,7 +3,7 @@
 import os
 
 # Both are read when JAX and scipy are first imported, so here, before any command does.
-# The matrices of a site map are small: threads of BLAS only wait for each other, ten times longer.
+# A site map's matrices are small: threads of BLAS only wait for each other, several times longer.
 os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 # Threads of XLA on CPUs. Parts of a program wait for each other in them: with the two of a small
 # machine a training waited for itself forever.
