@@ -103,3 +103,29 @@ def test_reports_do_not_touch_each_other():
 def test_too_few_variances_are_refused():
   with pytest.raises(InputError, match='at least one for each symbol'):
     fold.design(profile(20), 0.1, SYMBOLS)
+
+
+@pytest.mark.parametrize('snr_db,decay,kind', [
+    (10, 0.12, 'snakes'), (20, 0.12, 'snakes'), (10, 0.4, 'tents'), (20, 0.4, 'tents')])
+def test_what_is_heard_is_as_exact_as_it_says(snr_db, decay, kind):
+  """Tents, linear coefficients and snakes alike: a strip's number is known no better than a strip."""
+  rng, w, noise = np.random.default_rng(1), profile(decay=decay), 10 ** (-snr_db / 10)
+  plan = fold.design(w, noise, SYMBOLS)
+  values = np.sqrt(w) * gaussian(rng, (4000, w.size))
+  symbols = fold.encode([plan] * 4000, values)
+  heard, variance = fold.hear(
+      [plan] * 4000, symbols + np.sqrt(noise) * gaussian(rng, symbols.shape), noise, w.size)
+  lmmse = w / (w + variance)
+  error, said = (np.abs(lmmse * heard - values) ** 2).mean(0), (w * (1 - lmmse)).mean(0)
+  assert len(getattr(plan, kind))
+  first = len(plan.deviations) - 2 * len(plan.snakes)
+  for part in filter(None, (range(len(plan.tents)), range(len(plan.tents), first),
+                            range(first, len(plan.deviations)))):
+    assert error[part].sum() == pytest.approx(said[part].sum(), rel=0.1)
+
+
+@pytest.mark.parametrize('curve', [fold.tent(0.6), fold.snake(0.6)])
+def test_a_number_beyond_a_curves_ends_is_not_heard_as_certain(curve):
+  source = np.full((1, curve.source.shape[1]), 9.0)
+  _, left = fold._moments(curve, curve.send(source), np.full((1, 1), 1e-3))
+  assert left[0, 0] > 0.05

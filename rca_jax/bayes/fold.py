@@ -25,6 +25,9 @@ _FOLD, _SHARES = 1.2, (0.45, 0.6, 0.7, 0.8)
 _STRIPS = (0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)  # widths of a snake's strips, in deviations
 _END, _GAP = 1.7, 0.2  # half a strip's length in deviations; between strips, in half lengths
 _MOST_STRIPS = 8  # on each side of the middle one
+# Added to the variance of the numbers at a curve's ends: where a profile is wrong, some lie far
+# beyond, and an end must not pass for certain.
+_BEYOND = 0.1
 _TENT_NODES, _STRIP_NODES, _FINE_NODES = (
     np.linspace(-reach, reach, num) for reach, num in ((4.5, 901), (_END, 29), (6, 2401)))
 _NOISE_NODES = 7  # of a Gauss-Hermite rule
@@ -48,7 +51,8 @@ class Curve(NamedTuple):
 
   send: Callable[[np.ndarray], np.ndarray]  # [..., source] to [..., channel]
   weights: np.ndarray = np.zeros(0)  # of its nodes, [P]
-  source: np.ndarray = np.zeros((0, 1))  # [P, source]
+  source: np.ndarray = np.zeros((0, 1))  # means of the numbers that a node stands for, [P, source]
+  square: np.ndarray = np.zeros((0, 1))  # their mean squares, [P, source]
   channel: np.ndarray = np.zeros((0, 1))  # [P, channel]
 
 
@@ -173,7 +177,7 @@ def tent(share: float) -> Curve:
     return gains * np.concatenate([values, fold(values) / size], -1)
 
   source = _TENT_NODES[:, None]
-  return Curve(send, weights, source, send(source))
+  return Curve(send, weights, source, _open_ended(source**2), send(source))
 
 
 def snake(width: float) -> Curve:
@@ -186,8 +190,8 @@ def snake(width: float) -> Curve:
   def strip(first: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(first / width), -_MOST_STRIPS, _MOST_STRIPS)
 
-  names, strip_weights, first = _lumped(strip(_FINE_NODES))
-  ends, end_weights, second = _lumped(
+  names, strip_weights, first, first_square = _lumped(strip(_FINE_NODES))
+  ends, end_weights, second, second_square = _lumped(
       _STRIP_NODES[np.abs(_FINE_NODES[:, None] - _STRIP_NODES).argmin(1)])
   weights = np.outer(strip_weights, end_weights).ravel()
   channel = path(names[:, None], ends).ravel()
@@ -196,16 +200,25 @@ def snake(width: float) -> Curve:
   def send(values: np.ndarray) -> np.ndarray:
     return path(strip(values[..., :1]), values[..., 1:]) / size
 
-  source = np.stack(np.meshgrid(first, second, indexing='ij'), -1).reshape(-1, 2)
-  return Curve(send, weights, source, channel[:, None] / size)
+  source, square = (
+      np.stack(np.meshgrid(*both, indexing='ij'), -1).reshape(-1, 2)
+      for both in ((first, second), (_open_ended(first_square), second_square)))
+  return Curve(send, weights, source, square, channel[:, None] / size)
 
 
-def _lumped(names: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """The names that `_FINE_NODES` have; of each its probability and the mean of its nodes."""
+def _lumped(names: np.ndarray) -> tuple[np.ndarray, ...]:
+  """The names that `_FINE_NODES` have; of each its probability, its nodes' mean and mean square."""
   weights = _gaussian(_FINE_NODES)
   unique, of_each = np.unique(names, return_inverse=True)
-  total = np.bincount(of_each, weights)
-  return unique, total, np.bincount(of_each, weights * _FINE_NODES) / total
+  total, first, second = (
+      np.bincount(of_each, weights * _FINE_NODES**power) for power in range(3))
+  return unique, total, first / total, second / total
+
+
+def _open_ended(square: np.ndarray) -> np.ndarray:
+  ends = np.zeros_like(square)
+  ends[[0, -1]] = _BEYOND
+  return square + ends
 
 
 @functools.cache
@@ -254,7 +267,7 @@ def _moments(
   if not curve.weights.size:
     return heard / (1 + noise), np.broadcast_to(noise / (1 + noise), heard.shape)
   noise = np.broadcast_to(noise, (len(heard), 1))
-  moments = np.concatenate([curve.source, curve.source**2], -1)
+  moments = np.concatenate([curve.source, curve.square], -1)
   found = []
   for start in range(0, len(heard), _AT_ONCE):
     part = slice(start, start + _AT_ONCE)
