@@ -179,25 +179,23 @@ def test_file_comes_back_and_bad_ones_say_so(tmp_path: Path):
   path = tmp_path / 'r.safetensors'
   model, params = _model(make_grid(_CONFIG), 3)
   training.save_refiner(path, params, RefinerConfig(), _CONFIG, 8, 64)
-  loaded, found = training.load_refiner(path, _CONFIG, 8)
+  loaded, found = training.load_refiner(path, _CONFIG)
   assert loaded == model
   jax.tree.map(np.testing.assert_array_equal, params, found)
   with pytest.raises(InputError, match='num_tx_antennas=8, not 16'):
-    training.load_refiner(path, dataclasses.replace(_CONFIG, num_tx_antennas=16), 8)
-  with pytest.raises(InputError, match='at most 8 symbols, not 9'):
-    training.load_refiner(path, _CONFIG, 9)
+    training.load_refiner(path, dataclasses.replace(_CONFIG, num_tx_antennas=16))
   path.write_bytes(path.read_bytes()[:-9])
   with pytest.raises(InputError, match='no whole refiner'):
-    training.load_refiner(path, _CONFIG, 8)
+    training.load_refiner(path, _CONFIG)
   with pytest.raises(InputError, match='no whole refiner'):
-    training.load_refiner(tmp_path / 'none', _CONFIG, 8)
+    training.load_refiner(tmp_path / 'none', _CONFIG)
 
 
 @pytest.mark.slow
 def test_published_refiner_gains_in_environments_that_it_never_saw():
   """Paired, on cells of other keys than training's: by more than four standard errors."""
   config = CsiConfig(mode='fresh')
-  model, params = training.load_refiner(training.REFINER, config, 64)
+  model, params = training.load_refiner(training.REFINER, config)
   grid = make_grid(config)
   cells = training.draw_cells(jax.random.key(99), config, 64)
   batches = training._batches(cells, jax.random.key(98))

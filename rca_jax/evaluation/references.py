@@ -307,8 +307,7 @@ def _site_map_scores(
 def _refinement(config: ExperimentConfig) -> Callable[..., jax.Array]:
   grid = make_grid(config.csi)
   model, params = load_refiner(
-      Path(config.refiner) if config.refiner else REFINER, config.csi,
-      codeword_dim(config.model, config.csi) // 2)
+      Path(config.refiner) if config.refiner else REFINER, config.csi)
   return jax.jit(lambda profile, transform, *heard: refine(
       model, params, grid, profile, transform, Heard(*heard)))
 

@@ -260,18 +260,17 @@ def save_refiner(
     write_atomically(path, safetensors.numpy.save(arrays, {_HEADER: header}))
 
 
-def load_refiner(path: Path, config: CsiConfig, num_symbols: int) -> tuple[Refiner, Any]:
-  """The network of a file and its parameters, for CSI of `config` and reports of `num_symbols`.
+def load_refiner(path: Path, config: CsiConfig) -> tuple[Refiner, Any]:
+  """The network of a file and its parameters, for CSI of `config`.
 
   Raises:
-    InputError: the file is missing, cut, no refiner, of another array or bandwidth, or of shorter
-      reports.
+    InputError: the file is missing, cut, no refiner, or of another array or bandwidth.
   """
   try:
     with safetensors.safe_open(path, 'numpy') as file:
       found = parse_json((file.metadata() or {})[_HEADER])
       arrays = {name: file.get_tensor(name) for name in file.keys()}
-    theirs, most_symbols = from_dict(CsiConfig, found['csi'], 'csi'), int(found['symbols'])
+    theirs = from_dict(CsiConfig, found['csi'], 'csi')
     model = Refiner(RefinerConfig(**found['model']), make_grid(theirs).shape)
     params = traverse_util.unflatten_dict(arrays, sep='/')
     expected = jax.eval_shape(lambda: init_params(jax.random.key(0), model, 1))
@@ -287,8 +286,4 @@ def load_refiner(path: Path, config: CsiConfig, num_symbols: int) -> tuple[Refin
       raise InputError(
           f'{path}: is a refiner for csi.{name}={getattr(theirs, name)}, not '
           f'{getattr(config, name)}; make one of this array with `rca refiner`.')
-  if num_symbols > most_symbols:  # 4 dB were lost with twice as many that fold
-    raise InputError(
-        f'{path}: is a refiner for reports of at most {most_symbols} symbols, not {num_symbols}; '
-        'take the method without `refined`, or name another by --config.refiner.')
   return model, params
