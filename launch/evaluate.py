@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from launch.layout import define_layout
-from launch.main import count, devices, run, say, warn_of_length
+from launch.main import count, devices, only_with, run, say, warn_of_length
 from launch.table import define_format, print_table
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
@@ -53,6 +53,8 @@ def main() -> None:
   # First what needs no JAX, which takes a second to import.
   if (_WORKDIR.value is None) == (_WEIGHTS.value is None):
     raise InputError('give --workdir=FOLDER of a run or --weights=NAME, one of them.')
+  only_with(_FOLDER, _WEIGHTS.value is not None, '--weights')
+  only_with(_STAGE, _WORKDIR.value is not None, '--workdir')
   snrs_db = _numbers('snr_db', _SNR_DB.value, float)
   nums_ues = _numbers('num_ues', _NUM_UES.value, int)
   nums_symbols = _numbers('num_symbols', _NUM_SYMBOLS.value, int)

@@ -20,8 +20,9 @@ os.environ.setdefault('JAX_TRACEBACK_IN_LOCATIONS_LIMIT', '0')
 
 from absl import flags
 
-from launch.main import chosen_way, count, define_config, experiment_config, run, say
+from launch.main import chosen_way, count, define_config, experiment_config, only_with, run, say
 from rca_jax.config import ExperimentConfig, stage_name
+from rca_jax.durable import writing
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
@@ -58,19 +59,22 @@ def main() -> None:
   is_weights, name = _FORMAT.value == 'safetensors', _NAME.value or _WEIGHTS.value
   if way in _CODES and _FORMAT.value != 'stablehlo':
     raise InputError(f'--format={_FORMAT.value}: {way} is written as --format=stablehlo only.')
-  if (way == '--map') != (_SNR_DB.value is not None):
-    raise InputError(
-        '--map: give --snr_db too, both halves are made for it.' if way == '--map' else
-        f'--snr_db is of --map; leave it out with {way}.')
+  only_with(_SNR_DB, way == '--map', '--map')
+  only_with(_FOLDER, way == '--weights', '--weights')
+  only_with(_FINETUNED_AT, way == '--workdir', '--workdir')
+  only_with(_DTYPE, is_weights, '--format=safetensors')
+  only_with(_HALF, not is_weights, '--format=stablehlo and onnx')
+  if way == '--map' and _SNR_DB.value is None:
+    raise InputError('--map: give --snr_db too, both halves are made for it.')
   if way in _CODES:
     name = name or (
         f'{Path(_MAP.value).stem}_{_SNR_DB.value:g}db' if _MAP.value else 'joint_bayes')
   if is_weights and way == '--weights':
     raise InputError('--weights are such a file already; give --format=onnx or stablehlo.')
-  if way != '--workdir' and _FINETUNED_AT.value is not None:
-    raise InputError(f'--finetuned_at_db is of a run; leave it out with {way}.')
   if not name:
     raise InputError('--name is missing: what the files are to be called.')
+  with writing(Path(_OUT.value)):  # before minutes of conversion
+    Path(_OUT.value).mkdir(parents=True, exist_ok=True)
   with Bar('export') as bar:
     if is_weights:
       lines = [_write_weights(name, bar)]

@@ -26,6 +26,7 @@ from launch.main import (
     define_config,
     devices,
     experiment_config,
+    only_with,
     run,
     say,
     warn_of_length,
@@ -71,10 +72,12 @@ def main() -> None:
   ways = {'--workdir': _WORKDIR.value, '--weights': _WEIGHTS.value, '--map': _MAP.value,
           '--joint': _JOINT.value, '--described': _DESCRIBED.value}
   given = chosen_way(ways, ('--map', '--joint', '--described'), _CONFIG)
-  if _CONFIG.value is not None and _NUM_SYMBOLS.value:
-    raise InputError(
-        f'--num_symbols={_NUM_SYMBOLS.value} is of a network; the length of a report of '
-        f'{given} is --config.model.compression_ratio.')
+  only_with(_FOLDER, given == '--weights', '--weights')
+  only_with(_STAGE, given == '--workdir', '--workdir')
+  only_with(
+      _NUM_SYMBOLS, _CONFIG.value is None,
+      'a network; the length of a report of a code is --config.model.compression_ratio')
+  only_with(_SPLIT, Path(_INPUT.value).is_dir(), 'a data set folder')
   config = None if _CONFIG.value is None else experiment_config(_CONFIG)
 
   import numpy as np

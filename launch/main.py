@@ -144,6 +144,16 @@ def chosen_way(
   return given[0]
 
 
+def only_with(flag: flags.FlagHolder, fits: bool, what: str) -> None:
+  """Nothing that is typed is passed over in silence.
+
+  Raises:
+    InputError: the flag is given, and it is of something else.
+  """
+  if flag.present and not fits:
+    raise InputError(f'--{flag.name}={flag.value} is of {what}; leave it out here.')
+
+
 def _run(main: Callable[..., int | None], takes_words: bool) -> int:
   asked = set(sys.argv[1:])
   if asked & _HELP:
