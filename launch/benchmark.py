@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from configs import joint_bayes, rca_munet
-from launch.main import devices, run, say
+from launch.main import devices, only_with, run, say
 from rca_jax.config import ExperimentConfig, ModelConfig, stage_name, to_dict, without_folders
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
@@ -34,6 +34,9 @@ def main() -> None:
   given = [value for value in (_WEIGHTS.value, _WORKDIR.value, _METHOD.value) if value is not None]
   if len(given) != 1:
     raise InputError('give --weights=NAME, --workdir=FOLDER or --method=NAME, one of them.')
+  only_with(_FOLDER, _WEIGHTS.value is not None, '--weights')
+  only_with(_STAGE, _WORKDIR.value is not None, '--workdir')
+  only_with(_RATIO, _METHOD.value is not None, '--method')
 
   from rca_jax.evaluation.benchmark import (
       METHODS,

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from configs import rca_munet
-from launch.main import run
+from launch.main import only_with, run
 from launch.table import define_format, print_table
 from rca_jax.config import ExperimentConfig, from_dict
 from rca_jax.errors import InputError
@@ -37,6 +37,7 @@ _SNR_DB = 10.0  # at which the label's length is
 
 def main() -> None:
   if _SITE_MAP.value or _STEPS.value:
+    only_with(_METHODS, False, 'whole networks, without --steps and --site_map')
     _print_steps()
     return
   configs = [_config(*cell) for cell in itertools.product(

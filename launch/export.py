@@ -63,7 +63,7 @@ def main() -> None:
   only_with(_FOLDER, way == '--weights', '--weights')
   only_with(_FINETUNED_AT, way == '--workdir', '--workdir')
   only_with(_DTYPE, is_weights, '--format=safetensors')
-  only_with(_HALF, not is_weights, '--format=stablehlo and onnx')
+  only_with(_HALF, not is_weights, '--format=stablehlo or onnx')
   if way == '--map' and _SNR_DB.value is None:
     raise InputError('--map: give --snr_db too, both halves are made for it.')
   if way in _CODES:
@@ -73,8 +73,6 @@ def main() -> None:
     raise InputError('--weights are such a file already; give --format=onnx or stablehlo.')
   if not name:
     raise InputError('--name is missing: what the files are to be called.')
-  with writing(Path(_OUT.value)):  # before minutes of conversion
-    Path(_OUT.value).mkdir(parents=True, exist_ok=True)
   with Bar('export') as bar:
     if is_weights:
       lines = [_write_weights(name, bar)]
@@ -99,6 +97,8 @@ def _write_halves(name: str, bar: Bar) -> list[str]:
 
   prepare = _joint if _JOINT.value else _site_map if _MAP.value else _network
   config, found, itself, origin = prepare(bar)
+  with writing(Path(_OUT.value)):  # before minutes of conversion
+    Path(_OUT.value).mkdir(parents=True, exist_ok=True)
   lines = []
   for half in NAMES if _HALF.value == 'both' else (_HALF.value,):
     bar.update(doing=f'the {half} half: converting, comparing')

@@ -33,7 +33,6 @@ from launch.main import (
 )
 from launch.table import define_format, print_table
 from rca_jax.config import ExperimentConfig, stage_name, stages
-from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of a run of `rca train`.')
@@ -75,9 +74,8 @@ def main() -> None:
   only_with(_FOLDER, given == '--weights', '--weights')
   only_with(_STAGE, given == '--workdir', '--workdir')
   only_with(
-      _NUM_SYMBOLS, _CONFIG.value is None,
-      'a network; the length of a report of a code is --config.model.compression_ratio')
-  only_with(_SPLIT, Path(_INPUT.value).is_dir(), 'a data set folder')
+      _NUM_SYMBOLS, _CONFIG.value is None, 'a network; codes have --config.model.compression_ratio')
+  only_with(_SPLIT, not Path(_INPUT.value).is_file(), 'a data set folder')
   config = None if _CONFIG.value is None else experiment_config(_CONFIG)
 
   import numpy as np

@@ -145,13 +145,13 @@ def chosen_way(
 
 
 def only_with(flag: flags.FlagHolder, fits: bool, what: str) -> None:
-  """Nothing that is typed is passed over in silence.
+  """Refuses a flag that is typed, is not its default, and does not fit what else is typed.
 
   Raises:
-    InputError: the flag is given, and it is of something else.
+    InputError: so it is; `what` says what the flag is of.
   """
-  if flag.present and not fits:
-    raise InputError(f'--{flag.name}={flag.value} is of {what}; leave it out here.')
+  if flag.value != flag.default and not fits:
+    raise InputError(f'leave out {flags.FLAGS[flag.name].serialize()}: it is of {what}.')
 
 
 def _run(main: Callable[..., int | None], takes_words: bool) -> int:

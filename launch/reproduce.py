@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.main import devices, run, say
+from launch.main import devices, only_with, run, say
 from launch.table import define_format, print_table
 from rca_jax.errors import InputError
 
@@ -40,6 +40,7 @@ _HEAD = {'cell': '', 'id': '', 'groups to train on': ',d', 'rows': 'd', 'missing
 def main() -> None:
   if not _LIST.value and _OUT.value is None:
     raise InputError('--out is missing: the folder of rows and runs.')
+  only_with(_FORMAT, _LIST.value, '--list')
 
   from configs.reproduce import get_cells
   from rca_jax.evaluation.matrix import missing, run_matrix, select

@@ -14,7 +14,7 @@ import contextlib
 
 from absl import flags
 
-from launch.main import define_config, devices, experiment_config, run, say
+from launch.main import define_config, devices, experiment_config, only_with, run, say
 from rca_jax.errors import InputError
 from rca_jax.terminal import Bar
 
@@ -34,6 +34,9 @@ _PROCESS_ID = flags.DEFINE_integer(
 
 def main() -> None:
   config = experiment_config(_CONFIG)  # before what takes a second to import
+
+  for flag in _COORDINATOR, _NUM_PROCESSES, _PROCESS_ID:
+    only_with(flag, _MULTIHOST.value, '--multihost')
 
   import jax
 

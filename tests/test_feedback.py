@@ -421,7 +421,8 @@ def test_the_command(config, params, responses, tmp_path):
     (['--weights=a', '--joint'], 'given: --weights, --joint.'),
     (['--joint'], '--joint: give --config too'),
     (['--weights=rca_munet_cr16', '--config=configs/demo.py'], 'leave out --config'),
-    (['--joint', '--config=configs/demo.py', '--num_symbols=4'], '--num_symbols=4 is of a network'),
+    (['--joint', '--config=configs/demo.py', '--num_symbols=4'],
+     '--num_symbols=4: it is of a network'),
 ])
 def test_a_wrong_command_is_one_line(tmp_path, arguments, message):
   result = subprocess.run(

@@ -108,7 +108,7 @@ def test_too_few_variances_are_refused():
 @pytest.mark.parametrize('snr_db,decay,kind', [
     (10, 0.12, 'snakes'), (20, 0.12, 'snakes'), (10, 0.4, 'tents'), (20, 0.4, 'tents')])
 def test_what_is_heard_is_as_exact_as_it_says(snr_db, decay, kind):
-  """Tents, linear coefficients and snakes alike: a strip's number is known no better than a strip."""
+  """Tents, linear coefficients and snakes alike: a snake says no more than its strip."""
   rng, w, noise = np.random.default_rng(1), profile(decay=decay), 10 ** (-snr_db / 10)
   plan = fold.design(w, noise, SYMBOLS)
   values = np.sqrt(w) * gaussian(rng, (4000, w.size))
@@ -125,7 +125,7 @@ def test_what_is_heard_is_as_exact_as_it_says(snr_db, decay, kind):
 
 
 @pytest.mark.parametrize('curve', [fold.tent(0.6), fold.snake(0.6)])
-def test_a_number_beyond_a_curves_ends_is_not_heard_as_certain(curve):
+def test_a_number_that_is_heard_at_a_curves_end_is_not_certain(curve):
   source = np.full((1, curve.source.shape[1]), 9.0)
   _, left = fold._moments(curve, curve.send(source), np.full((1, 1), 1e-3))
   assert left[0, 0] > 0.05

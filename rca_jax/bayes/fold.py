@@ -25,8 +25,8 @@ _FOLD, _SHARES = 1.2, (0.45, 0.6, 0.7, 0.8)
 _STRIPS = (0.6, 0.8, 1.0, 1.3, 1.7, 2.2, 3.0)  # widths of a snake's strips, in deviations
 _END, _GAP = 1.7, 0.2  # half a strip's length in deviations; between strips, in half lengths
 _MOST_STRIPS = 8  # on each side of the middle one
-# Added to the variance of the numbers at a curve's ends: where a profile is wrong, some lie far
-# beyond, and an end must not pass for certain.
+# Added to the variance at a curve's ends: a number that is heard there may lie far beyond, where
+# a profile is wrong, and must not pass for certain.
 _BEYOND = 0.1
 _TENT_NODES, _STRIP_NODES, _FINE_NODES = (
     np.linspace(-reach, reach, num) for reach, num in ((4.5, 901), (_END, 29), (6, 2401)))

@@ -245,7 +245,7 @@ def init_params(key: jax.Array, model: Refiner, num_symbols: int) -> Any:
 def save_refiner(
     path: Path, params: Any, model_config: RefinerConfig, config: CsiConfig, num_symbols: int,
     num_steps: int) -> None:
-  """One safetensors file of float32 parameters, with what they are for.
+  """One safetensors file of float32 parameters, with what they are for and were trained on.
 
   Raises:
     InputError: it cannot be written.
