@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 # Before JAX is imported, and for the processes that tests start: one compilation a program.
 os.environ.setdefault(
     'JAX_COMPILATION_CACHE_DIR', str(pathlib.Path(__file__).parents[1] / '.pytest_cache' / 'xla'))
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.5')
 
 import launch  # noqa: F401, I001  sets how many threads there are, as for every command
 
