@@ -36,8 +36,9 @@ _SNR_DB = 10.0  # at which the label's length is
 
 
 def main() -> None:
-  if _SITE_MAP.value or _STEPS.value:
-    only_with(_METHODS, False, 'whole networks, without --steps and --site_map')
+  is_of_steps = bool(_SITE_MAP.value or _STEPS.value)
+  only_with(_METHODS, not is_of_steps, 'whole networks, neither --steps nor --site_map')
+  if is_of_steps:
     _print_steps()
     return
   configs = [_config(*cell) for cell in itertools.product(
